@@ -1,0 +1,1 @@
+"""The library: what noisyctl computes, without command line, paths or YAML."""

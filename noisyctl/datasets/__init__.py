@@ -1,0 +1,1 @@
+"""Images and labels as arrays; one file a data set."""

@@ -1,0 +1,28 @@
+"""Errors that a user can act on: each message says what is wrong, where, and the cure.
+
+Anything else that is raised is a defect of noisyctl and keeps its traceback.
+"""
+
+
+class NoisyctlError(Exception):
+    """What a user can act on. The command line prints it as one line and exits with `exit_code`."""
+
+    exit_code = 1
+
+
+class ParamsError(NoisyctlError):
+    """A parameter is unknown, missing, of the wrong type or out of its range."""
+
+    exit_code = 2
+
+
+class ArtifactError(NoisyctlError):
+    """An artifact is missing, damaged, foreign or of another version."""
+
+
+class DataError(NoisyctlError):
+    """The user's images, labels or features cannot be used as they are."""
+
+
+class TrainingError(NoisyctlError):
+    """A run cannot go on: a loss that is not finite, a checkpoint of other params, a second process."""

@@ -1,0 +1,1 @@
+"""Label noise: pure functions of clean labels; one file a model."""

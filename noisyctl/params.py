@@ -1,0 +1,120 @@
+"""How a stage, a noise or a method declares its parameters: one line a field, with its source.
+
+A field is written `name: type = param(default, "meaning [symbol]", source="paper section 4.1")`. From these lines come
+the options of the command line, the checks of params.yaml, `--dry-run` and the tables of the documentation.
+`fields_of` reads them from the source text, so that `--help` need not import torch.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+OURS = "ours"
+
+
+class Params(BaseModel):
+    """Frozen parameters of one thing; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+def param(default: Any = ..., meaning: str = "", *, source: str = OURS, **limits: Any) -> Any:
+    """A field of `Params`. `limits` are pydantic's: ge, gt, le, lt, min_length.
+
+    Without a default the field must be given: use it where no choice is neutral.
+    """
+    return Field(default, description=meaning, json_schema_extra={"source": source}, **limits)
+
+
+@dataclass(frozen=True)
+class FieldSpec:
+    """One field of a `Params` class, as written in its source."""
+
+    name: str
+    annotation: str
+    default: Any
+    required: bool
+    meaning: str
+    source: str
+
+    @property
+    def option(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+
+@dataclass(frozen=True)
+class ModuleSpec:
+    """What the source of a module says without importing it: its first line, its params and its needs."""
+
+    name: str
+    summary: str
+    fields: tuple[FieldSpec, ...]
+    needs: dict[str, Any]
+
+
+@functools.lru_cache
+def module_spec(module: str, class_name: str = "Params") -> ModuleSpec:
+    """Read the docstring, `class_name`'s fields (inherited ones first) and `NEEDS` of a module from its source."""
+    found = importlib.util.find_spec(module)
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError(f"no module {module}")
+    tree = ast.parse(Path(found.origin).read_text())
+    summary = (ast.get_docstring(tree) or "").split("\n")[0]
+    return ModuleSpec(module.rsplit(".", 1)[-1], summary, tuple(_fields(tree, class_name)), _needs(tree))
+
+
+def _fields(tree: ast.Module, class_name: str) -> list[FieldSpec]:
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and node.name == class_name:
+            inherited = {spec.name: spec for base in node.bases for spec in _inherited(ast.unparse(base))}
+            own = [_field(line) for line in node.body if isinstance(line, ast.AnnAssign)]
+            return list((inherited | {spec.name: spec for spec in own}).values())
+    return []
+
+
+def _inherited(base: str) -> tuple[FieldSpec, ...]:
+    return METHOD_FIELDS if base == "MethodParams" else ()
+
+
+def _field(line: ast.AnnAssign) -> FieldSpec:
+    assert isinstance(line.target, ast.Name)
+    call = line.value
+    if not isinstance(call, ast.Call):
+        raise TypeError(f"{line.target.id}: write `name: type = param(default, ...)`")
+    named = {word.arg: word.value for word in call.keywords}
+    arguments = [ast.literal_eval(value) for value in call.args]
+    required = not arguments
+    return FieldSpec(
+        name=line.target.id,
+        annotation=ast.unparse(line.annotation),
+        default=None if required else arguments[0],
+        required=required,
+        meaning=arguments[1] if len(arguments) > 1 else "",
+        source=ast.literal_eval(named["source"]) if "source" in named else OURS,
+    )
+
+
+def _needs(tree: ast.Module) -> dict[str, Any]:
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "NEEDS" and isinstance(node.value, ast.Call):
+            return {str(word.arg): ast.literal_eval(word.value) for word in node.value.keywords}
+    return {}
+
+
+class MethodParams(Params):
+    """The base of every method's Params."""
+
+    warmup: str = param("default", "warm-up profile to start from, a block of `warmups:`")
+
+
+METHOD_FIELDS = tuple(
+    FieldSpec(name, str(info.annotation), info.default, info.is_required(), info.description or "", OURS)
+    for name, info in MethodParams.model_fields.items()
+)

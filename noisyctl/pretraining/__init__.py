@@ -1,0 +1,1 @@
+"""Label-free pretraining; one file each."""

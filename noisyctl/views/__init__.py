@@ -1,0 +1,1 @@
+"""Augmentations on batches of images, per-sample parameters, generator passed in."""
