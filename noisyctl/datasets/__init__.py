@@ -1,1 +1,106 @@
-"""Images and labels as arrays; one file a data set."""
+"""Images and labels as arrays; one file a data set.
+
+A data set is a module with `Params` and `prepare(params)`, which returns `ImageData` (`features` returns its
+own `FeatureData`). Its file name is its name on the command line and in params.yaml. Modules that begin with
+an underscore are shared by them.
+"""
+
+import difflib
+import functools
+import importlib
+import math
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import ModuleType
+
+import numpy as np
+from jaxtyping import Int64, Shaped, UInt8
+
+from noisyctl.errors import ParamsError
+
+BLOCK = 8192  # images counted at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images with an id each, in a fixed order. Ids are numpy `StringDType`: a relative path or an index."""
+
+    images: UInt8[np.ndarray, "n h w ch"]
+    ids: Shaped[np.ndarray, " n"]
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """A file of the user that is not used, and why. `path` is relative to the root, as ids are."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """What a data set gives: images by split, and the labels that are known to be right or merely given.
+
+    `splits` always has "train". `truth` holds, by split, labels that are taken as right: of every split but
+    "train", and of "train" where its clean labels are known. `given_labels` are training labels as the user
+    has them. `views` names the recipe of augmentations: digits, natural or natural_gray. `detected` says how
+    the user's data was understood.
+    """
+
+    splits: Mapping[str, Split]
+    class_names: tuple[str, ...]
+    views: str
+    truth: Mapping[str, Int64[np.ndarray, " _"]] = field(default_factory=dict)
+    given_labels: Int64[np.ndarray, " _"] | None = None
+    quarantine: tuple[Quarantined, ...] = ()
+    detected: str = ""
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Mean of each channel of the training images, as a fraction of 255."""
+        return tuple(mean for mean, _ in self._moments)
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Standard deviation, likewise; 1 where a channel is constant."""
+        return tuple(std for _, std in self._moments)
+
+    @functools.cached_property
+    def _moments(self) -> list[tuple[float, float]]:
+        return [moments(counts) for counts in value_counts(self.splits["train"].images)]
+
+
+def value_counts(images: UInt8[np.ndarray, "n h w ch"]) -> Int64[np.ndarray, "ch 256"]:
+    """How often each value occurs in each channel."""
+    counts = np.zeros((images.shape[3], 256), np.int64)
+    for start in range(0, len(images), BLOCK):
+        for channel, count in enumerate(counts):
+            count += np.bincount(images[start : start + BLOCK, :, :, channel].reshape(-1), minlength=256)
+    return counts
+
+
+def moments(counts: Int64[np.ndarray, " 256"]) -> tuple[float, float]:
+    """Mean and standard deviation, as fractions of 255, from counts of the values: sums are exact."""
+    number, total, squares = (
+        sum(int(count) * value**power for value, count in enumerate(counts)) for power in range(3)
+    )
+    variance = (number * squares - total**2) / number**2
+    return total / number / 255, math.sqrt(variance) / 255 or 1.0
+
+
+def available() -> tuple[str, ...]:
+    """The names of the data sets, from the files of this folder."""
+    return tuple(
+        sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    )
+
+
+def load(name: str) -> ModuleType:
+    """The module of a data set. Raises ParamsError where there is none of this name."""
+    names = available()
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise ParamsError(f"unknown data set {name!r}; {hint}one of: {', '.join(names)}")
+    return importlib.import_module(f"{__name__}.{name}")
