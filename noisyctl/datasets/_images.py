@@ -1,0 +1,213 @@
+"""The user's image files: which there are, and their pixels as one array of small squares.
+
+A file is only ever opened for reading. What cannot be used is set aside with a reason, never dropped.
+"""
+
+import functools
+import os
+import stat
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Int64, Shaped, UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from noisyctl.datasets import Quarantined
+from noisyctl.errors import DataError
+
+# PIL's formats that are tried, whatever a file is called: for an EPS file PIL would start Ghostscript.
+EXTENSIONS = {
+    "AVIF": (".avif",),
+    "BMP": (".bmp",),
+    "DIB": (".dib",),
+    "GIF": (".gif",),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "JPEG2000": (".jp2", ".j2k"),
+    "PNG": (".png",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+}
+SYSTEM_FILES = frozenset(["thumbs.db", "desktop.ini", "__macosx"])
+FILES = 64  # that a thread reads at a time
+
+
+class Unusable(Exception):
+    """A file that is no image we can use; the message is the reason."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """The images that could be read, in the order of their paths. `all_gray`: each is stored as gray."""
+
+    images: UInt8[np.ndarray, "kept size size ch"]
+    readable: Bool[np.ndarray, " n"]
+    all_gray: bool
+    quarantine: list[Quarantined]
+
+
+def to_ids(paths: Sequence[str]) -> Shaped[np.ndarray, " n"]:
+    return np.array(paths, np.dtypes.StringDType()).reshape(len(paths))
+
+
+def is_system_file(name: str) -> bool:
+    """Hidden files, and what Windows and macOS leave behind."""
+    return name.startswith(".") or name.casefold() in SYSTEM_FILES
+
+
+def find(root: Path) -> tuple[list[str], list[Quarantined]]:
+    """Image files below `root`, by extension, as sorted relative POSIX paths; and the files set aside.
+
+    Links are followed, but for those to a folder that they lie in.
+    """
+    paths: list[str] = []
+    aside: list[Quarantined] = []
+    pending: list[tuple[str, tuple[str, ...]]] = [("", (os.path.realpath(root),))]
+    while pending:
+        prefix, above = pending.pop()
+        try:
+            names = sorted(os.listdir(root / prefix))  # noqa: PTH208
+        except OSError as error:
+            aside.append(Quarantined(_printable(prefix) or ".", reason_of(error)))
+            continue
+        for name in names:
+            path = prefix + name
+            if is_system_file(name):
+                continue
+            if os.path.isdir(root / path):  # noqa: PTH112 - never raises
+                real = os.path.realpath(root / path)
+                if real in above:
+                    aside.append(Quarantined(_printable(path), "a link to a folder that it lies in"))
+                else:
+                    pending.append((f"{path}/", (*above, real)))
+            elif reason := _reason_by_name(path):
+                aside.append(Quarantined(_printable(path), reason))
+            else:
+                paths.append(path)
+    return sorted(paths), sorted(aside, key=lambda file: file.path)
+
+
+def _reason_by_name(path: str) -> str:
+    if _printable(path) != path:
+        return "its name is not UTF-8; rename it"
+    extension = os.path.splitext(path)[1]  # noqa: PTH122
+    known = any(extension.casefold() in group for group in EXTENSIONS.values())
+    return "" if known else f"not an image file ({extension or 'no extension'})"
+
+
+def _printable(path: str) -> str:
+    """The path with the bytes that are no text written as \\xff."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def read(root: Path, paths: Sequence[str], image_size: int, *, gray: bool) -> Pixels:
+    """Decode files to squares of 3 channels, or of 1. The result does not depend on the number of threads.
+
+    Raises DataError where the images do not fit in memory.
+    """
+    shape = (len(paths), image_size, image_size, 1 if gray else 3)
+    try:
+        images = np.empty(shape, np.uint8)
+    except MemoryError as error:
+        memory = f"{np.prod(shape, dtype=float) / 2**30:.1f} GiB"
+        images_of = f"{len(paths)} images of {image_size}x{image_size}"
+        raise DataError(f"{root}: {images_of} need {memory} of memory; lower --image-size") from error
+    _formats()
+
+    def read_some(start: int) -> list[tuple[str, bool]]:
+        return [
+            _read_into(images[i], root / paths[i], gray) for i in range(start, min(start + FILES, len(paths)))
+        ]
+
+    with warnings.catch_warnings(), ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
+        warnings.simplefilter("ignore")  # PIL's, on odd but readable files
+        outcomes = [one for some in pool.map(read_some, range(0, len(paths), FILES)) for one in some]
+    quarantine = [
+        Quarantined(path, reason) for path, (reason, _) in zip(paths, outcomes, strict=True) if reason
+    ]
+    readable = np.array([not reason for reason, _ in outcomes], bool)
+    all_gray = all(is_gray for reason, is_gray in outcomes if not reason)
+    return Pixels(_compacted(images, np.flatnonzero(readable)), readable, all_gray, quarantine)
+
+
+def _compacted(
+    images: UInt8[np.ndarray, "n h w ch"], kept: Int64[np.ndarray, " kept"]
+) -> UInt8[np.ndarray, "kept h w ch"]:
+    """The rows `kept`, moved to the front in place: the images may fill the memory."""
+    for to, row in enumerate(kept):
+        if to != row:
+            images[to] = images[row]
+    return images[: len(kept)]
+
+
+def _read_into(out: UInt8[np.ndarray, "size size ch"], path: Path, gray: bool) -> tuple[str, bool]:
+    """Fill `out`; return why that was impossible, or "", and whether the file is stored in shades of gray."""
+    try:
+        square, is_gray = decode(path, len(out), "L" if gray else "RGB")
+    except Exception as error:  # on damaged files PIL raises nearly any type
+        return reason_of(error), False
+    out[...] = square.reshape(out.shape)
+    return "", is_gray
+
+
+def decode(path: Path, image_size: int, mode: str) -> tuple[UInt8[np.ndarray, "size size ..."], bool]:
+    """The upright image, its shorter side scaled to `image_size` (bilinear, antialiased), its center kept."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise Unusable("not a regular file")
+    if status.st_size == 0:
+        raise Unusable("the file is empty")
+    with path.open("rb") as file, Image.open(file, formats=_formats()) as image:
+        image.draft(None, (2 * image_size, 2 * image_size))  # JPEG: skip detail that the resizing would drop
+        image.load()
+        is_gray = image.mode[0] in "1LI"
+        flat = _flattened(_upright(image), mode)
+    return np.asarray(ImageOps.fit(flat, (image_size, image_size), Image.Resampling.BILINEAR)), is_gray
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # damaged EXIF says nothing about the pixels
+        return image
+
+
+def _flattened(image: Image.Image, mode: str) -> Image.Image:
+    """8 bits a channel, on white where it is transparent."""
+    if image.mode[0] == "I":
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise Unusable("32-bit values beyond 0..65535 have no agreed range; save it with 8 or 16 bits")
+        image = Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+    elif image.mode == "F":
+        raise Unusable("fractional pixel values have no agreed range; save it with 8 or 16 bits")
+    elif image.has_transparency_data:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    return image.convert(mode)
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in EXTENSIONS if name in Image.OPEN)
+
+
+def reason_of(error: Exception) -> str:
+    """Why a file cannot be used, without its place on this machine."""
+    match error:
+        case Unusable():
+            return str(error)
+        case UnidentifiedImageError():
+            return "its content is no image of a known format"
+        case Image.DecompressionBombError():
+            return f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels, which may be an attack"
+        case FileNotFoundError():
+            return "the file does not exist"
+        case OSError(strerror=str(text)):
+            return text[:1].lower() + text[1:]
+        case _:
+            return f"cannot be decoded: {(str(error) or type(error).__name__).splitlines()[0]}"

@@ -1,0 +1,323 @@
+"""Your own images: a folder a class, or a manifest with the columns path, label and, if you like, split.
+
+Layouts, told apart by the folders at the top:
+
+  root/<class>/**/image                         all images train
+  root/train/<class>/**/image, root/test/...    and val (valid, validation): the test if there is none
+
+With a manifest (.csv, .tsv, .parquet) only the images it names are read. Its paths are relative to the root,
+wherever the manifest lies, or absolute inside the root; a path that leaves it by `..` is refused, links are
+followed. Without a column `split` all images train; val is the test if there is none. An id is the path relative to the root, with `/`; a split is sorted by id. A class
+is called as its folder or label is, to the letter; classes are numbered in the order of their names, as
+numbers if all are whole numbers.
+
+The labels of the training images are given labels, which may be wrong. Those of a test split are taken as
+true, so test results are as good as they are. A second manifest (path, label) of true labels must cover every
+image that is read.
+
+Every image is turned upright, put on white where it is transparent, scaled so that its shorter side is
+`image_size` (bilinear, antialiased), and its center square is kept; of an animation, the first frame. What
+cannot be read, and files that are no images, are listed in the quarantine. Hidden files and Thumbs.db are
+ignored. Nothing is ever written.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Int64, Shaped, UInt8
+
+from noisyctl.datasets import ImageData, Quarantined, Split
+from noisyctl.datasets._images import Pixels, find, is_system_file, read, to_ids
+from noisyctl.datasets._labels import encoded, few, sorted_classes
+from noisyctl.datasets._tables import Table, read_table
+from noisyctl.errors import DataError
+from noisyctl.params import Params as BaseParams
+from noisyctl.params import param
+
+SPLITS = {"train": "train", "test": "test", "val": "val", "valid": "val", "validation": "val"}
+
+
+class Params(BaseParams):
+    """`folder` in params.yaml."""
+
+    root: str = param(meaning="folder of the images")
+    manifest: str | None = param(
+        None, "CSV, TSV or Parquet with columns path, label [, split]; else folders are classes"
+    )
+    truth_manifest: str | None = param(None, "table of true labels for every image, columns path, label")
+    image_size: int = param(
+        32, "pixels a side; shorter side scaled, center kept", source="ours: as CIFAR", ge=1
+    )
+    channels: Literal["auto", "rgb", "gray"] = param(
+        "auto", "auto: gray if every file is stored in shades of gray"
+    )
+    on_unreadable: Literal["quarantine", "fail"] = param(
+        "quarantine", "list unreadable images and go on, or stop"
+    )
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image as the user names it."""
+
+    id: str
+    label: str
+    split: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the folders or the manifest say, before any image is read."""
+
+    samples: list[Sample]
+    classes: set[str]
+    aside: list[Quarantined]
+    layout: str
+
+
+def prepare(params: Params) -> ImageData:
+    """The user's images with their labels, and what was set aside.
+
+    Raises DataError where labels are missing, images are named twice, a class has no image to train on.
+    """
+    root = existing_folder(params.root)
+    source = from_manifest(root, params.manifest) if params.manifest else from_folders(root)
+    if not source.samples:
+        raise DataError(f"no image in {params.manifest or root}{_reasons(source.aside)}; is --root right?")
+    true = read_true_labels(root, params.truth_manifest) if params.truth_manifest else {}
+    class_names = sorted_classes(source.classes, params.manifest or str(root))
+    samples: dict[str, list[Sample]] = {"train": []}
+    for sample in sorted(source.samples, key=lambda sample: sample.id):
+        samples.setdefault(sample.split, []).append(sample)
+    _require_images(samples, class_names, source, [])  # before the long reading, and after it
+
+    gray = params.channels == "gray"
+    pixels = {
+        name: read(root, [sample.id for sample in samples[name]], params.image_size, gray=gray)
+        for name in sorted(samples, key=("train", "test", "val").index)
+    }
+    unreadable = [file for split in pixels.values() for file in split.quarantine]
+    if unreadable and params.on_unreadable == "fail":
+        raise DataError(
+            f"{root}: cannot read {_listed(unreadable)}; repair them, or use --on-unreadable quarantine"
+        )
+    kept = {
+        name: [samples[name][i] for i in np.flatnonzero(split.readable)] for name, split in pixels.items()
+    }
+    _require_images(kept, class_names, source, unreadable)
+
+    labels = {name: encoded([sample.label for sample in split], class_names) for name, split in kept.items()}
+    truth = {name: labels[name] for name in kept if name != "train"}
+    if params.truth_manifest:
+        truth = true_labels(true, params.truth_manifest, kept, class_names)
+    one_channel = gray or (params.channels == "auto" and all(split.all_gray for split in pixels.values()))
+    quarantine = tuple(sorted([*source.aside, *unreadable], key=lambda file: file.path))
+    return ImageData(
+        splits={
+            name: Split(_channels(split, one_channel), to_ids([s.id for s in kept[name]]))
+            for name, split in pixels.items()
+        },
+        class_names=class_names,
+        views="natural_gray" if one_channel else "natural",
+        truth=truth,
+        given_labels=labels["train"],
+        quarantine=quarantine,
+        detected=(
+            f"{source.layout}: {len(class_names)} classes, "
+            + ", ".join(f"{len(split)} {name} images" for name, split in kept.items())
+            + f", {'gray' if one_channel else 'rgb'}, {len(quarantine)} files in quarantine"
+        ),
+    )
+
+
+def read_images(
+    root: Path, image_size: int, channels: Literal["auto", "rgb", "gray"] = "auto"
+) -> tuple[UInt8[np.ndarray, "n size size ch"], Shaped[np.ndarray, " n"], tuple[Quarantined, ...]]:
+    """All images below a folder, without labels: pixels, ids in order, and what was set aside."""
+    existing_folder(str(root))
+    paths, aside = find(root)
+    pixels = read(root, paths, image_size, gray=channels == "gray")
+    quarantine = sorted([*aside, *pixels.quarantine], key=lambda file: file.path)
+    if not len(pixels.images):
+        raise DataError(f"{root} has no readable image{_reasons(quarantine)}; is --root right?")
+    ids = to_ids([path for path, readable in zip(paths, pixels.readable, strict=True) if readable])
+    one_channel = channels == "gray" or (channels == "auto" and pixels.all_gray)
+    return _channels(pixels, one_channel), ids, tuple(quarantine)
+
+
+def existing_folder(root: str) -> Path:
+    path = Path(root).expanduser()
+    if not path.is_dir():
+        raise DataError(f"{root} is no folder; give the folder of the images as --root")
+    return path
+
+
+def from_folders(root: Path) -> Source:
+    """A class a folder, below the folders of the splits if there are any."""
+    splits = _split_folders(root)
+    paths, aside = find(root)
+    depth = 1 if splits else 0
+    samples = []
+    for path in paths:
+        parts = path.split("/")
+        if len(parts) > depth + 1:
+            samples.append(Sample(path, parts[depth], splits[parts[0]] if splits else "train"))
+        else:
+            aside.append(Quarantined(path, "it lies in no class folder"))
+    tops = [root / name for name, split in splits.items() if split == "train"] or [root]
+    empty = {
+        name for top in tops for name in _folders(top)
+    }  # a class without an image is an error, not absent
+    classes = {sample.label for sample in samples} | empty
+    names = " and ".join(
+        name if name.casefold() == split else f"{name} (as {split})" for name, split in splits.items()
+    )
+    if len(classes) == 1:
+        raise DataError(
+            f"{root} holds one class folder, {few(classes)}; give two, or is --root one level too high?"
+        )
+    layout = f"folders {names}, in them a folder a class" if splits else "a folder a class"
+    return Source(samples, classes, aside, layout)
+
+
+def _split_folders(root: Path) -> dict[str, str]:
+    """The folders at the top that are splits, if they are; {} where they are classes."""
+    folders = _folders(root)
+    splits = {name: SPLITS[name.casefold()] for name in folders if name.casefold() in SPLITS}
+    others = [name for name in folders if name not in splits]
+    if not splits or (others and not ("train" in splits.values() and len(splits) > 1)):
+        return {}
+    if others:
+        raise DataError(
+            f"{root} holds {few(splits)} beside {few(others)}: splits or classes? Move one kind elsewhere"
+        )
+    if "train" not in splits.values() or len(set(splits.values())) < len(splits):
+        raise DataError(
+            f"{root} holds {few(folders)}; have one train folder, and at most one test and one val folder"
+        )
+    if "test" not in splits.values():
+        splits = {name: "test" if split == "val" else split for name, split in splits.items()}
+    return splits
+
+
+def _folders(path: Path) -> list[str]:
+    try:
+        names = sorted(os.listdir(path))  # noqa: PTH208
+    except OSError:  # `find` sets it aside
+        return []
+    return [name for name in names if os.path.isdir(path / name) and not is_system_file(name)]  # noqa: PTH112
+
+
+def from_manifest(root: Path, manifest: str) -> Source:
+    """The rows of a manifest."""
+    table = read_table(Path(manifest).expanduser(), ["path", "label"], ["split"])
+    ids, labels = _named_labels(root, table)
+    splits = ["train"] * len(ids)
+    if "split" in table.columns:
+        _require_filled(table, "split")
+        names = [text.strip().casefold() for text in table.columns["split"]]
+        if unknown := sorted(set(names) - set(SPLITS)):
+            raise DataError(f"{table.path}: split is {few(unknown)}; write train, test or val")
+        splits = [SPLITS[name] for name in names]
+        if "test" not in splits:
+            splits = ["test" if name == "val" else name for name in splits]
+    samples = [Sample(*row) for row in zip(ids, labels, splits, strict=True)]
+    return Source(samples, set(labels), [], f"manifest with the columns {', '.join(table.columns)}")
+
+
+def _named_labels(root: Path, table: Table) -> tuple[list[str], list[str]]:
+    """Ids and labels of a table. Raises DataError where one is blank, leaves the root or stands twice."""
+    for column in ("path", "label"):
+        _require_filled(table, column)
+    texts = table.columns["path"]
+    ids = [_inside(root, text) for text in texts]
+    if outside := [text for text, name in zip(texts, ids, strict=True) if not name]:
+        raise DataError(
+            f"{table.path}: {few(outside)} lie outside the root {root}; paths are relative to the root"
+        )
+    seen: set[str] = set()
+    twice = {name: None for name in ids if name in seen or seen.add(name)}  # type: ignore[func-returns-value]
+    if twice:
+        raise DataError(f"{table.path} names {few(twice)} more than once; keep one row an image")
+    return ids, table.columns["label"]
+
+
+def _require_filled(table: Table, column: str) -> None:
+    blank = [row for row, text in zip(table.rows, table.columns[column], strict=True) if not text.strip()]
+    if blank:
+        raise DataError(
+            f"{table.path}: {column} is missing in {len(blank)} rows ({few(blank)}); fill in or remove them"
+        )
+
+
+def _inside(root: Path, text: str) -> str:
+    """The path relative to the root, or "" where it leaves it. Links are not resolved."""
+    top = os.path.abspath(root)  # noqa: PTH100 - resolve() would follow links
+    path = PurePath(os.path.normpath(os.path.join(top, text)))  # noqa: PTH118
+    return path.relative_to(top).as_posix() if path != PurePath(top) and path.is_relative_to(top) else ""
+
+
+def read_true_labels(root: Path, manifest: str) -> dict[str, str]:
+    """The true label of each image that a second manifest names."""
+    return dict(
+        zip(*_named_labels(root, read_table(Path(manifest).expanduser(), ["path", "label"])), strict=True)
+    )
+
+
+def true_labels(
+    true: Mapping[str, str], manifest: str, kept: Mapping[str, Sequence[Sample]], class_names: Sequence[str]
+) -> dict[str, Int64[np.ndarray, " _"]]:
+    """The true labels of every image that is kept; those of other images are ignored."""
+    ids = [sample.id for split in kept.values() for sample in split]
+    if missing := [name for name in ids if name not in true]:
+        raise DataError(
+            f"{manifest} lacks {len(missing)} of {len(ids)} images ({few(missing)}); add a row for each"
+        )
+    if unknown := {true[name]: None for name in ids if true[name] not in class_names}:
+        raise DataError(
+            f"{manifest}: the true labels {few(unknown)} are no class of the given labels "
+            f"({few(class_names)}); correct them, or leave those images out"
+        )
+    return {name: encoded([true[sample.id] for sample in split], class_names) for name, split in kept.items()}
+
+
+def _require_images(
+    samples: Mapping[str, Sequence[Sample]],
+    class_names: Sequence[str],
+    source: Source,
+    unreadable: Sequence[Quarantined],
+) -> None:
+    trained = {sample.label for sample in samples["train"]}
+    if lacking := [name for name in class_names if name not in trained]:
+        labels = {sample.id: sample.label for sample in source.samples}
+        related = [file for file in (*unreadable, *source.aside) if _is_of(file.path, lacking, labels)]
+        raise DataError(
+            f"no readable training image of the class {few(lacking)}{_reasons(related)}; "
+            "add images to train on, or remove the class from all splits"
+        )
+    if empty := [name for name, split in samples.items() if not split]:
+        raise DataError(
+            f"no readable image in the split {few(empty)}{_reasons(unreadable)}; add images or remove it"
+        )
+
+
+def _is_of(path: str, classes: Sequence[str], labels: Mapping[str, str]) -> bool:
+    """By its label, or where it was set aside before it had one, by its folders."""
+    return labels[path] in classes if path in labels else not set(classes).isdisjoint(path.split("/"))
+
+
+def _channels(pixels: Pixels, one_channel: bool) -> UInt8[np.ndarray, "n size size ch"]:
+    """All channels, or the first, which for shades of gray equals the others."""
+    return pixels.images[..., :1].copy() if one_channel and pixels.images.shape[-1] > 1 else pixels.images
+
+
+def _listed(files: Sequence[Quarantined]) -> str:
+    return few(f"{file.path} ({file.reason})" for file in files)
+
+
+def _reasons(files: Sequence[Quarantined]) -> str:
+    return f" (set aside: {_listed(files)})" if files else ""
