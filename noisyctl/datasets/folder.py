@@ -7,9 +7,9 @@ Layouts, told apart by the folders at the top:
 
 With a manifest (.csv, .tsv, .parquet) only the images it names are read. Its paths are relative to the root,
 wherever the manifest lies, or absolute inside the root; a path that leaves it by `..` is refused, links are
-followed. Without a column `split` all images train; val is the test if there is none. An id is the path relative to the root, with `/`; a split is sorted by id. A class
-is called as its folder or label is, to the letter; classes are numbered in the order of their names, as
-numbers if all are whole numbers.
+followed. Without a column `split` all images train; val is the test if there is none. An id is the path
+relative to the root, with `/`; a split is sorted by id. A class is called as its folder or label is, to the
+letter; classes are numbered in the order of their names, as numbers if all are whole numbers.
 
 The labels of the training images are given labels, which may be wrong. Those of a test split are taken as
 true, so test results are as good as they are. A second manifest (path, label) of true labels must cover every
