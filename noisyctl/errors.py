@@ -3,6 +3,9 @@
 Anything else that is raised is a defect of noisyctl and keeps its traceback.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class NoisyctlError(Exception):
     """What a user can act on. The command line prints it as one line and exits with `exit_code`."""
@@ -26,3 +29,10 @@ class DataError(NoisyctlError):
 
 class TrainingError(NoisyctlError):
     """A run cannot go on: a loss that is not finite, a checkpoint of other params, a second process."""
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """`did you mean 'x'?` or the list of what there is."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"one of: {', '.join(names) or 'none'}"

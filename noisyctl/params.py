@@ -96,7 +96,7 @@ def _field(line: ast.AnnAssign) -> FieldSpec:
         annotation=ast.unparse(line.annotation),
         default=None if required else arguments[0],
         required=required,
-        meaning=arguments[1] if len(arguments) > 1 else "",
+        meaning=arguments[1] if len(arguments) > 1 else ast.literal_eval(named["meaning"]) if "meaning" in named else "",
         source=ast.literal_eval(named["source"]) if "source" in named else OURS,
     )
 

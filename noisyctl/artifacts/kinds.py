@@ -1,0 +1,97 @@
+"""The kinds of artifacts: what each holds. docs/artifacts.md is made from this file."""
+
+from noisyctl.artifacts.store import Array, Kind
+
+IMAGES = Kind(
+    "images",
+    1,
+    "Images of every split, as uint8, with stable ids. No label.",
+    {
+        "train": Array("uint8", ("sample", "y", "x", "channel"), "training images"),
+        "train_id": Array("str", ("sample",), "stable id: relative path or index"),
+        "test": Array("uint8", ("test_sample", "y", "x", "channel"), "test images", optional=True),
+        "test_id": Array("str", ("test_sample",), "stable id", optional=True),
+        "val": Array("uint8", ("val_sample", "y", "x", "channel"), "images of a further split", optional=True),
+        "val_id": Array("str", ("val_sample",), "stable id", optional=True),
+    },
+    {"class_names": "of the labels", "mean": "per channel, 0 to 1", "std": "per channel", "views": "name of the view recipe"},
+    "noisyctl prepare-data",
+)
+TRUTH = Kind(
+    "truth",
+    1,
+    "Clean training labels and all test labels. Only inject-noise and evaluate read it.",
+    {
+        "clean_labels": Array("int64", ("sample",), "of the training images", optional=True),
+        "test_labels": Array("int64", ("test_sample",), "of the test images", optional=True),
+        "val_labels": Array("int64", ("val_sample",), "of a further split", optional=True),
+    },
+    {"class_names": "of the labels"},
+    "noisyctl prepare-data",
+)
+LABELS = Kind(
+    "labels",
+    1,
+    "The labels that training sees, and nothing that tells how they came about.",
+    {"noisy_labels": Array("int64", ("sample",), "given label")},
+    {"class_names": "of the labels"},
+    "noisyctl inject-noise",
+)
+NOISE = Kind(
+    "noise",
+    1,
+    "What was done to the labels. Only evaluate reads it.",
+    {
+        "transition_matrix": Array("float64", ("clean_class", "noisy_class"), "realised: P(noisy | clean)"),
+        "is_mislabeled": Array("bool", ("sample",), "noisy label differs from the clean one"),
+    },
+    {"noise": "kind", "nominal_rate": "as asked for", "measured_rate": "share of wrong labels", "seed": ""},
+    "noisyctl inject-noise",
+)
+FEATURES = Kind(
+    "features",
+    1,
+    "Outputs of an encoder on plain views; the L2 norm is not applied.",
+    {
+        "features": Array("float32", ("sample", "feature"), "backbone output"),
+        "embeddings": Array("float32", ("sample", "embedding"), "projection head output"),
+        "test_features": Array("float32", ("test_sample", "feature"), "backbone output", optional=True),
+        "test_embeddings": Array("float32", ("test_sample", "embedding"), "projection head output", optional=True),
+    },
+    {},
+    "noisyctl pretrain-simclr",
+)
+NEIGHBORS = Kind(
+    "neighbors",
+    1,
+    "Nearest neighbors of every training image, by decreasing similarity, without the image itself.",
+    {
+        "indices": Array("int32", ("sample", "neighbor"), "position in the training set"),
+        "similarity": Array("float32", ("sample", "neighbor"), "cosine"),
+    },
+    {"k": "", "space": "embeddings or features", "metric": "", "engine": "", "recall": "1.0 when exact"},
+    "noisyctl mine-knn",
+)
+TRACE = Kind(
+    "trace",
+    1,
+    "What a run did, epoch by epoch. Truth is not needed to make it.",
+    {
+        "train_id": Array("str", ("sample",), "id of the training sample"),
+        "noisy_labels": Array("int64", ("sample",), "given label"),
+        "losses": Array("float32", ("epoch", "sample"), "per-sample loss", optional=True),
+        "clean_probability": Array("float32", ("epoch", "sample"), "that the given label is right", optional=True),
+        "selected": Array("bool", ("epoch", "sample"), "trained on as clean", optional=True),
+        "pseudo_labels": Array("int32", ("epoch", "sample"), "label the method would give", optional=True),
+        "train_predictions": Array("int32", ("epoch", "sample"), "predicted class", optional=True),
+        "train_probabilities": Array("float32", ("sample", "class"), "last epoch, plain view", optional=True),
+        "test_predictions": Array("int32", ("epoch", "test_sample"), "predicted class", optional=True),
+        "test_probabilities": Array("float32", ("test_sample", "class"), "last epoch", optional=True),
+        "val_predictions": Array("int32", ("epoch", "val_sample"), "predicted class", optional=True),
+        "val_probabilities": Array("float32", ("val_sample", "class"), "last epoch", optional=True),
+        "scalar_<split>": Array("float64", ("epoch",), "one number an epoch", optional=True),
+    },
+    {"method": "", "class_names": "", "threads": "of the CPU", "images": "digest", "labels": "digest"},
+    "noisyctl train-method NAME",
+)
+KINDS = (IMAGES, TRUTH, LABELS, NOISE, FEATURES, NEIGHBORS, TRACE)

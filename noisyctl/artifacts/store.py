@@ -1,0 +1,366 @@
+"""Zarr v3 groups that are whole or absent, and whose every byte is checked on reading.
+
+A group's attributes are `kind`, `schema_version`, `params`, `inputs` (name to digest), `arrays` (name to sha256 of its
+decoded bytes), what the kind adds, and `digest`: the sha256 of all the others. So one array can be verified without
+reading its neighbors, and the digest stands for every value. No time, host or path goes in: the same work gives the same
+bytes, and whatever depends on it need not run again.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from noisyctl.errors import ArtifactError
+
+ROWS = 8192  # samples a chunk
+
+
+@dataclass(frozen=True)
+class Array:
+    """One array of a kind: numpy dtype, dimension names, meaning. `<split>` in a name stands for any split."""
+
+    dtype: str
+    dims: tuple[str, ...]
+    meaning: str
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What an artifact of this kind holds, and which command makes it."""
+
+    name: str
+    version: int
+    purpose: str
+    arrays: Mapping[str, Array]
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    made_by: str = ""
+
+    def spec(self, array: str) -> Array | None:
+        """The declaration that an array's name falls under."""
+        for name, spec in self.arrays.items():
+            if re.fullmatch(re.escape(name).replace("<split>", r"[a-z0-9_]+"), array):
+                return spec
+        return None
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An opened artifact. Arrays are read, and verified, when asked for."""
+
+    path: Path
+    kind: Kind
+    attributes: Mapping[str, Any]
+    group: Any
+
+    @property
+    def digest(self) -> str:
+        return str(self.attributes["digest"])
+
+    @property
+    def inputs(self) -> Mapping[str, str]:
+        return dict(self.attributes["inputs"])
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.attributes["arrays"]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(sorted(self.attributes["arrays"]))
+
+    def array(self, name: str) -> np.ndarray:
+        """The whole array. Raises ArtifactError where it is absent or a byte of it differs from what was written."""
+        if name not in self:
+            raise ArtifactError(f"{self.path} has no array {name!r} (it has {', '.join(self.names)}); {self.remake}")
+        try:
+            values = np.asarray(self.group[name][...])
+        except Exception as error:  # zarr and its codecs raise many types on damaged bytes
+            raise self._damaged(name, str(error).split("\n")[0]) from error
+        if values.dtype.kind in "OU":
+            values = values.astype(np.dtypes.StringDType())
+        if array_digest(values) != self.attributes["arrays"][name]:
+            raise self._damaged(name, "its values are not those that were written")
+        return values
+
+    def lazy(self, name: str) -> Any:
+        """The zarr array, to be read in blocks; its chunks carry crc32c sums."""
+        if name not in self:
+            raise ArtifactError(f"{self.path} has no array {name!r} (it has {', '.join(self.names)}); {self.remake}")
+        return self.group[name]
+
+    def _damaged(self, name: str, why: str) -> ArtifactError:
+        return ArtifactError(f"{self.path}: array {name!r} is damaged ({why}); {self.remake}")
+
+    @property
+    def remake(self) -> str:
+        return f"remake it with `{self.kind.made_by}`"
+
+
+def write(
+    path: Path,
+    kind: Kind,
+    arrays: Mapping[str, np.ndarray],
+    *,
+    params: Mapping[str, Any] | None = None,
+    inputs: Mapping[str, str] | None = None,
+    attributes: Mapping[str, Any] | None = None,
+) -> str:
+    """Publish an artifact whole and return its digest."""
+    import zarr
+
+    arrays = {name: np.ascontiguousarray(_conform(kind, name, values)) for name, values in sorted(arrays.items())}
+    header: dict[str, Any] = dict(attributes or {}) | {
+        "kind": kind.name,
+        "schema_version": kind.version,
+        "params": dict(params or {}),
+        "inputs": dict(inputs or {}),
+        "arrays": {name: array_digest(values) for name, values in arrays.items()},
+    }
+    header = json.loads(canonical(header))
+    header["digest"] = header_digest(header)
+    with publish(path) as partial, _quiet_zarr():
+        group = zarr.open_group(partial, mode="w", zarr_format=3)
+        for name, values in arrays.items():
+            _write_array(group, name, values, kind)
+        group.attrs.update(header)
+        zarr.consolidate_metadata(group.store)
+    return str(header["digest"])
+
+
+def _write_array(group: Any, name: str, values: np.ndarray, kind: Kind) -> None:
+    from zarr.codecs import BloscCodec, Crc32cCodec
+
+    spec = kind.spec(name)
+    assert spec is not None
+    dims = [dim.replace("<split>", name.split("_")[0]) for dim in spec.dims]
+    chunks = tuple(min(size, ROWS) if dim.endswith("sample") else max(size, 1) for dim, size in zip(dims, values.shape, strict=True))
+    text = values.dtype.kind == "T"
+    array = group.create_array(
+        name,
+        shape=values.shape,
+        dtype=str if text else values.dtype,
+        chunks=tuple(max(chunk, 1) for chunk in chunks),
+        compressors=[BloscCodec(cname="zstd", clevel=5, shuffle="noshuffle" if text else "bitshuffle"), Crc32cCodec()],
+        dimension_names=dims,
+    )
+    if values.size:
+        array[...] = values.astype(object) if text else values
+
+
+def _conform(kind: Kind, name: str, values: np.ndarray) -> np.ndarray:
+    spec = kind.spec(name)
+    assert spec is not None, f"{kind.name} declares no array {name}"
+    values = np.asarray(values)
+    if spec.dtype == "str":
+        return values.astype(np.dtypes.StringDType())
+    assert values.ndim == len(spec.dims), f"{kind.name}.{name}: {values.shape} for {spec.dims}"
+    return values.astype(spec.dtype, copy=False)
+
+
+def read(path: Path, kind: Kind) -> Artifact:
+    """Open an artifact and check kind, version, digest, names, types and sizes.
+
+    Raises ArtifactError that says which artifact is wrong, how, and which command remakes it.
+    """
+    import zarr
+
+    remake = f"make it with `{kind.made_by}`"
+    if not path.exists():
+        raise ArtifactError(f"{path} does not exist; {remake}")
+    try:
+        with _quiet_zarr():
+            group = zarr.open_group(path, mode="r", zarr_format=3, use_consolidated=True)
+            header = dict(group.attrs)
+    except Exception as error:  # a damaged zarr.json raises json, key and type errors
+        raise ArtifactError(f"{path} is not a readable artifact ({_first_line(error)}); {remake}") from error
+    found = header.get("kind")
+    if found != kind.name:
+        raise ArtifactError(f"{path} is {found or 'no noisyctl artifact'}, not {kind.name}; {remake}")
+    if header.get("schema_version") != kind.version:
+        raise ArtifactError(
+            f"{path} has schema version {header.get('schema_version')}, this noisyctl reads {kind.version}; {remake}"
+        )
+    if header.get("digest") != header_digest(header):
+        raise ArtifactError(f"{path}: its attributes are not those that were written; {remake}")
+    artifact = Artifact(path, kind, header, group)
+    _check_arrays(artifact)
+    return artifact
+
+
+def _check_arrays(artifact: Artifact) -> None:
+    sizes: dict[str, tuple[int, str]] = {}
+    consolidated = json.loads((artifact.path / "zarr.json").read_text())["consolidated_metadata"]["metadata"]
+    for name in artifact.names:
+        spec = artifact.kind.spec(name)
+        try:
+            if json.loads((artifact.path / name / "zarr.json").read_text()) != consolidated[name]:
+                raise ValueError("its zarr.json is not the one that was written")
+            array = artifact.group[name]
+            shape, dims = array.shape, list(array.metadata.dimension_names or ())
+        except Exception as error:
+            raise artifact._damaged(name, _first_line(error)) from error
+        if spec is None or len(shape) != len(spec.dims):
+            raise artifact._damaged(name, f"shape {shape} does not fit {spec.dims if spec else 'this kind'}")
+        for dim, size in zip(dims, shape, strict=True):
+            known, other = sizes.setdefault(dim, (size, name))
+            if known != size:
+                raise artifact._damaged(name, f"{size} along {dim}, {other} has {known}")
+    for name, spec in artifact.kind.arrays.items():
+        if not spec.optional and "<split>" not in name and name not in artifact:
+            raise ArtifactError(f"{artifact.path} lacks the array {name!r}; {artifact.remake}")
+
+
+def require_input(artifact: Artifact, name: str, digest: str, other: Path) -> None:
+    """Refuse an artifact that was made from something else than `other`."""
+    made_from = artifact.inputs.get(name)
+    if made_from != digest:
+        raise ArtifactError(
+            f"{artifact.path} was not made from {other} (another data set, another size or an older version); "
+            f"{artifact.remake}"
+        )
+
+
+@contextlib.contextmanager
+def publish(path: Path) -> Iterator[Path]:
+    """Give a hidden sibling of `path` to write to; when the block ends well it takes `path`'s place in one rename.
+
+    What stood at `path` stays until then. Raises ArtifactError where the place cannot be written or the disk is full.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for stale in path.parent.glob(f".{path.name}.partial-*"):
+            if stale == partial or not _alive(int(stale.name.rpartition("-")[2])):
+                remove(stale)
+        yield partial
+        _sync(partial)
+        _replace(partial, path)
+    except OSError as error:
+        remove(partial)
+        raise _disk_error(path, error) from error
+    except BaseException:
+        remove(partial)
+        raise
+
+
+def _replace(partial: Path, path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        old = path.with_name(f".{path.name}.partial-old-{os.getpid()}")
+        remove(old)
+        path.rename(old)
+        partial.rename(path)
+        remove(old)
+    else:
+        partial.replace(path)
+    _sync_folder(path.parent)
+
+
+def _disk_error(path: Path, error: OSError) -> ArtifactError:
+    cures = {
+        errno.ENOSPC: "the disk is full; free some space",
+        errno.EDQUOT: "the disk quota is used up; free some space",
+        errno.EFBIG: "the file would be larger than allowed; raise the limit",
+        errno.EROFS: "the file system is read-only; choose another --out",
+        errno.EACCES: "no permission to write there; choose another --out",
+        errno.EPERM: "no permission to write there; choose another --out",
+        errno.ENOTDIR: "a file stands where a folder is needed; choose another --out",
+    }
+    reason = cures.get(error.errno or 0, f"{error.strerror or error}; choose another --out")
+    return ArtifactError(f"cannot write {path}: {reason}, then run the same command again (nothing is lost)")
+
+
+def _sync(path: Path) -> None:
+    for file in [path] if path.is_file() else sorted(path.rglob("*")):
+        if file.is_file():
+            descriptor = os.open(file, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+    for folder in [path, *path.rglob("*")] if path.is_dir() else []:
+        if folder.is_dir():
+            _sync_folder(folder)
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def array_digest(values: np.ndarray) -> str:
+    """sha256 over dtype, shape and C-ordered bytes; of text, over its JSON."""
+    digest = hashlib.sha256()
+    if values.dtype.kind == "T":
+        digest.update(f"str{list(values.shape)}".encode())
+        digest.update(json.dumps(values.tolist()).encode())
+        return digest.hexdigest()
+    digest.update(f"{values.dtype.str}{list(values.shape)}".encode())
+    digest.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data if values.size else b"")
+    return digest.hexdigest()
+
+
+def header_digest(header: Mapping[str, Any]) -> str:
+    return hashlib.sha256(canonical({k: v for k, v in header.items() if k != "digest"}).encode()).hexdigest()
+
+
+def canonical(value: Any) -> str:
+    """Sorted JSON without NaN: the one text that a value has."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} cannot stand in an attribute")
+
+
+def finite_or_none(value: float) -> float | None:
+    """A number for an attribute or a metrics file: what is not finite has no JSON."""
+    return float(value) if math.isfinite(value) else None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).split("\n")[0]
+
+
+@contextlib.contextmanager
+def _quiet_zarr() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*(not part in the Zarr format 3|does not have a Zarr V3 spec).*")
+        yield

@@ -1,0 +1,26 @@
+"""Noisy-label methods; one file each. File name, command-line name and params block are the same word."""
+
+import importlib
+import pkgutil
+from importlib.metadata import entry_points
+from types import ModuleType
+
+from noisyctl.errors import ParamsError, suggest
+
+
+def modules() -> dict[str, str]:
+    """Method name to module: this folder's files, and the entry points `noisyctl.methods` of other packages."""
+    own = {m.name: f"{__name__}.{m.name}" for m in pkgutil.iter_modules(__path__)}
+    return own | {point.name: point.module for point in entry_points(group="noisyctl.methods")}
+
+
+def available() -> tuple[str, ...]:
+    return tuple(sorted(modules()))
+
+
+def load(name: str) -> ModuleType:
+    """A method's module. Raises ParamsError naming the methods there are."""
+    found = modules()
+    if name not in found:
+        raise ParamsError(f"unknown method {name!r}; {suggest(name, sorted(found))}")
+    return importlib.import_module(found[name])

@@ -1,0 +1,34 @@
+"""Outputs of a whole data set, in batches, eval mode, without gradients."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+BATCH = 1024
+
+
+@contextlib.contextmanager
+def evaluating(*modules: nn.Module) -> Iterator[None]:
+    """Eval mode and no gradients inside; each module's own mode again afterwards."""
+    modes = [(m, m.training) for module in modules for m in module.modules()]
+    try:
+        for module in modules:
+            module.eval()
+        with torch.no_grad():
+            yield
+    finally:
+        for m, training in modes:
+            m.training = training
+
+
+def modules_of(state: Any) -> dict[str, nn.Module]:
+    """The networks in a State, by field name."""
+    return {name: value for name, value in vars(state).items() if isinstance(value, nn.Module)}
+
+
+def outputs(call: Callable[[Tensor], Tensor], images: Tensor, plain: Callable[[Tensor], Tensor]) -> Tensor:
+    """`call` on every image, as one tensor."""
+    return torch.cat([call(plain(block)) for block in images.split(BATCH)])

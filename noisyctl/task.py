@@ -1,0 +1,162 @@
+"""Task: all that a method may see. No clean labels, no noise rate, no test set."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Generator, Tensor, nn
+
+from noisyctl.errors import TrainingError
+from noisyctl.params import MethodParams, param
+
+__all__ = ["EpochRecord", "Method", "MethodParams", "Needs", "Task", "param", "state"]
+
+state = dataclass  # all that survives an epoch; a checkpoint is exactly this
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a method starts from: cells, help, errors and the README's table are made from it."""
+
+    networks: int = 1
+    warmup: bool = True
+    neighbors: bool = False
+
+
+class Views(Protocol):
+    """A data set's views: uint8 images [b h w ch] to float [b ch h w]."""
+
+    def plain(self, images: Tensor) -> Tensor: ...
+    def weak(self, images: Tensor, rng: Generator) -> Tensor: ...
+    def simclr(self, images: Tensor, rng: Generator) -> Tensor: ...
+
+
+@dataclass
+class Monitor:
+    """Keeps the first batch whose loss was not finite, on the device: no host sync in the loop."""
+
+    steps: int = 0
+    first_bad: Tensor | None = None
+
+    def observe(self, loss: Tensor) -> None:
+        step = torch.full((), self.steps, device=loss.device)
+        bad = torch.where(torch.isfinite(loss.detach()), torch.full_like(step, -1), step)
+        self.first_bad = bad if self.first_bad is None else torch.where(self.first_bad >= 0, self.first_bad, bad)
+        self.steps += 1
+
+    def check(self, epoch: int) -> None:
+        """Read once an epoch. Raises TrainingError naming epoch and batch."""
+        bad = -1 if self.first_bad is None else int(self.first_bad)
+        self.steps, self.first_bad = 0, None
+        if bad >= 0:
+            raise TrainingError(
+                f"the loss is not finite in epoch {epoch}, batch {bad}; lower learning_rate. "
+                "The last good checkpoint is kept"
+            )
+
+
+@dataclass(frozen=True)
+class Task:
+    """Images and noisy labels of the training set, on one device."""
+
+    images: Tensor | None
+    views: Views | None
+    num_classes: int
+    device: torch.device
+    labels: Tensor | None = None
+    neighbors: Tensor | None = None
+    similarity: Tensor | None = None
+    warmup_epochs: int = 0
+    monitor: Monitor = field(default_factory=Monitor)
+
+    @property
+    def noisy_labels(self) -> Int[Tensor, " n"]:
+        if self.labels is None:
+            raise TrainingError("label-free work asked for labels")
+        return self.labels
+
+    @property
+    def num_samples(self) -> int:
+        return len(self.images) if self.images is not None else len(self.noisy_labels)
+
+    def plain(self, index: Int[Tensor, " b"]) -> Float[Tensor, "b ch h w"]:
+        images, views = self._seen()
+        return views.plain(images[index])
+
+    def weak(self, index: Int[Tensor, " b"], rng: Generator) -> Float[Tensor, "b ch h w"]:
+        images, views = self._seen()
+        return views.weak(images[index], rng)
+
+    def contrastive(self, index: Int[Tensor, " b"], rng: Generator) -> Float[Tensor, "b ch h w"]:
+        """One view as SimCLR draws it."""
+        images, views = self._seen()
+        return views.simclr(images[index], rng)
+
+    def _seen(self) -> tuple[Tensor, Views]:
+        if self.images is None or self.views is None:
+            raise TrainingError("this method trains on images, and the data set has only features; use knn_vote")
+        return self.images, self.views
+
+    def batches(self, batch_size: int, rng: Generator, drop_last: bool = False) -> Iterator[Int[Tensor, " b"]]:
+        """A random order of the training set in batches; a last batch of one joins the one before (batch norm)."""
+        order = torch.randperm(self.num_samples, generator=rng, device=rng.device).to(self.device)
+        batches = list(order.split(batch_size))
+        if len(batches) > 1 and len(batches[-1]) == 1:
+            batches[-2:] = [torch.cat(batches[-2:])]
+        if drop_last and len(batches) > 1 and len(batches[-1]) < batch_size:
+            batches.pop()
+        yield from batches
+
+    def in_order(self, batch_size: int = 1024) -> Iterator[Int[Tensor, " b"]]:
+        """The training set from first to last."""
+        yield from torch.arange(self.num_samples, device=self.device).split(batch_size)
+
+    def step(self, loss: Float[Tensor, ""], *optimizers: torch.optim.Optimizer) -> None:
+        """zero_grad, backward, step; the runner learns of a loss that is not finite at the end of the epoch."""
+        self.monitor.observe(loss)
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+
+    @staticmethod
+    def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+
+
+class EpochRecord:
+    """What an epoch leaves for the trace: scalars, and one value a training sample."""
+
+    def __init__(self, task: Task, **scalars: float) -> None:
+        self._task = task
+        self.scalars: dict[str, float] = scalars
+        self.vectors: dict[str, Tensor] = {}
+
+    def add(self, index: Tensor, **values: Tensor) -> None:
+        """Values of a batch. `predictions` may be logits [b c]: their argmax is kept."""
+        for name, value in values.items():
+            value = value.detach()
+            if name == "predictions" and value.ndim == 2:
+                value = value.argmax(dim=1)
+            if name not in self.vectors:
+                shape = (self._task.num_samples,)
+                self.vectors[name] = torch.zeros(shape, dtype=value.dtype, device=self._task.device)
+            self.vectors[name][index] = value
+
+
+class Method(Protocol):
+    """The names a method module has; a module is checked against this."""
+
+    NEEDS: Needs
+
+    def start(self, networks: list[nn.Module], task: Task, params: Any, rng: Generator) -> Any: ...
+    def run_epoch(self, state: Any, task: Task, params: Any, epoch: int, rng: Generator) -> EpochRecord: ...
+    def predict(self, state: Any, images: Tensor) -> Tensor: ...
+
+
+Reporter = Callable[[int, int, Mapping[str, float]], None]
+Modules = Sequence[nn.Module]

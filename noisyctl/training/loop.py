@@ -1,0 +1,112 @@
+"""The runner: epochs, checkpoints, exact resume, traces. It contains no method's name."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from noisyctl.nn.inference import evaluating, modules_of, outputs
+from noisyctl.seeds import draw_seed, stream
+from noisyctl.task import EpochRecord, Method, Reporter, Task
+from noisyctl.training import checkpoint
+from noisyctl.training.scratch import Scratch
+
+TRACE_NAMES = {"predictions": "train_predictions"}
+
+
+@dataclass
+class Fitted:
+    """A finished run: its last state, and what it leaves for evaluate."""
+
+    state: Any
+    arrays: dict[str, np.ndarray]
+
+
+def fit(
+    method: Method,
+    networks: list[nn.Module],
+    task: Task,
+    params: Any,
+    *,
+    name: str,
+    epochs: int,
+    seed: int,
+    scratch: Scratch,
+    held_out: Mapping[str, Tensor] | None = None,
+    report: Reporter | None = None,
+) -> Fitted:
+    """Run `epochs` epochs of a method, going on from the checkpoint in `scratch` where there is one.
+
+    Every epoch's generator is made anew from (seed, name, epoch), and the checkpoint is the whole State: a run that was
+    killed at any moment ends with the bytes of one that was not. `held_out` are images of other splits; the method's
+    predictions on them go to the trace and are seen by nobody in training.
+    """
+    held_out = held_out or {}
+    with _seeded(stream(seed, name, "start")):
+        state = method.start(networks, task, params, stream(seed, name, "start", device=task.device))
+    done, scalars = 0, []
+    saved = scratch.load()
+    if saved is not None:
+        checkpoint.unpack(state, saved[0], saved[1]["tree"])
+        done, scalars = saved[1]["epoch"], saved[1]["scalars"]
+    for epoch in range(done, epochs):
+        with _seeded(stream(seed, name, "global", epoch)):
+            record = method.run_epoch(state, task, params, epoch, stream(seed, name, epoch, device=task.device))
+        task.monitor.check(epoch)
+        scalars.append({key: float(value) for key, value in record.scalars.items()})
+        _trace_epoch(method, state, task, record, epoch, held_out, scratch)
+        scratch.save(epoch + 1, *checkpoint.pack(state), scalars)
+        if report:
+            report(epoch, epochs, scalars[-1])
+    arrays = {key: scratch.rows(key, epochs) for key in scratch.row_names()} if epochs else {}
+    for key in scalars[0] if scalars else ():
+        arrays[f"scalar_{key}"] = np.array([row[key] for row in scalars])
+    return Fitted(state, arrays | _last_epoch(method, state, task, held_out))
+
+
+def _trace_epoch(
+    method: Method, state: Any, task: Task, record: EpochRecord, epoch: int, held_out: Mapping[str, Tensor], scratch: Scratch
+) -> None:
+    for key, vector in record.vectors.items():
+        scratch.write_row(TRACE_NAMES.get(key, key), epoch, vector.cpu().numpy())
+    for split, images in held_out.items():
+        logits = _predict(method, state, task, images)
+        if logits is not None:
+            scratch.write_row(f"{split}_predictions", epoch, logits.argmax(dim=1).cpu().numpy())
+
+
+def _last_epoch(method: Method, state: Any, task: Task, held_out: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    splits = dict(held_out) | ({} if task.images is None else {"train": task.images})
+    arrays = {}
+    for split, images in splits.items():
+        logits = _predict(method, state, task, images)
+        if logits is not None:
+            arrays[f"{split}_probabilities"] = logits.float().softmax(dim=1).cpu().numpy()
+    return arrays
+
+
+def _predict(method: Method, state: Any, task: Task, images: Tensor) -> Tensor | None:
+    modules = modules_of(state)
+    if not modules or task.views is None:
+        return None
+    with evaluating(*modules.values()):
+        return outputs(lambda views: method.predict(state, views), images, task.views.plain)
+
+
+class _seeded:
+    """The global torch generator forked and seeded: a dropout layer draws from it, nobody else may."""
+
+    def __init__(self, rng: torch.Generator) -> None:
+        self._seed, self._fork = draw_seed(rng), torch.random.fork_rng()
+
+    def __enter__(self) -> None:
+        self._fork.__enter__()
+        torch.manual_seed(self._seed)
+
+    def __exit__(self, *error: Any) -> None:
+        self._fork.__exit__(*error)
+
+
