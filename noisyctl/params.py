@@ -111,7 +111,7 @@ def _needs(tree: ast.Module) -> dict[str, Any]:
 class MethodParams(Params):
     """The base of every method's Params."""
 
-    warmup: str = param("default", "warm-up profile to start from, a block of `warmups:`")
+    warmup_profile: str = param("default", "warm-up profile to start from, a block of `warmups:`")
 
 
 METHOD_FIELDS = tuple(

@@ -1,0 +1,38 @@
+"""What a run is judged by: accuracies under named selection rules, and how well it finds wrong labels."""
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from noisyctl.artifacts.store import finite_or_none
+
+
+def accuracies(predictions: Int[np.ndarray, "e n"], labels: Int[np.ndarray, " n"]) -> Float[np.ndarray, " e"]:
+    """Accuracy in percent, epoch by epoch."""
+    return 100 * (predictions == labels[None, :]).mean(axis=1)
+
+
+def selection_rules(curve: Float[np.ndarray, " e"]) -> dict[str, float | None]:
+    """Last epoch, mean of the last ten, and, as an oracle that looks at the test labels, the best."""
+    return {
+        "last": finite_or_none(curve[-1]),
+        "mean_last_10": finite_or_none(curve[-10:].mean()),
+        "best_on_test_oracle": finite_or_none(curve.max()),
+        "gap_best_last": finite_or_none(curve.max() - curve[-1]),
+    }
+
+
+def detection(clean_probability: Float[np.ndarray, " n"], is_mislabeled: Bool[np.ndarray, " n"]) -> dict[str, float | None]:
+    """Precision and recall of calling a label wrong where its clean probability is below 1/2, and the AUC of the ranking.
+
+    Where nothing is called wrong precision has no value; without both kinds of labels the AUC has none.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    called = clean_probability < 0.5
+    hits = int((called & is_mislabeled).sum())
+    both = is_mislabeled.any() and not is_mislabeled.all()
+    return {
+        "precision": hits / int(called.sum()) if called.any() else None,
+        "recall": hits / int(is_mislabeled.sum()) if is_mislabeled.any() else None,
+        "auc": finite_or_none(roc_auc_score(is_mislabeled, 1 - clean_probability)) if both else None,
+    }

@@ -1,0 +1,1 @@
+"""The commands: the only code that parses arguments or knows where things lie."""

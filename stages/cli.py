@@ -1,0 +1,73 @@
+"""The command line: a table of commands, each imported only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+COMMANDS = {
+    "prepare-data": ("stages.prepare_data", "Bring a data set or your own folder of images to images.zarr."),
+    "inject-noise": ("stages.inject_noise", "Make noisy labels from clean ones."),
+    "pretrain-simclr": ("stages.pretrain", "Train an encoder without labels (SimCLR)."),
+    "mine-knn": ("stages.mine_knn", "Mine the nearest neighbors of every training image."),
+    "warmup": ("stages.warmup", "Train networks on all noisy labels for a few epochs."),
+    "train-method": ("stages.train_method", "Train one method on noisy labels."),
+    "evaluate": ("stages.evaluate", "Judge runs: metrics, figures, and the list of labels to look at."),
+    "table": ("stages.table", "Put the metrics of many runs into one table."),
+    "predict": ("stages.predict", "Label a folder of images with a run's model alone."),
+    "doctor": ("stages.doctor", "Tell what is installed, what is missing, what would be faster."),
+    "status": ("stages.status", "Tell which artifacts exist, which are stale, and what comes next."),
+}
+
+
+class Commands(TyperGroup):
+    """Imports a command's module when the command is asked for; the list needs none."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        if ctx.resilient_parsing or set(sys.argv[1:2]) & {"--help"}:
+            return _plain(cmd_name, COMMANDS[cmd_name][1])
+        from stages.options import command, method_group
+
+        if cmd_name == "train-method":
+            return method_group()
+        module = importlib.import_module(COMMANDS[cmd_name][0])
+        return command(module.stage("simclr") if cmd_name.startswith("pretrain-") else module.STAGE)
+
+
+def _plain(name: str, summary: str) -> Any:
+    one = typer.Typer(add_completion=False)
+    one.command(name, help=summary)(lambda: None)
+    return typer.main.get_command(one)
+
+
+app = typer.Typer(cls=Commands, help="Train image classifiers on wrong labels.", rich_markup_mode=None, no_args_is_help=True)
+
+
+@app.callback()
+def _root() -> None:
+    """Train image classifiers on wrong labels: cached stages, robust methods, and a list of the labels to fix."""
+
+
+def main() -> None:
+    """Run a command; what a user can act on becomes one line and an exit code."""
+    from noisyctl.errors import NoisyctlError
+
+    debug = "--debug" in sys.argv
+    sys.argv = [word for word in sys.argv if word != "--debug"]
+    try:
+        app()
+    except NoisyctlError as error:
+        if debug:
+            raise
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        sys.exit(error.exit_code)

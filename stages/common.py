@@ -1,0 +1,119 @@
+"""What every stage shares: where things lie, who computes, and the declaration a command is made from."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from noisyctl.config import ParamsFile
+from noisyctl.errors import NoisyctlError, ParamsError
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The default of every path option. `noise` is a block of `noises:`, or `given` for the user's own labels."""
+
+    dataset: str = "digits"
+    pretrain: str = "simclr"
+    noise: str = "given"
+    seed: int = 0
+    root: Path = Path("data")
+
+    @property
+    def home(self) -> Path:
+        return self.root / self.dataset
+
+    @property
+    def labels(self) -> Path:
+        return self.home / "labels.zarr" if self.noise == "given" else self.home / "noise" / self.cell / "labels.zarr"
+
+    @property
+    def cell(self) -> str:
+        return f"{self.noise}-s{self.seed}"
+
+    @property
+    def encoder(self) -> Path:
+        return self.home / self.pretrain
+
+    def warmup(self, profile: str) -> Path:
+        return self.home / "warmup" / profile / self.cell
+
+    def run(self, method: str) -> Path:
+        return self.home / "runs" / method / self.cell
+
+
+@dataclass(frozen=True)
+class Session:
+    """Who computes: device, CPU threads, seed, scratch folder, and where progress goes."""
+
+    device: str = "auto"
+    threads: int = 0
+    seed: int = 0
+    quiet: bool = False
+    scratch: Path = field(default_factory=lambda: Path(os.environ.get("NOISYCTL_SCRATCH", ".noisyctl")))
+
+    def start(self) -> Any:
+        """Set the threads and give the torch device. Raises NoisyctlError where the device is not there."""
+        import torch
+
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise ParamsError(f"--device is {self.device!r}; one of: auto, cpu, cuda")
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise NoisyctlError("--device cuda: torch sees no GPU here; choose --device cpu, or see `noisyctl doctor`")
+        return torch.device("cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu")
+
+    def report(self, what: str) -> Callable[[int, int, Mapping[str, float]], None]:
+        """One line an epoch on stderr; on a terminal the line is rewritten."""
+        end = "\r" if sys.stderr.isatty() else "\n"
+
+        def line(epoch: int, epochs: int, scalars: Mapping[str, float]) -> None:
+            if not self.quiet:
+                numbers = "  ".join(f"{name} {value:.4g}" for name, value in scalars.items())
+                last = "\n" if epoch + 1 == epochs else end
+                print(f"{what}  epoch {epoch + 1}/{epochs}  {numbers}", end=last, file=sys.stderr, flush=True)
+
+        return line
+
+
+@dataclass(frozen=True)
+class Option:
+    """A path or text option of a command. `default` gives its place in the layout."""
+
+    name: str
+    help: str
+    default: Callable[[Layout], Any] | None = None
+    multiple: bool = False
+    output: bool = False
+    required: bool = False
+    flag: bool = False
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One command: options, the params it takes and the block they lie in, and the function that does the work."""
+
+    name: str
+    summary: str
+    example: str
+    run: Callable[[Any, Any, Session], Any]
+    inputs: Callable[[Mapping[str, Any], Layout, Any], Any]
+    options: tuple[Option, ...] = ()
+    params: Callable[[ParamsFile, Layout, Mapping[str, Any]], tuple[str, str]] | None = None
+    fields: tuple[str, ...] = ()  # modules whose Params give the options
+    show: Callable[[Any], dict[str, Any]] | None = None
+
+
+def block_of(file: ParamsFile, group: str, name: str, default: str | None = None) -> str:
+    """`group.name`, checked to exist where the file has the group."""
+    from noisyctl.errors import suggest
+
+    known = file.get(group) or {}
+    if name not in known and name != default:
+        raise ParamsError(f"{file.path}: no block {group}.{name}; {suggest(name, known)}")
+    return f"{group}.{name}"

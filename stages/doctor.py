@@ -1,0 +1,31 @@
+"""Tell what is installed, what is missing, what would be faster."""
+
+import importlib.metadata
+import importlib.util
+import os
+import sys
+from typing import Any
+
+from stages.common import Session, Stage
+
+PACKAGES = ("torch", "torchvision", "typer", "dvc", "zarr", "scikit-learn", "rich", "pydantic", "safetensors", "matplotlib")
+
+
+def run(inputs: Any = None, params: Any = None, session: Session = Session()) -> dict[str, Any]:
+    """Versions, device, cores, and advice."""
+    import torch
+
+    found: dict[str, Any] = {"python": sys.version.split()[0]}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "missing: pip install " + package
+    faiss = importlib.util.find_spec("faiss") is not None
+    found["faiss"] = "installed" if faiss else "missing: mining is slower on a CPU; pip install 'noisyctl[cpu]'"
+    found["device"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu only: torch sees no GPU"
+    found["cores"], found["torch threads"] = os.cpu_count(), torch.get_num_threads()
+    return found
+
+
+STAGE = Stage("doctor", "Tell what is installed, what is missing, what would be faster.", "noisyctl doctor", run, lambda *_: None)

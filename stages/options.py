@@ -1,0 +1,209 @@
+"""From a Stage's declaration to a Typer command: one signature, the same options everywhere."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from noisyctl import config, params
+from noisyctl.errors import ParamsError, suggest
+from stages.common import Layout, Option, Session, Stage, block_of
+
+COMMON = (
+    ("dataset", "data set, or a block of `datasets:`"),
+    ("noise", "block of `noises:`, or `given` for labels as they are"),
+    ("pretrain", "whose features"),
+    ("seed", "of every random draw"),
+    ("device", "auto, cpu or cuda"),
+    ("threads", "of the CPU; 0 leaves torch's choice"),
+    ("params_file", "[params.yaml]"),
+)
+DEFAULTS = {"dataset": "digits", "pretrain": "simclr", "seed": 0, "device": "auto", "threads": 0}
+TOP_LEVEL = (*DEFAULTS, "noise", "datasets", "noises", "warmups", "methods", "simclr", "knn")
+
+
+def command(stage: Stage) -> Any:
+    """The Typer command of a stage."""
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    text = f"{stage.summary}\n\n\b\nExample:\n  {stage.example}"
+    specs = _specs(stage)
+
+    def call(**given: Any) -> None:
+        execute(stage, given)
+
+    own = {option.name for option in stage.options}
+    parameters = [_parameter(o.name, o.help, multiple=o.multiple, required=o.required) for o in stage.options]
+    parameters += [_spec_parameter(spec) for name, spec in specs.items() if name not in own]
+    taken = own | set(specs)
+    parameters += [_parameter(name, text_) for name, text_ in COMMON if name not in taken]
+    parameters += [_parameter("set", "key=value of params.yaml, repeatable", multiple=True)]
+    parameters += [_flag("dry_run", "print every value with its source, and what is read and written")]
+    parameters += [_flag("json", "one line of JSON on stdout")]
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {p.name: p.annotation for p in parameters}
+    app.command(stage.name, help=text)(call)
+    return typer.main.get_command(app)
+
+
+def method_group() -> Any:
+    """`train-method`: one subcommand a method file, listed without importing them."""
+    from noisyctl import methods
+
+    modules = methods.modules()
+
+    class Methods(TyperGroup):
+        def list_commands(self, ctx: Any) -> list[str]:
+            return sorted(modules)
+
+        def get_command(self, ctx: Any, cmd_name: str) -> Any:
+            if cmd_name not in modules:
+                if cmd_name.startswith("-"):
+                    return None
+                raise ParamsError(f"unknown method {cmd_name!r}; {suggest(cmd_name, sorted(modules))}")
+            from stages.train_method import stage
+
+            module = modules[cmd_name]
+            return command(stage(cmd_name, module, params.module_spec(module).summary))
+
+    app = typer.Typer(cls=Methods, help="Train one method on noisy labels.", rich_markup_mode=None, add_completion=False)
+    app.callback()(lambda: None)
+    return typer.main.get_command(app)
+
+
+def _specs(stage: Stage) -> dict[str, params.FieldSpec]:
+    return {spec.name: spec for module in stage.fields for spec in params.module_spec(module).fields}
+
+
+def _parameter(name: str, text: str, multiple: bool = False, required: bool = False) -> inspect.Parameter:
+    kind: Any = list[str] if multiple else str
+    default = typer.Option(... if required else None, f"--{name.replace('_', '-')}", help=text)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+
+
+def _spec_parameter(spec: params.FieldSpec) -> inspect.Parameter:
+    text = f"{spec.meaning} [{'required' if spec.required else spec.default}] ({spec.source})"
+    if spec.annotation == "bool":
+        names = (spec.option, spec.option.replace("--include", "--exclude")) if "include" in spec.option else (spec.option, f"--no-{spec.option[2:]}")
+        default = typer.Option(None, "/".join(names), help=text)
+        return inspect.Parameter(spec.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=bool)
+    return _parameter(spec.name, text)
+
+
+def _flag(name: str, text: str) -> inspect.Parameter:
+    default = typer.Option(False, f"--{name.replace('_', '-')}", help=text)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=bool)
+
+
+def execute(stage: Stage, given: dict[str, Any]) -> None:
+    """Resolve everything, then show it (`--dry-run`) or do it."""
+    file = config.read_params_file(Path(given["params_file"] or "params.yaml"))
+    sets = config.parse_set(given["set"] or [])
+    _check_top_level(file)
+    layout, session = _settings(file, given, sets)
+    paths = {o.name: _path(o, given.get(o.name), layout) for o in stage.options}
+    block, module, extra = _target(stage, file, given, layout, paths)
+    resolved, sources = None, {}
+    if module:
+        model = importlib.import_module(module).Params
+        resolved, sources = _resolve(stage, model, file, block, given, sets)
+    extra["params"] = resolved
+    inputs = stage.inputs(paths, layout, extra)
+    if given["dry_run"]:
+        _show(stage, inputs, resolved, sources, given["json"])
+        return
+    result = stage.run(inputs, resolved, session)
+    if given["json"]:
+        print(json.dumps(result, sort_keys=True))
+    else:
+        print("  ".join(f"{key} {value}" for key, value in result.items()) if len(result) < 9 else "\n".join(f"{k}: {v}" for k, v in result.items()), file=sys.stderr)
+
+
+def _check_top_level(file: config.ParamsFile) -> None:
+    unknown = [key for key in file.values if key not in TOP_LEVEL]
+    if unknown:
+        raise ParamsError("\n".join(f"{file.where(k)}: {k} is not a parameter; {suggest(k, TOP_LEVEL)}" for k in unknown))
+
+
+def _settings(file: config.ParamsFile, given: dict[str, Any], sets: dict[str, Any]) -> tuple[Layout, Session]:
+    values = DEFAULTS | {k: v for k, v in file.values.items() if k in DEFAULTS or k == "noise"} | sets
+    values |= {k: config.read_scalar(given[k]) for k in (*DEFAULTS, "noise") if isinstance(given.get(k), str)}
+    for key in ("seed", "threads"):
+        if not isinstance(values[key], int) or values[key] < 0:
+            raise ParamsError(f"{key} is {values[key]!r}; give a whole number from 0 on")
+    noises = list(file.get("noises") or {})
+    noise = values.get("noise") or (noises[0] if len(noises) == 1 and values["dataset"] == file.values.get("dataset") else "given")
+    layout = Layout(str(values["dataset"]), str(values["pretrain"]), str(noise), values["seed"])
+    return layout, Session(str(values["device"]), values["threads"], values["seed"], quiet=bool(given["json"]))
+
+
+def _path(option: Option, value: Any, layout: Layout) -> Any:
+    if option.multiple:
+        return [Path(v) for v in value or []]
+    if value is None:
+        return option.default(layout) if option.default else None
+    return value if option.name in ("kind", "profile") else Path(value)
+
+
+def _target(
+    stage: Stage, file: config.ParamsFile, given: dict[str, Any], layout: Layout, paths: dict[str, Any]
+) -> tuple[str, str, dict[str, Any]]:
+    """The block of params.yaml and the module of the Params. Data sets and noises are chosen by their `kind`."""
+    if stage.name == "prepare-data":
+        block = f"datasets.{layout.dataset}"
+        kind = (file.get(block) or {}).get("kind", layout.dataset)
+        return block, f"noisyctl.datasets.{_known('datasets', kind)}", {"kind": kind}
+    if stage.name == "inject-noise":
+        if given["kind"]:
+            return "", f"noisyctl.noise.{_known('noise', given['kind'])}", {"kind": given["kind"]}
+        if layout.noise == "given":
+            raise ParamsError("which noise? give --kind symmetric --rate 0.4 --exclude-true-class, or --noise with a block of `noises:`")
+        block = block_of(file, "noises", layout.noise)
+        kind = file.get(block).get("kind")
+        if kind is None:
+            raise ParamsError(f"{file.where(block)}: {block}.kind is missing; write kind: symmetric")
+        return block, f"noisyctl.noise.{_known('noise', kind)}", {"kind": kind}
+    if stage.params is None:
+        return "", "", {}
+    block, module = stage.params(file, layout, paths)
+    return block, module, {}
+
+
+def _known(group: str, kind: str) -> str:
+    package = importlib.import_module(f"noisyctl.{group}")
+    package.load(kind)
+    return kind
+
+
+def _resolve(
+    stage: Stage, model: Any, file: config.ParamsFile, block: str, given: dict[str, Any], sets: dict[str, Any]
+) -> tuple[Any, dict[str, str]]:
+    layer = file.block(block) if block else config.Layer({}, "params")
+    if stage.name in ("prepare-data", "inject-noise"):
+        layer = config.Layer({k: v for k, v in layer.values.items() if k != "kind"}, layer.place, layer.lines)
+    own = {o.name for o in stage.options}
+    options = {k: v for k, v in given.items() if k in _specs(stage) and k not in own and v is not None}
+    prefix = f"{block}."
+    overrides = {k[len(prefix) :]: v for k, v in sets.items() if block and k.startswith(prefix)}
+    layers = [layer, config.Layer(overrides, "--set")]
+    layers += [config.Layer({k: config.read_scalar(v) if isinstance(v, str) else v}, f"--{k.replace('_', '-')}") for k, v in options.items()]
+    return config.resolve(model, layers, block)
+
+
+def _show(stage: Stage, inputs: Any, resolved: Any, sources: dict[str, str], as_json: bool) -> None:
+    values = resolved.model_dump() if resolved is not None else {}
+    paths = {k: str(v) for k, v in vars(inputs).items() if v is not None} if inputs is not None else {}
+    if as_json:
+        print(json.dumps({"params": {k: {"value": v, "source": sources[k]} for k, v in values.items()}, "paths": paths}, sort_keys=True))
+        return
+    for name, value in values.items():
+        print(f"{name} = {value}   ({sources[name]})", file=sys.stderr)
+    outputs = {o.name for o in stage.options if o.output}
+    for name, path in paths.items():
+        print(f"{'writes' if name in outputs else 'reads '} {name}: {path}", file=sys.stderr)

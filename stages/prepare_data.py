@@ -1,0 +1,82 @@
+"""Bring a data set to images.zarr, and its labels to truth.zarr (known to be right) or labels.zarr (as given)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from noisyctl.artifacts import store
+from noisyctl.artifacts.kinds import FEATURES, IMAGES, LABELS, TRUTH
+from stages.common import Option, Session, Stage
+
+
+@dataclass(frozen=True)
+class Inputs:
+    kind: str
+    out: Path
+
+
+def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, Any]:
+    """Write the artifacts of one data set and return its counts."""
+    from noisyctl import datasets
+
+    data = datasets.load(inputs.kind).prepare(params)
+    return _write_features(inputs, data) if inputs.kind == "features" else _write_images(inputs, data)
+
+
+def _write_images(inputs: Inputs, data: Any) -> dict[str, Any]:
+    arrays = {name: split.images for name, split in data.splits.items()}
+    arrays |= {f"{name}_id": split.ids for name, split in data.splits.items()}
+    names = list(data.class_names)
+    about = {"class_names": names, "mean": list(data.mean), "std": list(data.std), "views": data.views}
+    digest = store.write(inputs.out / "images.zarr", IMAGES, arrays, params={"dataset": inputs.kind}, attributes=about)
+    if data.truth:
+        truth = {("clean_labels" if split == "train" else f"{split}_labels"): y for split, y in data.truth.items()}
+        store.write(
+            inputs.out / "truth.zarr", TRUTH, truth, inputs={"images": digest}, attributes={"class_names": names}
+        )
+    if data.given_labels is not None:
+        _write_labels(inputs.out, data.given_labels, names, digest)
+    if data.quarantine:
+        _write_quarantine(inputs.out / "quarantine.csv", data.quarantine)
+    counts = {f"{name} images": len(split.ids) for name, split in data.splits.items()}
+    return counts | {"classes": len(names), "quarantined": len(data.quarantine), "found": data.detected}
+
+
+def _write_features(inputs: Inputs, data: Any) -> dict[str, Any]:
+    arrays = {"features": np.asarray(data.features), "embeddings": np.asarray(data.features)}
+    digest = store.write(inputs.out / "features.zarr", FEATURES, arrays, params={"dataset": "features"})
+    if data.given_labels is not None:
+        _write_labels(inputs.out, data.given_labels, list(data.class_names), digest)
+    return {"rows": len(data.features), "classes": len(data.class_names), "found": data.detected}
+
+
+def _write_labels(out: Path, labels: np.ndarray, names: list[str], digest: str) -> None:
+    store.write(
+        out / "labels.zarr",
+        LABELS,
+        {"noisy_labels": labels},
+        inputs={"images": digest},
+        attributes={"class_names": names},
+    )
+
+
+def _write_quarantine(path: Path, files: Any) -> None:
+    import csv
+
+    with store.publish(path) as partial, partial.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "reason"])
+        writer.writerows((item.path, item.reason) for item in files)
+
+
+STAGE = Stage(
+    name="prepare-data",
+    summary="Bring a data set or your own folder of images to images.zarr.",
+    example="noisyctl prepare-data --dataset digits --out data/digits",
+    run=run,
+    inputs=lambda given, layout, extra: Inputs(extra["kind"], given["out"]),
+    options=(Option("out", "folder to write", lambda layout: layout.home, output=True),),
+    fields=("noisyctl.datasets.digits", "noisyctl.datasets.folder", "noisyctl.datasets.features"),
+)

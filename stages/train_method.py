@@ -1,0 +1,104 @@
+"""Train one method on noisy labels."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stages.common import Option, Session, Stage
+
+
+@dataclass(frozen=True)
+class Inputs:
+    method: str
+    labels: Path
+    out: Path
+    images: Path | None = None
+    warmup: Path | None = None
+    neighbors: Path | None = None
+
+
+def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, Any]:
+    """Write networks.safetensors and trace.zarr of one run."""
+    import torch
+
+    from noisyctl import methods
+    from noisyctl.artifacts import store
+    from noisyctl.artifacts.kinds import NEIGHBORS
+    from noisyctl.errors import ArtifactError
+    from noisyctl.training.loop import fit
+    from noisyctl.training.scratch import hold
+    from stages import training
+
+    device = session.start()
+    method = methods.load(inputs.method)
+    needs = method.NEEDS
+    images = training.read_images(inputs.images) if inputs.images and (inputs.images.exists() or needs.networks) else None
+    labels = training.read_labels(inputs.labels, images)
+    made_from = {"images": labels.inputs["images"], "labels": labels.digest}
+    names = labels.attributes["class_names"]
+    known: dict[str, Any] = {
+        "num_classes": len(names),
+        "labels": torch.as_tensor(labels.array("noisy_labels")).to(device),
+    }
+    if needs.neighbors:
+        if inputs.neighbors is None or not inputs.neighbors.exists():
+            raise ArtifactError(f"{inputs.method} needs mined neighbors ({inputs.neighbors}); run `noisyctl mine-knn` first")
+        mined = store.read(inputs.neighbors, NEIGHBORS)
+        store.require_input(mined, "images", made_from["images"], inputs.images or inputs.labels)
+        made_from["neighbors"] = mined.digest
+        known["neighbors"] = torch.as_tensor(mined.array("indices")).long().to(device)
+        known["similarity"] = torch.as_tensor(mined.array("similarity")).to(device)
+    networks: list[Any] = []
+    if needs.warmup:
+        if inputs.warmup is None or not (inputs.warmup / "networks.safetensors").exists():
+            raise ArtifactError(f"{inputs.method} starts from a warm-up ({inputs.warmup}); run `noisyctl warmup` first")
+        built, header = training.read_networks(inputs.warmup / "networks.safetensors", "noisyctl warmup")
+        if header["inputs"]["labels"] != labels.digest:
+            raise ArtifactError(f"{inputs.warmup} was not warmed up on {inputs.labels}; run `noisyctl warmup` again")
+        made_from["warmup"], known["warmup_epochs"] = header["digest"], header["epochs"]
+        networks = [network.to(device) for network in built.values()]
+        if len(networks) < needs.networks:
+            raise ArtifactError(f"{inputs.method} needs {needs.networks} networks, {inputs.warmup} has {len(networks)}; run `noisyctl warmup --networks {needs.networks}`")
+    task, held_out = training.make_task(images, device, **known)
+    recorded = params.model_dump() | {"seed": session.seed, "threads": torch.get_num_threads()}
+    facts = {"params": recorded, "inputs": made_from, "device": str(device)}
+    name = f"train-method-{inputs.method}"
+    with hold(session.scratch, name, facts) as scratch:
+        fitted = fit(
+            method, networks[: max(needs.networks, 1)], task, params, name=name, epochs=params.epochs, seed=session.seed,  # type: ignore[arg-type]
+            scratch=scratch, held_out=held_out, report=session.report(inputs.method),
+        )
+        ids = images.array("train_id") if images else [str(i) for i in range(task.num_samples)]
+        arrays = fitted.arrays | {"train_id": ids, "noisy_labels": labels.array("noisy_labels")}
+        about = {"params": recorded, "inputs": made_from, "method": inputs.method, "class_names": names}
+        header = {"kind": "networks", "method": inputs.method, "epochs": params.epochs, "inputs": made_from}
+        header |= training.preprocessing(images) if images else {}
+        training.publish_run(inputs.out, arrays, fitted.state, about, header)
+    return {"method": inputs.method, "epochs": params.epochs, "out": str(inputs.out)}
+
+
+def stage(method: str, module: str, summary: str) -> Stage:
+    """The command `train-method METHOD`."""
+    return Stage(
+        name=method,
+        summary=summary,
+        example=f"noisyctl train-method {method} --dry-run",
+        run=run,
+        inputs=lambda given, layout, extra: Inputs(
+            method,
+            given["labels"],
+            given["out"] or layout.run(method),
+            given["images"],
+            given["warmup"] or layout.warmup(extra["params"].warmup_profile),
+            given["neighbors"],
+        ),
+        options=(
+            Option("images", "images.zarr", lambda layout: layout.home / "images.zarr"),
+            Option("labels", "labels.zarr", lambda layout: layout.labels),
+            Option("warmup", "folder of a warm-up [data/SET/warmup/PROFILE/NOISE-sSEED]"),
+            Option("neighbors", "neighbors.zarr", lambda layout: layout.encoder / "neighbors.zarr"),
+            Option("out", "folder to write [data/SET/runs/METHOD/NOISE-sSEED]", output=True),
+        ),
+        params=lambda file, layout, given: (f"methods.{method}", module),
+        fields=(module,),
+    )

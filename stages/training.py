@@ -1,0 +1,101 @@
+"""What the stages that train share: images on the device, the Task, publishing a run."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from noisyctl.artifacts import networks, store
+from noisyctl.artifacts.kinds import IMAGES, LABELS, TRACE
+from noisyctl.errors import ParamsError
+from noisyctl.nn.inference import modules_of
+from noisyctl.nn.networks import Classifier
+from noisyctl.task import Task
+from noisyctl.views import Views
+
+
+def read_images(path: Path) -> store.Artifact:
+    return store.read(path, IMAGES)
+
+
+def read_labels(path: Path, images: store.Artifact | None) -> store.Artifact:
+    """Labels, refused where they belong to other images."""
+    labels = store.read(path, LABELS)
+    if images is not None:
+        store.require_input(labels, "images", images.digest, images.path)
+    y = labels.array("noisy_labels")
+    counts = np.bincount(y[y >= 0], minlength=len(labels.attributes["class_names"]))
+    if y.min() < 0 or y.max() >= len(labels.attributes["class_names"]):
+        raise ParamsError(f"{path}: labels lie outside its {len(labels.attributes['class_names'])} classes; {labels.remake}")
+    empty = [labels.attributes["class_names"][c] for c in np.flatnonzero(counts == 0)]
+    if empty:
+        raise ParamsError(f"{path}: no sample is labeled {', '.join(empty[:5])}; drop the class or lower the noise rate")
+    return labels
+
+
+def make_task(images: store.Artifact | None, device: torch.device, **known: Any) -> tuple[Task, dict[str, torch.Tensor]]:
+    """The Task, and the images of the other splits, which only the runner sees."""
+    if images is None:
+        return Task(None, None, known.pop("num_classes"), device, **known), {}
+    about = images.attributes
+    views = Views(about["views"], about["mean"], about["std"])
+    num_classes = known.pop("num_classes", len(about["class_names"]))
+    held_out = {n: torch.as_tensor(images.array(n)).to(device) for n in ("test", "val") if n in images}
+    return Task(torch.as_tensor(images.array("train")).to(device), views, num_classes, device, **known), held_out
+
+
+def spec(params: Any, images: store.Artifact, num_outputs: int, head: str) -> dict[str, Any]:
+    """What a network is built from, as artifacts carry it."""
+    channels = len(images.attributes["mean"])
+    return {
+        "backbone": params.backbone,
+        "width": params.width,
+        "channels": channels,
+        "num_outputs": num_outputs,
+        "head": head,
+    }
+
+
+def preprocessing(images: store.Artifact) -> dict[str, Any]:
+    """What `predict` needs of the images."""
+    about = images.attributes
+    return {
+        "class_names": about["class_names"],
+        "mean": about["mean"],
+        "std": about["std"],
+        "views": about["views"],
+        "size": list(images.lazy("train").shape[1:3]),
+    }
+
+
+def network_tensors(state: Any) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Every network of a State: tensors by `field.name`, and the field's spec."""
+    modules = modules_of(state)
+    tensors = {f"{field}.{key}": t for field, module in modules.items() for key, t in module.state_dict().items()}
+    return tensors, {field: module.spec for field, module in modules.items()}
+
+
+def read_networks(path: Path, made_by: str) -> tuple[dict[str, Classifier], dict[str, Any], ]:
+    """The networks of a run or a warm-up by field name, and the file's header."""
+    tensors, header = networks.read(path, made_by)
+    built = {}
+    for field, about in header["modules"].items():
+        built[field] = Classifier(about)
+        built[field].load_state_dict({k.split(".", 1)[1]: t for k, t in tensors.items() if k.startswith(f"{field}.")})
+    return built, header
+
+
+def publish_run(out: Path, arrays: Mapping[str, np.ndarray], state: Any, about: Mapping[str, Any], header: Mapping[str, Any]) -> None:
+    """networks.safetensors and trace.zarr, the trace last: where it stands, the run is whole."""
+    tensors, modules = network_tensors(state)
+    networks.write(out / "networks.safetensors", tensors, dict(header) | {"modules": modules})
+    store.write(
+        out / "trace.zarr",
+        TRACE,
+        arrays,
+        params=about["params"],
+        inputs=about["inputs"],
+        attributes={k: v for k, v in about.items() if k not in ("params", "inputs")},
+    )
