@@ -50,7 +50,9 @@ class ParamsFile:
         """The block at `a.b.c` as a layer; an absent one is empty."""
         value = self.get(dotted)
         if value is not None and not isinstance(value, dict):
-            raise ParamsError(f"{self.where(dotted)}: {dotted} is {value!r}; write a block `{dotted.split('.')[-1]}: {{...}}`")
+            raise ParamsError(
+                f"{self.where(dotted)}: {dotted} is {value!r}; write a block `{dotted.split('.')[-1]}: {{...}}`"
+            )
         prefix = f"{dotted}."
         lines = {key[len(prefix) :]: line for key, line in self.lines.items() if key.startswith(prefix)}
         return Layer({str(k): v for k, v in (value or {}).items()}, self.path, lines)
@@ -86,7 +88,9 @@ def _collect_lines(node: yaml.Node, prefix: str, lines: dict[str, int], path: st
     for key, value in node.value:
         dotted = f"{prefix}{key.value}"
         if dotted in lines:
-            raise ParamsError(f"{path}:{key.start_mark.line + 1}: {dotted} stands twice (first in line {lines[dotted]})")
+            raise ParamsError(
+                f"{path}:{key.start_mark.line + 1}: {dotted} stands twice (first in line {lines[dotted]})"
+            )
         lines[dotted] = key.start_mark.line + 1
         _collect_lines(value, f"{dotted}.", lines, path)
 
@@ -97,7 +101,9 @@ def parse_set(assignments: Iterable[str]) -> dict[str, Any]:
     for text in assignments:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
-            raise ParamsError(f"--set {text}: write --set key=value, for example --set methods.mixnn.epochs=5")
+            raise ParamsError(
+                f"--set {text}: write --set key=value, for example --set methods.mixnn.epochs=5"
+            )
         values[key.strip()] = read_scalar(value)
     return values
 
@@ -125,8 +131,13 @@ def resolve(model: type[P], layers: Iterable[Layer], block: str) -> tuple[P, dic
     except ValidationError as error:
         problems = [_problem(entry, model, origin, block) for entry in error.errors()]
         raise ParamsError("\n".join(sorted(problems, key=_by_line))) from None
-    sources = {name: (info.json_schema_extra or {}).get("source", "") for name, info in model.model_fields.items()}  # type: ignore[union-attr]
-    return params, {name: origin[name].where(name) if name in origin else str(sources[name]) for name in model.model_fields}
+    sources = {}
+    for name, info in model.model_fields.items():
+        extra = info.json_schema_extra
+        sources[name] = str(extra.get("source", "")) if isinstance(extra, dict) else ""
+    return params, {
+        name: origin[name].where(name) if name in origin else sources[name] for name in model.model_fields
+    }
 
 
 def _by_line(problem: str) -> tuple[str, int]:
@@ -146,6 +157,8 @@ def _problem(entry: Mapping[str, Any], model: type[Params], origin: Mapping[str,
         case "missing":
             info = model.model_fields[head]
             option = f"--{head.replace('_', '-')}"
-            return f"params: {dotted} is missing ({info.description}); give {option} or write it in params.yaml"
+            return (
+                f"params: {dotted} is missing ({info.description}); give {option} or write it in params.yaml"
+            )
         case _:
             return f"{place}: {dotted} is {entry['input']!r}: {entry['msg'].lower()}"

@@ -96,14 +96,22 @@ def _field(line: ast.AnnAssign) -> FieldSpec:
         annotation=ast.unparse(line.annotation),
         default=None if required else arguments[0],
         required=required,
-        meaning=arguments[1] if len(arguments) > 1 else ast.literal_eval(named["meaning"]) if "meaning" in named else "",
+        meaning=arguments[1]
+        if len(arguments) > 1
+        else ast.literal_eval(named["meaning"])
+        if "meaning" in named
+        else "",
         source=ast.literal_eval(named["source"]) if "source" in named else OURS,
     )
 
 
 def _needs(tree: ast.Module) -> dict[str, Any]:
     for node in tree.body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "NEEDS" and isinstance(node.value, ast.Call):
+        if (
+            isinstance(node, ast.Assign)
+            and ast.unparse(node.targets[0]) == "NEEDS"
+            and isinstance(node.value, ast.Call)
+        ):
             return {str(word.arg): ast.literal_eval(word.value) for word in node.value.keywords}
     return {}
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass as state  # all that survives an epoch; a checkpoint is exactly this
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -12,8 +13,6 @@ from noisyctl.errors import TrainingError
 from noisyctl.params import MethodParams, param
 
 __all__ = ["EpochRecord", "Method", "MethodParams", "Needs", "Task", "param", "state"]
-
-state = dataclass  # all that survives an epoch; a checkpoint is exactly this
 
 
 @dataclass(frozen=True)
@@ -25,6 +24,7 @@ class Needs:
     neighbors: bool = False
 
 
+@runtime_checkable
 class Views(Protocol):
     """A data set's views: uint8 images [b h w ch] to float [b ch h w]."""
 
@@ -43,7 +43,9 @@ class Monitor:
     def observe(self, loss: Tensor) -> None:
         step = torch.full((), self.steps, device=loss.device)
         bad = torch.where(torch.isfinite(loss.detach()), torch.full_like(step, -1), step)
-        self.first_bad = bad if self.first_bad is None else torch.where(self.first_bad >= 0, self.first_bad, bad)
+        self.first_bad = (
+            bad if self.first_bad is None else torch.where(self.first_bad >= 0, self.first_bad, bad)
+        )
         self.steps += 1
 
     def check(self, epoch: int) -> None:
@@ -96,10 +98,14 @@ class Task:
 
     def _seen(self) -> tuple[Tensor, Views]:
         if self.images is None or self.views is None:
-            raise TrainingError("this method trains on images, and the data set has only features; use knn_vote")
+            raise TrainingError(
+                "this method trains on images, and the data set has only features; use knn_vote"
+            )
         return self.images, self.views
 
-    def batches(self, batch_size: int, rng: Generator, drop_last: bool = False) -> Iterator[Int[Tensor, " b"]]:
+    def batches(
+        self, batch_size: int, rng: Generator, drop_last: bool = False
+    ) -> Iterator[Int[Tensor, " b"]]:
         """A random order of the training set in batches; a last batch of one joins the one before (batch norm)."""
         order = torch.randperm(self.num_samples, generator=rng, device=rng.device).to(self.device)
         batches = list(order.split(batch_size))
@@ -148,6 +154,7 @@ class EpochRecord:
             self.vectors[name][index] = value
 
 
+@runtime_checkable
 class Method(Protocol):
     """The names a method module has; a module is checked against this."""
 

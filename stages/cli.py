@@ -49,7 +49,9 @@ def _plain(name: str, summary: str) -> Any:
     return typer.main.get_command(one)
 
 
-app = typer.Typer(cls=Commands, help="Train image classifiers on wrong labels.", rich_markup_mode=None, no_args_is_help=True)
+app = typer.Typer(
+    cls=Commands, help="Train image classifiers on wrong labels.", rich_markup_mode=None, no_args_is_help=True
+)
 
 
 @app.callback()

@@ -29,7 +29,11 @@ class Layout:
 
     @property
     def labels(self) -> Path:
-        return self.home / "labels.zarr" if self.noise == "given" else self.home / "noise" / self.cell / "labels.zarr"
+        return (
+            self.home / "labels.zarr"
+            if self.noise == "given"
+            else self.home / "noise" / self.cell / "labels.zarr"
+        )
 
     @property
     def cell(self) -> str:
@@ -65,7 +69,9 @@ class Session:
         if self.device not in ("auto", "cpu", "cuda"):
             raise ParamsError(f"--device is {self.device!r}; one of: auto, cpu, cuda")
         if self.device == "cuda" and not torch.cuda.is_available():
-            raise NoisyctlError("--device cuda: torch sees no GPU here; choose --device cpu, or see `noisyctl doctor`")
+            raise NoisyctlError(
+                "--device cuda: torch sees no GPU here; choose --device cpu, or see `noisyctl doctor`"
+            )
         return torch.device("cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu")
 
     def report(self, what: str) -> Callable[[int, int, Mapping[str, float]], None]:

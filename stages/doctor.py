@@ -8,7 +8,18 @@ from typing import Any
 
 from stages.common import Session, Stage
 
-PACKAGES = ("torch", "torchvision", "typer", "dvc", "zarr", "scikit-learn", "rich", "pydantic", "safetensors", "matplotlib")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "typer",
+    "dvc",
+    "zarr",
+    "scikit-learn",
+    "rich",
+    "pydantic",
+    "safetensors",
+    "matplotlib",
+)
 
 
 def run(inputs: Any = None, params: Any = None, session: Session = Session()) -> dict[str, Any]:
@@ -22,10 +33,20 @@ def run(inputs: Any = None, params: Any = None, session: Session = Session()) ->
         except importlib.metadata.PackageNotFoundError:
             found[package] = "missing: pip install " + package
     faiss = importlib.util.find_spec("faiss") is not None
-    found["faiss"] = "installed" if faiss else "missing: mining is slower on a CPU; pip install 'noisyctl[cpu]'"
-    found["device"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu only: torch sees no GPU"
+    found["faiss"] = (
+        "installed" if faiss else "missing: mining is slower on a CPU; pip install 'noisyctl[cpu]'"
+    )
+    found["device"] = (
+        torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu only: torch sees no GPU"
+    )
     found["cores"], found["torch threads"] = os.cpu_count(), torch.get_num_threads()
     return found
 
 
-STAGE = Stage("doctor", "Tell what is installed, what is missing, what would be faster.", "noisyctl doctor", run, lambda *_: None)
+STAGE = Stage(
+    "doctor",
+    "Tell what is installed, what is missing, what would be faster.",
+    "noisyctl doctor",
+    run,
+    lambda *_: None,
+)

@@ -67,7 +67,10 @@ def _judge(
         store.require_input(trace, "images", truth.inputs["images"], truth.path)
     noise = next((f for f in facts if f.inputs["labels"] == trace.inputs["labels"]), None)
     given = trace.array("noisy_labels")
-    result: dict[str, Any] = {"method": trace.attributes["method"], "seed": trace.attributes["params"]["seed"]}
+    result: dict[str, Any] = {
+        "method": trace.attributes["method"],
+        "seed": trace.attributes["params"]["seed"],
+    }
     if noise is not None:
         result["nominal_noise"] = noise.attributes["nominal_rate"]
         result["measured_noise"] = noise.attributes["measured_rate"]
@@ -85,10 +88,14 @@ def _judge(
         result["given_labels_fitted"] = float(100 * (trace.array("train_predictions")[-1] == given).mean())
     names = list(trace.attributes["class_names"])
     stem = name.replace("/", "-")
-    _write_samples(out / "samples" / f"{stem}.csv", trace.array("train_id"), given, suggested, probability, names)
+    _write_samples(
+        out / "samples" / f"{stem}.csv", trace.array("train_id"), given, suggested, probability, names
+    )
     figures.confusion(out / "figures" / f"{stem}-confusion.png", given, suggested, names)
     if "losses" in trace:
-        figures.loss_histogram(out / "figures" / f"{stem}-losses.png", trace.array("losses")[-1], probability, wrong)
+        figures.loss_histogram(
+            out / "figures" / f"{stem}-losses.png", trace.array("losses")[-1], probability, wrong
+        )
     return result, curve
 
 
@@ -103,14 +110,21 @@ def opinion(trace: store.Artifact) -> tuple[np.ndarray, np.ndarray]:
     elif "train_probabilities" in trace:
         probability = trace.array("train_probabilities")[np.arange(len(given)), given].astype(np.float64)
     else:
-        raise ArtifactError(f"{trace.path} has neither clean probabilities nor predictions: the run trained no epoch; raise --epochs")
+        raise ArtifactError(
+            f"{trace.path} has neither clean probabilities nor predictions: the run trained no epoch; raise --epochs"
+        )
     if "train_probabilities" in trace:
         return trace.array("train_probabilities").argmax(axis=1), probability
     return trace.array("pseudo_labels")[-1], probability
 
 
 def _write_samples(
-    path: Path, ids: np.ndarray, given: np.ndarray, suggested: np.ndarray, probability: np.ndarray, names: list[str]
+    path: Path,
+    ids: np.ndarray,
+    given: np.ndarray,
+    suggested: np.ndarray,
+    probability: np.ndarray,
+    names: list[str],
 ) -> None:
     """id, given, suggested, clean_probability, rank: 1 is the label that is most probably wrong."""
     import csv
@@ -128,7 +142,9 @@ def _write_samples(
 def _write_tsv(path: Path, curves: dict[str, np.ndarray]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = ["run\tepoch\ttest_accuracy"]
-    lines += [f"{name}\t{epoch}\t{value:.4f}" for name, curve in curves.items() for epoch, value in enumerate(curve)]
+    lines += [
+        f"{name}\t{epoch}\t{value:.4f}" for name, curve in curves.items() for epoch, value in enumerate(curve)
+    ]
     path.write_text("\n".join(lines) + "\n")
 
 
@@ -155,12 +171,21 @@ def _probe(encoder: Path, images_path: Path, truth: store.Artifact, session: Ses
     test = truth.array("test_labels")
 
     def accuracy(train: torch.Tensor, queries: torch.Tensor) -> float:
-        return float(100 * (knn_classify(queries.cpu(), train.cpu(), y, 20, task.num_classes).numpy() == test).mean())
+        return float(
+            100 * (knn_classify(queries.cpu(), train.cpu(), y, 20, task.num_classes).numpy() == test).mean()
+        )
 
-    untrained = build(built["network"].spec, stream(header["params"]["seed"], "pretrain-simclr", "init")).to(device)
+    untrained = build(built["network"].spec, stream(header["params"]["seed"], "pretrain-simclr", "init")).to(
+        device
+    )
     with evaluating(untrained):
-        before = accuracy(outputs(untrained.features, task.images, plain), outputs(untrained.features, held_out["test"], plain))
-    after = accuracy(torch.as_tensor(features.array("features")), torch.as_tensor(features.array("test_features")))
+        before = accuracy(
+            outputs(untrained.features, task.images, plain),
+            outputs(untrained.features, held_out["test"], plain),
+        )
+    after = accuracy(
+        torch.as_tensor(features.array("features")), torch.as_tensor(features.array("test_features"))
+    )
     return {"knn_accuracy": after, "knn_accuracy_untrained": before}
 
 
@@ -172,7 +197,14 @@ def _inputs(given: Any, layout: Any, extra: Any) -> Inputs:
     probed = given["encoder"] or there(layout.encoder)
     runs = tuple(given["run"]) or (layout.home / "runs",)
     truth = given["truth"] or there(layout.home / "truth.zarr")
-    return Inputs(runs, given["out"], truth, noise, probed if probed and (probed / "encoder.safetensors").exists() else None, there(layout.home / "images.zarr"))
+    return Inputs(
+        runs,
+        given["out"],
+        truth,
+        noise,
+        probed if probed and (probed / "encoder.safetensors").exists() else None,
+        there(layout.home / "images.zarr"),
+    )
 
 
 STAGE = Stage(

@@ -30,7 +30,10 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
 
     truth = store.read(inputs.truth, TRUTH)
     if "clean_labels" not in truth:
-        raise ArtifactError(f"{inputs.truth} has no clean training labels, so no noise can be added; train on the given labels with --noise given")
+        raise ArtifactError(
+            f"{inputs.truth} has no clean training labels, so no noise can be added; "
+            "train on the given labels with --noise given"
+        )
     clean, names = truth.array("clean_labels"), truth.attributes["class_names"]
     model = noise.load(inputs.kind)
     noisy = model.corrupt(clean, len(names), params, numpy_stream(session.seed, "inject-noise", inputs.kind))
@@ -42,7 +45,12 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
         inputs={"images": truth.inputs["images"]},
         attributes={"class_names": names},
     )
-    facts = {"noise": inputs.kind, "nominal_rate": params.rate, "measured_rate": float(wrong.mean()), "seed": session.seed}
+    facts = {
+        "noise": inputs.kind,
+        "nominal_rate": params.rate,
+        "measured_rate": float(wrong.mean()),
+        "seed": session.seed,
+    }
     store.write(
         inputs.facts,
         NOISE,

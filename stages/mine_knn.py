@@ -13,8 +13,12 @@ class Params(Base):
     """`knn` in params.yaml."""
 
     k: int = param(20, "neighbors a sample [K]", source="ScanMix 4.2", ge=1)
-    space: Literal["embeddings", "features"] = param("embeddings", "array of features.zarr", source="ScanMix code")
-    engine: Literal["auto", "faiss", "torch"] = param("auto", "faiss on a CPU where installed, else torch", source="ours: speed")
+    space: Literal["embeddings", "features"] = param(
+        "embeddings", "array of features.zarr", source="ScanMix code"
+    )
+    engine: Literal["auto", "faiss", "torch"] = param(
+        "auto", "faiss on a CPU where installed, else torch", source="ours: speed"
+    )
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,13 @@ COMMON = (
     ("threads", "of the CPU; 0 leaves torch's choice"),
     ("params_file", "[params.yaml]"),
 )
-DEFAULTS = {"dataset": "digits", "pretrain": "simclr", "seed": 0, "device": "auto", "threads": 0}
+DEFAULTS: dict[str, Any] = {
+    "dataset": "digits",
+    "pretrain": "simclr",
+    "seed": 0,
+    "device": "auto",
+    "threads": 0,
+}
 TOP_LEVEL = (*DEFAULTS, "noise", "datasets", "noises", "warmups", "methods", "simclr", "knn")
 
 
@@ -72,7 +78,9 @@ def method_group() -> Any:
             module = modules[cmd_name]
             return command(stage(cmd_name, module, params.module_spec(module).summary))
 
-    app = typer.Typer(cls=Methods, help="Train one method on noisy labels.", rich_markup_mode=None, add_completion=False)
+    app = typer.Typer(
+        cls=Methods, help="Train one method on noisy labels.", rich_markup_mode=None, add_completion=False
+    )
     app.callback()(lambda: None)
     return typer.main.get_command(app)
 
@@ -90,7 +98,11 @@ def _parameter(name: str, text: str, multiple: bool = False, required: bool = Fa
 def _spec_parameter(spec: params.FieldSpec) -> inspect.Parameter:
     text = f"{spec.meaning} [{'required' if spec.required else spec.default}] ({spec.source})"
     if spec.annotation == "bool":
-        names = (spec.option, spec.option.replace("--include", "--exclude")) if "include" in spec.option else (spec.option, f"--no-{spec.option[2:]}")
+        names = (
+            (spec.option, spec.option.replace("--include", "--exclude"))
+            if "include" in spec.option
+            else (spec.option, f"--no-{spec.option[2:]}")
+        )
         default = typer.Option(None, "/".join(names), help=text)
         return inspect.Parameter(spec.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=bool)
     return _parameter(spec.name, text)
@@ -109,7 +121,8 @@ def execute(stage: Stage, given: dict[str, Any]) -> None:
     layout, session = _settings(file, given, sets)
     paths = {o.name: _path(o, given.get(o.name), layout) for o in stage.options}
     block, module, extra = _target(stage, file, given, layout, paths)
-    resolved, sources = None, {}
+    resolved: Any = None
+    sources: dict[str, str] = {}
     if module:
         model = importlib.import_module(module).Params
         resolved, sources = _resolve(stage, model, file, block, given, sets)
@@ -122,25 +135,38 @@ def execute(stage: Stage, given: dict[str, Any]) -> None:
     if given["json"]:
         print(json.dumps(result, sort_keys=True))
     else:
-        print("  ".join(f"{key} {value}" for key, value in result.items()) if len(result) < 9 else "\n".join(f"{k}: {v}" for k, v in result.items()), file=sys.stderr)
+        print(
+            "  ".join(f"{key} {value}" for key, value in result.items())
+            if len(result) < 9
+            else "\n".join(f"{k}: {v}" for k, v in result.items()),
+            file=sys.stderr,
+        )
 
 
 def _check_top_level(file: config.ParamsFile) -> None:
     unknown = [key for key in file.values if key not in TOP_LEVEL]
     if unknown:
-        raise ParamsError("\n".join(f"{file.where(k)}: {k} is not a parameter; {suggest(k, TOP_LEVEL)}" for k in unknown))
+        raise ParamsError(
+            "\n".join(f"{file.where(k)}: {k} is not a parameter; {suggest(k, TOP_LEVEL)}" for k in unknown)
+        )
 
 
 def _settings(file: config.ParamsFile, given: dict[str, Any], sets: dict[str, Any]) -> tuple[Layout, Session]:
-    values = DEFAULTS | {k: v for k, v in file.values.items() if k in DEFAULTS or k == "noise"} | sets
+    values: dict[str, Any] = (
+        DEFAULTS | {k: v for k, v in file.values.items() if k in DEFAULTS or k == "noise"} | sets
+    )
     values |= {k: config.read_scalar(given[k]) for k in (*DEFAULTS, "noise") if isinstance(given.get(k), str)}
     for key in ("seed", "threads"):
         if not isinstance(values[key], int) or values[key] < 0:
             raise ParamsError(f"{key} is {values[key]!r}; give a whole number from 0 on")
     noises = list(file.get("noises") or {})
-    noise = values.get("noise") or (noises[0] if len(noises) == 1 and values["dataset"] == file.values.get("dataset") else "given")
+    noise = values.get("noise") or (
+        noises[0] if len(noises) == 1 and values["dataset"] == file.values.get("dataset") else "given"
+    )
     layout = Layout(str(values["dataset"]), str(values["pretrain"]), str(noise), values["seed"])
-    return layout, Session(str(values["device"]), values["threads"], values["seed"], quiet=bool(given["json"]))
+    return layout, Session(
+        str(values["device"]), values["threads"], values["seed"], quiet=bool(given["json"])
+    )
 
 
 def _path(option: Option, value: Any, layout: Layout) -> Any:
@@ -163,7 +189,9 @@ def _target(
         if given["kind"]:
             return "", f"noisyctl.noise.{_known('noise', given['kind'])}", {"kind": given["kind"]}
         if layout.noise == "given":
-            raise ParamsError("which noise? give --kind symmetric --rate 0.4 --exclude-true-class, or --noise with a block of `noises:`")
+            raise ParamsError(
+                "which noise? give --kind symmetric --rate 0.4 --exclude-true-class, or --noise with a block of `noises:`"
+            )
         block = block_of(file, "noises", layout.noise)
         kind = file.get(block).get("kind")
         if kind is None:
@@ -192,7 +220,10 @@ def _resolve(
     prefix = f"{block}."
     overrides = {k[len(prefix) :]: v for k, v in sets.items() if block and k.startswith(prefix)}
     layers = [layer, config.Layer(overrides, "--set")]
-    layers += [config.Layer({k: config.read_scalar(v) if isinstance(v, str) else v}, f"--{k.replace('_', '-')}") for k, v in options.items()]
+    layers += [
+        config.Layer({k: config.read_scalar(v) if isinstance(v, str) else v}, f"--{k.replace('_', '-')}")
+        for k, v in options.items()
+    ]
     return config.resolve(model, layers, block)
 
 
@@ -200,7 +231,15 @@ def _show(stage: Stage, inputs: Any, resolved: Any, sources: dict[str, str], as_
     values = resolved.model_dump() if resolved is not None else {}
     paths = {k: str(v) for k, v in vars(inputs).items() if v is not None} if inputs is not None else {}
     if as_json:
-        print(json.dumps({"params": {k: {"value": v, "source": sources[k]} for k, v in values.items()}, "paths": paths}, sort_keys=True))
+        print(
+            json.dumps(
+                {
+                    "params": {k: {"value": v, "source": sources[k]} for k, v in values.items()},
+                    "paths": paths,
+                },
+                sort_keys=True,
+            )
+        )
         return
     for name, value in values.items():
         print(f"{name} = {value}   ({sources[name]})", file=sys.stderr)

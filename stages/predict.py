@@ -31,9 +31,13 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
     from stages import training
 
     device = session.start()
-    networks, header = training.read_networks(inputs.run / "networks.safetensors", "noisyctl train-method NAME")
+    networks, header = training.read_networks(
+        inputs.run / "networks.safetensors", "noisyctl train-method NAME"
+    )
     if not networks:
-        raise ArtifactError(f"{inputs.run}: {header['method']} trains no network, so it cannot label images; choose another run")
+        raise ArtifactError(
+            f"{inputs.run}: {header['method']} trains no network, so it cannot label images; choose another run"
+        )
     size = max(header["size"])
     images, ids, quarantine = read_images(inputs.root, size, "gray" if len(header["mean"]) == 1 else "rgb")
     method = warmup if header["method"] == "warmup" else methods.load(header["method"])
@@ -45,7 +49,9 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
     with store.publish(inputs.out) as partial, partial.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "label", "probability"])
-        for name, label, probability in zip(ids.tolist(), best.indices.tolist(), best.values.tolist(), strict=True):
+        for name, label, probability in zip(
+            ids.tolist(), best.indices.tolist(), best.values.tolist(), strict=True
+        ):
             writer.writerow([name, header["class_names"][label], f"{probability:.6f}"])
         writer.writerows([item.path, "", ""] for item in quarantine)
     return {"images": len(ids), "quarantined": len(quarantine), "out": str(inputs.out)}

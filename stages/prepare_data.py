@@ -30,11 +30,19 @@ def _write_images(inputs: Inputs, data: Any) -> dict[str, Any]:
     arrays |= {f"{name}_id": split.ids for name, split in data.splits.items()}
     names = list(data.class_names)
     about = {"class_names": names, "mean": list(data.mean), "std": list(data.std), "views": data.views}
-    digest = store.write(inputs.out / "images.zarr", IMAGES, arrays, params={"dataset": inputs.kind}, attributes=about)
+    digest = store.write(
+        inputs.out / "images.zarr", IMAGES, arrays, params={"dataset": inputs.kind}, attributes=about
+    )
     if data.truth:
-        truth = {("clean_labels" if split == "train" else f"{split}_labels"): y for split, y in data.truth.items()}
+        truth = {
+            ("clean_labels" if split == "train" else f"{split}_labels"): y for split, y in data.truth.items()
+        }
         store.write(
-            inputs.out / "truth.zarr", TRUTH, truth, inputs={"images": digest}, attributes={"class_names": names}
+            inputs.out / "truth.zarr",
+            TRUTH,
+            truth,
+            inputs={"images": digest},
+            attributes={"class_names": names},
         )
     if data.given_labels is not None:
         _write_labels(inputs.out, data.given_labels, names, digest)

@@ -39,21 +39,43 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     with hold(session.scratch, name, facts) as scratch:
         method = pretraining.load(inputs.method)
         fitted = fit(
-            method, [network], task, params, name=name, epochs=params.epochs, seed=session.seed, scratch=scratch, report=session.report(name)
+            method,
+            [network],
+            task,
+            params,
+            name=name,
+            epochs=params.epochs,
+            seed=session.seed,
+            scratch=scratch,
+            report=session.report(name),
         )
         encoder = fitted.state.network
         assert task.images is not None and task.views is not None
         arrays = {}
         with evaluating(encoder):
-            for prefix, pixels in {"": task.images, **{f"{s}_": x for s, x in held_out.items() if s == "test"}}.items():
+            for prefix, pixels in {
+                "": task.images,
+                **{f"{s}_": x for s, x in held_out.items() if s == "test"},
+            }.items():
                 features = outputs(encoder.features, pixels, task.views.plain)
                 arrays[f"{prefix}features"] = features.cpu().numpy()
-                arrays[f"{prefix}embeddings"] = torch.cat([encoder.head(f) for f in features.split(1024)]).cpu().numpy()
+                arrays[f"{prefix}embeddings"] = (
+                    torch.cat([encoder.head(f) for f in features.split(1024)]).cpu().numpy()
+                )
         tensors, modules = training.network_tensors(fitted.state)
-        header = {"kind": "encoder", "modules": modules, "params": recorded, "inputs": {"images": images.digest}}
+        header = {
+            "kind": "encoder",
+            "modules": modules,
+            "params": recorded,
+            "inputs": {"images": images.digest},
+        }
         digest = networks.write(inputs.out / "encoder.safetensors", tensors, header)
         store.write(
-            inputs.out / "features.zarr", FEATURES, arrays, params=recorded, inputs={"images": images.digest, "encoder": digest}
+            inputs.out / "features.zarr",
+            FEATURES,
+            arrays,
+            params=recorded,
+            inputs={"images": images.digest, "encoder": digest},
         )
     return {"epochs": params.epochs, "features": arrays["features"].shape[1], "out": str(inputs.out)}
 

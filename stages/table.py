@@ -25,7 +25,9 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
         try:
             runs |= json.loads(path.read_text())["runs"]
         except (OSError, ValueError, KeyError) as error:
-            raise ArtifactError(f"{path} is not a metrics.json ({error}); make it with `noisyctl evaluate`") from error
+            raise ArtifactError(
+                f"{path} is not a metrics.json ({error}); make it with `noisyctl evaluate`"
+            ) from error
     table = rows(runs)
     for kind in ("md", "csv", "tex"):
         with store.publish(inputs.out.with_suffix(f".{kind}")) as partial:
@@ -59,6 +61,8 @@ STAGE = Stage(
     ),
     options=(
         Option("metrics", "metrics.json of evaluate [data/SET/results/metrics.json]", multiple=True),
-        Option("out", "table to write; .md, .csv and .tex", lambda layout: layout.home / "table.md", output=True),
+        Option(
+            "out", "table to write; .md, .csv and .tex", lambda layout: layout.home / "table.md", output=True
+        ),
     ),
 )

@@ -19,6 +19,7 @@ class Inputs:
 
 def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, Any]:
     """Write networks.safetensors and trace.zarr of one run."""
+    import numpy as np
     import torch
 
     from noisyctl import methods
@@ -32,7 +33,11 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     device = session.start()
     method = methods.load(inputs.method)
     needs = method.NEEDS
-    images = training.read_images(inputs.images) if inputs.images and (inputs.images.exists() or needs.networks) else None
+    images = (
+        training.read_images(inputs.images)
+        if inputs.images and (inputs.images.exists() or needs.networks)
+        else None
+    )
     labels = training.read_labels(inputs.labels, images)
     made_from = {"images": labels.inputs["images"], "labels": labels.digest}
     names = labels.attributes["class_names"]
@@ -42,7 +47,9 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     }
     if needs.neighbors:
         if inputs.neighbors is None or not inputs.neighbors.exists():
-            raise ArtifactError(f"{inputs.method} needs mined neighbors ({inputs.neighbors}); run `noisyctl mine-knn` first")
+            raise ArtifactError(
+                f"{inputs.method} needs mined neighbors ({inputs.neighbors}); run `noisyctl mine-knn` first"
+            )
         mined = store.read(inputs.neighbors, NEIGHBORS)
         store.require_input(mined, "images", made_from["images"], inputs.images or inputs.labels)
         made_from["neighbors"] = mined.digest
@@ -51,24 +58,39 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     networks: list[Any] = []
     if needs.warmup:
         if inputs.warmup is None or not (inputs.warmup / "networks.safetensors").exists():
-            raise ArtifactError(f"{inputs.method} starts from a warm-up ({inputs.warmup}); run `noisyctl warmup` first")
+            raise ArtifactError(
+                f"{inputs.method} starts from a warm-up ({inputs.warmup}); run `noisyctl warmup` first"
+            )
         built, header = training.read_networks(inputs.warmup / "networks.safetensors", "noisyctl warmup")
         if header["inputs"]["labels"] != labels.digest:
-            raise ArtifactError(f"{inputs.warmup} was not warmed up on {inputs.labels}; run `noisyctl warmup` again")
+            raise ArtifactError(
+                f"{inputs.warmup} was not warmed up on {inputs.labels}; run `noisyctl warmup` again"
+            )
         made_from["warmup"], known["warmup_epochs"] = header["digest"], header["epochs"]
         networks = [network.to(device) for network in built.values()]
         if len(networks) < needs.networks:
-            raise ArtifactError(f"{inputs.method} needs {needs.networks} networks, {inputs.warmup} has {len(networks)}; run `noisyctl warmup --networks {needs.networks}`")
+            raise ArtifactError(
+                f"{inputs.method} needs {needs.networks} networks, {inputs.warmup} has {len(networks)}; "
+                f"run `noisyctl warmup --networks {needs.networks}`"
+            )
     task, held_out = training.make_task(images, device, **known)
     recorded = params.model_dump() | {"seed": session.seed, "threads": torch.get_num_threads()}
     facts = {"params": recorded, "inputs": made_from, "device": str(device)}
     name = f"train-method-{inputs.method}"
     with hold(session.scratch, name, facts) as scratch:
         fitted = fit(
-            method, networks[: max(needs.networks, 1)], task, params, name=name, epochs=params.epochs, seed=session.seed,  # type: ignore[arg-type]
-            scratch=scratch, held_out=held_out, report=session.report(inputs.method),
+            method,
+            networks[: max(needs.networks, 1)],
+            task,
+            params,
+            name=name,
+            epochs=params.epochs,
+            seed=session.seed,
+            scratch=scratch,
+            held_out=held_out,
+            report=session.report(inputs.method),
         )
-        ids = images.array("train_id") if images else [str(i) for i in range(task.num_samples)]
+        ids = images.array("train_id") if images else np.array([str(i) for i in range(task.num_samples)])
         arrays = fitted.arrays | {"train_id": ids, "noisy_labels": labels.array("noisy_labels")}
         about = {"params": recorded, "inputs": made_from, "method": inputs.method, "class_names": names}
         header = {"kind": "networks", "method": inputs.method, "epochs": params.epochs, "inputs": made_from}

@@ -28,14 +28,20 @@ def read_labels(path: Path, images: store.Artifact | None) -> store.Artifact:
     y = labels.array("noisy_labels")
     counts = np.bincount(y[y >= 0], minlength=len(labels.attributes["class_names"]))
     if y.min() < 0 or y.max() >= len(labels.attributes["class_names"]):
-        raise ParamsError(f"{path}: labels lie outside its {len(labels.attributes['class_names'])} classes; {labels.remake}")
+        raise ParamsError(
+            f"{path}: labels lie outside its {len(labels.attributes['class_names'])} classes; {labels.remake}"
+        )
     empty = [labels.attributes["class_names"][c] for c in np.flatnonzero(counts == 0)]
     if empty:
-        raise ParamsError(f"{path}: no sample is labeled {', '.join(empty[:5])}; drop the class or lower the noise rate")
+        raise ParamsError(
+            f"{path}: no sample is labeled {', '.join(empty[:5])}; drop the class or lower the noise rate"
+        )
     return labels
 
 
-def make_task(images: store.Artifact | None, device: torch.device, **known: Any) -> tuple[Task, dict[str, torch.Tensor]]:
+def make_task(
+    images: store.Artifact | None, device: torch.device, **known: Any
+) -> tuple[Task, dict[str, torch.Tensor]]:
     """The Task, and the images of the other splits, which only the runner sees."""
     if images is None:
         return Task(None, None, known.pop("num_classes"), device, **known), {}
@@ -43,7 +49,9 @@ def make_task(images: store.Artifact | None, device: torch.device, **known: Any)
     views = Views(about["views"], about["mean"], about["std"])
     num_classes = known.pop("num_classes", len(about["class_names"]))
     held_out = {n: torch.as_tensor(images.array(n)).to(device) for n in ("test", "val") if n in images}
-    return Task(torch.as_tensor(images.array("train")).to(device), views, num_classes, device, **known), held_out
+    return Task(
+        torch.as_tensor(images.array("train")).to(device), views, num_classes, device, **known
+    ), held_out
 
 
 def spec(params: Any, images: store.Artifact, num_outputs: int, head: str) -> dict[str, Any]:
@@ -73,21 +81,36 @@ def preprocessing(images: store.Artifact) -> dict[str, Any]:
 def network_tensors(state: Any) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Every network of a State: tensors by `field.name`, and the field's spec."""
     modules = modules_of(state)
-    tensors = {f"{field}.{key}": t for field, module in modules.items() for key, t in module.state_dict().items()}
+    tensors = {
+        f"{field}.{key}": t for field, module in modules.items() for key, t in module.state_dict().items()
+    }
     return tensors, {field: module.spec for field, module in modules.items()}
 
 
-def read_networks(path: Path, made_by: str) -> tuple[dict[str, Classifier], dict[str, Any], ]:
+def read_networks(
+    path: Path, made_by: str
+) -> tuple[
+    dict[str, Classifier],
+    dict[str, Any],
+]:
     """The networks of a run or a warm-up by field name, and the file's header."""
     tensors, header = networks.read(path, made_by)
     built = {}
     for field, about in header["modules"].items():
         built[field] = Classifier(about)
-        built[field].load_state_dict({k.split(".", 1)[1]: t for k, t in tensors.items() if k.startswith(f"{field}.")})
+        built[field].load_state_dict(
+            {k.split(".", 1)[1]: t for k, t in tensors.items() if k.startswith(f"{field}.")}
+        )
     return built, header
 
 
-def publish_run(out: Path, arrays: Mapping[str, np.ndarray], state: Any, about: Mapping[str, Any], header: Mapping[str, Any]) -> None:
+def publish_run(
+    out: Path,
+    arrays: Mapping[str, np.ndarray],
+    state: Any,
+    about: Mapping[str, Any],
+    header: Mapping[str, Any],
+) -> None:
     """networks.safetensors and trace.zarr, the trace last: where it stands, the run is whole."""
     tensors, modules = network_tensors(state)
     networks.write(out / "networks.safetensors", tensors, dict(header) | {"modules": modules})

@@ -33,7 +33,9 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     y = torch.as_tensor(labels.array("noisy_labels")).to(device)
     task, held_out = training.make_task(images, device, num_classes=len(names), labels=y)
     spec = training.spec(params, images, len(names), "linear")
-    networks = [build(spec, stream(session.seed, "warmup", "init", i)).to(device) for i in range(params.networks)]
+    networks = [
+        build(spec, stream(session.seed, "warmup", "init", i)).to(device) for i in range(params.networks)
+    ]
     made_from = {"images": images.digest, "labels": labels.digest}
     if inputs.encoder is not None:
         made_from["encoder"] = _load_encoder(inputs.encoder, networks, images)
@@ -41,12 +43,29 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     facts = {"params": recorded, "inputs": made_from, "device": str(device)}
     with hold(session.scratch, "warmup", facts) as scratch:
         fitted = fit(
-            warmup, networks, task, params, name="warmup", epochs=params.epochs, seed=session.seed,  # type: ignore[arg-type]
-            scratch=scratch, held_out=held_out, report=session.report("warmup"),
+            warmup,
+            networks,
+            task,
+            params,
+            name="warmup",
+            epochs=params.epochs,
+            seed=session.seed,
+            scratch=scratch,
+            held_out=held_out,
+            report=session.report("warmup"),
         )
-        arrays = fitted.arrays | {"train_id": images.array("train_id"), "noisy_labels": labels.array("noisy_labels")}
+        arrays = fitted.arrays | {
+            "train_id": images.array("train_id"),
+            "noisy_labels": labels.array("noisy_labels"),
+        }
         about = {"params": recorded, "inputs": made_from, "method": "warmup", "class_names": names}
-        header = {"kind": "networks", "method": "warmup", "epochs": params.epochs, "inputs": made_from, **training.preprocessing(images)}
+        header = {
+            "kind": "networks",
+            "method": "warmup",
+            "epochs": params.epochs,
+            "inputs": made_from,
+            **training.preprocessing(images),
+        }
         training.publish_run(inputs.out, arrays, fitted.state, about, header)
     return {"epochs": params.epochs, "networks": params.networks, "out": str(inputs.out)}
 
@@ -57,7 +76,9 @@ def _load_encoder(path: Path, networks: list[Any], images: Any) -> str:
 
     built, header = training.read_networks(path, "noisyctl pretrain-simclr")
     if header["inputs"]["images"] != images.digest:
-        raise ArtifactError(f"{path} was not trained on {images.path}; remake it with `noisyctl pretrain-simclr`")
+        raise ArtifactError(
+            f"{path} was not trained on {images.path}; remake it with `noisyctl pretrain-simclr`"
+        )
     for network in networks:
         try:
             network.features.load_state_dict(built["network"].features.state_dict())
@@ -75,7 +96,9 @@ STAGE = Stage(
     summary="Train networks on all noisy labels for a few epochs.",
     example="noisyctl warmup --profile default",
     run=run,
-    inputs=lambda given, layout, extra: Inputs(given["images"], given["labels"], given["out"] or layout.warmup(given["profile"]), given["encoder"]),
+    inputs=lambda given, layout, extra: Inputs(
+        given["images"], given["labels"], given["out"] or layout.warmup(given["profile"]), given["encoder"]
+    ),
     options=(
         Option("profile", "block of `warmups:`", lambda layout: "default"),
         Option("images", "images.zarr", lambda layout: layout.home / "images.zarr"),
@@ -83,6 +106,9 @@ STAGE = Stage(
         Option("encoder", "encoder.safetensors to start from"),
         Option("out", "folder to write [data/SET/warmup/PROFILE/NOISE-sSEED]", output=True),
     ),
-    params=lambda file, layout, given: (block_of(file, "warmups", given["profile"], "default"), "noisyctl.training.warmup"),
+    params=lambda file, layout, given: (
+        block_of(file, "warmups", given["profile"], "default"),
+        "noisyctl.training.warmup",
+    ),
     fields=("noisyctl.training.warmup",),
 )

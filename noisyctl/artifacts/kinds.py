@@ -11,10 +11,17 @@ IMAGES = Kind(
         "train_id": Array("str", ("sample",), "stable id: relative path or index"),
         "test": Array("uint8", ("test_sample", "y", "x", "channel"), "test images", optional=True),
         "test_id": Array("str", ("test_sample",), "stable id", optional=True),
-        "val": Array("uint8", ("val_sample", "y", "x", "channel"), "images of a further split", optional=True),
+        "val": Array(
+            "uint8", ("val_sample", "y", "x", "channel"), "images of a further split", optional=True
+        ),
         "val_id": Array("str", ("val_sample",), "stable id", optional=True),
     },
-    {"class_names": "of the labels", "mean": "per channel, 0 to 1", "std": "per channel", "views": "name of the view recipe"},
+    {
+        "class_names": "of the labels",
+        "mean": "per channel, 0 to 1",
+        "std": "per channel",
+        "views": "name of the view recipe",
+    },
     "noisyctl prepare-data",
 )
 TRUTH = Kind(
@@ -56,7 +63,9 @@ FEATURES = Kind(
         "features": Array("float32", ("sample", "feature"), "backbone output"),
         "embeddings": Array("float32", ("sample", "embedding"), "projection head output"),
         "test_features": Array("float32", ("test_sample", "feature"), "backbone output", optional=True),
-        "test_embeddings": Array("float32", ("test_sample", "embedding"), "projection head output", optional=True),
+        "test_embeddings": Array(
+            "float32", ("test_sample", "embedding"), "projection head output", optional=True
+        ),
     },
     {},
     "noisyctl pretrain-simclr",
@@ -80,7 +89,9 @@ TRACE = Kind(
         "train_id": Array("str", ("sample",), "id of the training sample"),
         "noisy_labels": Array("int64", ("sample",), "given label"),
         "losses": Array("float32", ("epoch", "sample"), "per-sample loss", optional=True),
-        "clean_probability": Array("float32", ("epoch", "sample"), "that the given label is right", optional=True),
+        "clean_probability": Array(
+            "float32", ("epoch", "sample"), "that the given label is right", optional=True
+        ),
         "selected": Array("bool", ("epoch", "sample"), "trained on as clean", optional=True),
         "pseudo_labels": Array("int32", ("epoch", "sample"), "label the method would give", optional=True),
         "train_predictions": Array("int32", ("epoch", "sample"), "predicted class", optional=True),

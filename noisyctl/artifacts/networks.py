@@ -19,11 +19,11 @@ def write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) 
     from safetensors.torch import save_file
 
     flat = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in sorted(tensors.items())}
-    header = json.loads(canonical(dict(header)))
-    header["digest"] = _digest(flat, header)
+    full: dict[str, Any] = json.loads(canonical(dict(header)))
+    full["digest"] = _digest(flat, full)
     with publish(path) as partial:
-        save_file(flat, partial, metadata={KEY: canonical(header)})
-    return str(header["digest"])
+        save_file(flat, partial, metadata={KEY: canonical(full)})
+    return str(full["digest"])
 
 
 def read(path: Path, made_by: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -37,9 +37,13 @@ def read(path: Path, made_by: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
             header = json.loads((file.metadata() or {})[KEY])
             tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
     except Exception as error:  # safetensors raises its own, json and key errors on damaged bytes
-        raise ArtifactError(f"{path} is not readable ({str(error).splitlines()[0]}); remake it with `{made_by}`") from error
+        raise ArtifactError(
+            f"{path} is not readable ({str(error).splitlines()[0]}); remake it with `{made_by}`"
+        ) from error
     if header.get("digest") != _digest(tensors, header):
-        raise ArtifactError(f"{path} is damaged: its values are not those that were written; remake it with `{made_by}`")
+        raise ArtifactError(
+            f"{path} is damaged: its values are not those that were written; remake it with `{made_by}`"
+        )
     return tensors, header
 
 

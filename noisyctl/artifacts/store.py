@@ -83,7 +83,9 @@ class Artifact:
     def array(self, name: str) -> np.ndarray:
         """The whole array. Raises ArtifactError where it is absent or a byte of it differs from what was written."""
         if name not in self:
-            raise ArtifactError(f"{self.path} has no array {name!r} (it has {', '.join(self.names)}); {self.remake}")
+            raise ArtifactError(
+                f"{self.path} has no array {name!r} (it has {', '.join(self.names)}); {self.remake}"
+            )
         try:
             values = np.asarray(self.group[name][...])
         except Exception as error:  # zarr and its codecs raise many types on damaged bytes
@@ -97,7 +99,9 @@ class Artifact:
     def lazy(self, name: str) -> Any:
         """The zarr array, to be read in blocks; its chunks carry crc32c sums."""
         if name not in self:
-            raise ArtifactError(f"{self.path} has no array {name!r} (it has {', '.join(self.names)}); {self.remake}")
+            raise ArtifactError(
+                f"{self.path} has no array {name!r} (it has {', '.join(self.names)}); {self.remake}"
+            )
         return self.group[name]
 
     def _damaged(self, name: str, why: str) -> ArtifactError:
@@ -120,7 +124,9 @@ def write(
     """Publish an artifact whole and return its digest."""
     import zarr
 
-    arrays = {name: np.ascontiguousarray(_conform(kind, name, values)) for name, values in sorted(arrays.items())}
+    arrays = {
+        name: np.ascontiguousarray(_conform(kind, name, values)) for name, values in sorted(arrays.items())
+    }
     header: dict[str, Any] = dict(attributes or {}) | {
         "kind": kind.name,
         "schema_version": kind.version,
@@ -145,14 +151,20 @@ def _write_array(group: Any, name: str, values: np.ndarray, kind: Kind) -> None:
     spec = kind.spec(name)
     assert spec is not None
     dims = [dim.replace("<split>", name.split("_")[0]) for dim in spec.dims]
-    chunks = tuple(min(size, ROWS) if dim.endswith("sample") else max(size, 1) for dim, size in zip(dims, values.shape, strict=True))
+    chunks = tuple(
+        min(size, ROWS) if dim.endswith("sample") else max(size, 1)
+        for dim, size in zip(dims, values.shape, strict=True)
+    )
     text = values.dtype.kind == "T"
     array = group.create_array(
         name,
         shape=values.shape,
         dtype=str if text else values.dtype,
         chunks=tuple(max(chunk, 1) for chunk in chunks),
-        compressors=[BloscCodec(cname="zstd", clevel=5, shuffle="noshuffle" if text else "bitshuffle"), Crc32cCodec()],
+        compressors=[
+            BloscCodec(cname="zstd", clevel=5, shuffle="noshuffle" if text else "bitshuffle"),
+            Crc32cCodec(),
+        ],
         dimension_names=dims,
     )
     if values.size:
@@ -362,5 +374,7 @@ def _first_line(error: BaseException) -> str:
 @contextlib.contextmanager
 def _quiet_zarr() -> Iterator[None]:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*(not part in the Zarr format 3|does not have a Zarr V3 spec).*")
+        warnings.filterwarnings(
+            "ignore", message=".*(not part in the Zarr format 3|does not have a Zarr V3 spec).*"
+        )
         yield

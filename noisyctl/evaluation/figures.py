@@ -32,12 +32,19 @@ def accuracy_curves(path: Path, curves: Mapping[str, Float[np.ndarray, " e"]]) -
 
 
 def loss_histogram(
-    path: Path, losses: Float[np.ndarray, " n"], clean: Float[np.ndarray, " n"], wrong: Bool[np.ndarray, " n"] | None
+    path: Path,
+    losses: Float[np.ndarray, " n"],
+    clean: Float[np.ndarray, " n"],
+    wrong: Bool[np.ndarray, " n"] | None,
 ) -> None:
     """Losses of the last epoch, split by the truth where it is known, and the fitted mixture's clean probability."""
     figure, axes = _axes()
     bins = np.linspace(losses.min(), losses.max() + 1e-9, 50)
-    groups = [("all labels", np.ones(len(losses), bool))] if wrong is None else [("right labels", ~wrong), ("wrong labels", wrong)]
+    groups = (
+        [("all labels", np.ones(len(losses), bool))]
+        if wrong is None
+        else [("right labels", ~wrong), ("wrong labels", wrong)]
+    )
     for name, mask in groups:
         axes.hist(losses[mask], bins, alpha=0.6, label=name)
     axes.set(xlabel="loss", ylabel="samples")
@@ -49,7 +56,9 @@ def loss_histogram(
     _save(figure, path)
 
 
-def confusion(path: Path, given: Int[np.ndarray, " n"], suggested: Int[np.ndarray, " n"], names: list[str]) -> None:
+def confusion(
+    path: Path, given: Int[np.ndarray, " n"], suggested: Int[np.ndarray, " n"], names: list[str]
+) -> None:
     """Counts of given against suggested labels."""
     counts = np.zeros((len(names), len(names)), int)
     np.add.at(counts, (given, suggested), 1)

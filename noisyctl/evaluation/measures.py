@@ -21,7 +21,9 @@ def selection_rules(curve: Float[np.ndarray, " e"]) -> dict[str, float | None]:
     }
 
 
-def detection(clean_probability: Float[np.ndarray, " n"], is_mislabeled: Bool[np.ndarray, " n"]) -> dict[str, float | None]:
+def detection(
+    clean_probability: Float[np.ndarray, " n"], is_mislabeled: Bool[np.ndarray, " n"]
+) -> dict[str, float | None]:
     """Precision and recall of calling a label wrong where its clean probability is below 1/2, and the AUC of the ranking.
 
     Where nothing is called wrong precision has no value; without both kinds of labels the AUC has none.

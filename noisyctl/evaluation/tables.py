@@ -60,7 +60,9 @@ def render(table: list[list[str]], kind: str) -> str:
         body = [" & ".join(_tex(cell) for cell in row) + r" \\" for row in [head, *table]]
         return "\n".join([rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", *body, r"\end{tabular}", ""])
     lines = [head, ["---"] * len(head), *table]
-    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in lines) + "\n"
+    return (
+        "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in lines) + "\n"
+    )
 
 
 def _tex(cell: str) -> str:

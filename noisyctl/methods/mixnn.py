@@ -38,10 +38,14 @@ class Params(MethodParams):
     """`methods.mixnn` in params.yaml."""
 
     epochs: int = param(300, "after warm-up [E_max]", source="MixNN Algorithm 1, VI-A", ge=0)
-    correction_epoch: int = param(60, "target correction from this epoch on, counted with warm-up [E_s]", source="MixNN IV-E", ge=0)
+    correction_epoch: int = param(
+        60, "target correction from this epoch on, counted with warm-up [E_s]", source="MixNN IV-E", ge=0
+    )
     num_neighbors: int = param(1, "neighbors a sample is mixed with [K]", source="MixNN VI-A", ge=1)
     target_momentum: float = param(0.9, "weight of the old target [alpha]", source="MixNN IV-E", ge=0, lt=1)
-    neighbor_targets: Literal["soft", "noisy"] = param("soft", "labels of the neighbors", source="MixNN IV-E; noisy: Algorithm 1")
+    neighbor_targets: Literal["soft", "noisy"] = param(
+        "soft", "labels of the neighbors", source="MixNN IV-E; noisy: Algorithm 1"
+    )
     batch_size: int = param(128, "images a step [B]", source="MixNN VI-A", ge=2)
     learning_rate: float = param(0.02, "at each restart", source="MixNN VI-A", gt=0)
     floor_rate: float = param(0.001, "at the end of each period", source="MixNN VI-A", ge=0)
@@ -102,8 +106,12 @@ def losses_and_features(network: nn.Module, task: Task) -> tuple[Float[Tensor, "
     losses, features = [], []
     with evaluating(network):
         for index in task.in_order():
-            features.append(network.features(task.plain(index)))
-            losses.append(cross_entropy(network.head(features[-1]), task.noisy_labels[index], reduction="none"))
+            features.append(network.get_submodule("features")(task.plain(index)))
+            losses.append(
+                cross_entropy(
+                    network.get_submodule("head")(features[-1]), task.noisy_labels[index], reduction="none"
+                )
+            )
     return torch.cat(losses), torch.cat(features)
 
 

@@ -1,6 +1,7 @@
 """Classifiers: a backbone that gives features, and a linear head. Built from a spec that artifacts carry."""
 
 import copy
+import itertools
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ class SmallCnn(nn.Module):
         self.num_features = 8 * width
         sizes = [channels, 2 * width, 4 * width, 8 * width]
         layers: list[nn.Module] = []
-        for i, (a, b) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        for i, (a, b) in enumerate(itertools.pairwise(sizes)):
             layers += [nn.Conv2d(a, b, 3, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
             layers += [nn.MaxPool2d(2)] if i < 2 else []
         self.layers = nn.Sequential(*layers)
@@ -41,7 +42,9 @@ class Block(nn.Module):
         self.bn2 = nn.BatchNorm2d(width)
         same = channels == width and stride == 1
         self.shortcut = (
-            nn.Identity() if same else nn.Sequential(nn.Conv2d(channels, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+            nn.Identity()
+            if same
+            else nn.Sequential(nn.Conv2d(channels, width, 1, stride, bias=False), nn.BatchNorm2d(width))
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -55,7 +58,9 @@ class ResNet18(nn.Module):
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
         self.num_features = 8 * width
-        self.stem = nn.Sequential(nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+        self.stem = nn.Sequential(
+            nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
+        )
         blocks, last = [], width
         for stage, factor in enumerate((1, 2, 4, 8)):
             for i in range(2):
@@ -73,10 +78,10 @@ class Classifier(nn.Module):
     def __init__(self, spec: dict[str, Any]) -> None:
         super().__init__()
         self.spec = dict(spec)
-        kinds = {"small_cnn": SmallCnn, "resnet18": ResNet18}
+        kinds: dict[str, type[SmallCnn] | type[ResNet18]] = {"small_cnn": SmallCnn, "resnet18": ResNet18}
         if spec["backbone"] not in kinds:
             raise ParamsError(f"unknown backbone {spec['backbone']!r}; one of: {', '.join(BACKBONES)}")
-        self.features = kinds[spec["backbone"]](spec["channels"], spec["width"])
+        self.features: SmallCnn | ResNet18 = kinds[spec["backbone"]](spec["channels"], spec["width"])
         d = self.features.num_features
         self.head: nn.Module = nn.Linear(d, spec["num_outputs"])
         if spec["head"] == "projection":

@@ -14,10 +14,14 @@ class Params(Base):
     """A block of `noises:` with `kind: pairflip`."""
 
     rate: float = param(meaning="share of the labels that flip [r]", ge=0, le=1)
-    draw: Literal["iid", "exact"] = param("iid", "each label by itself, or exactly round(r n_c) of each class", source="ours")
+    draw: Literal["iid", "exact"] = param(
+        "iid", "each label by itself, or exactly round(r n_c) of each class", source="ours"
+    )
 
 
-def corrupt(clean: Int[np.ndarray, " n"], num_classes: int, params: Params, rng: np.random.Generator) -> Int[np.ndarray, " n"]:
+def corrupt(
+    clean: Int[np.ndarray, " n"], num_classes: int, params: Params, rng: np.random.Generator
+) -> Int[np.ndarray, " n"]:
     """Noisy labels."""
     check_labels(clean, num_classes)
     if params.draw == "iid":

@@ -20,10 +20,14 @@ class Params(Base):
 
     rate: float = param(meaning="share of the labels that the noise touches [r]", ge=0, le=1)
     include_true_class: bool = param(meaning="whether a touched label may keep its class")
-    draw: Literal["iid", "exact"] = param("iid", "each label by itself, or exactly round(r n) labels", source="ours")
+    draw: Literal["iid", "exact"] = param(
+        "iid", "each label by itself, or exactly round(r n) labels", source="ours"
+    )
 
 
-def corrupt(clean: Int[np.ndarray, " n"], num_classes: int, params: Params, rng: np.random.Generator) -> Int[np.ndarray, " n"]:
+def corrupt(
+    clean: Int[np.ndarray, " n"], num_classes: int, params: Params, rng: np.random.Generator
+) -> Int[np.ndarray, " n"]:
     """Noisy labels. `exact` touches round(r n_c) labels of each class without the true class, round(r n) with it."""
     check_labels(clean, num_classes)
     touched = _touched(clean, params, rng)
@@ -38,7 +42,11 @@ def _touched(clean: np.ndarray, params: Params, rng: np.random.Generator) -> np.
     if params.draw == "iid":
         return rng.random(len(clean)) < params.rate
     touched = np.zeros(len(clean), bool)
-    groups = [np.arange(len(clean))] if params.include_true_class else [np.flatnonzero(clean == c) for c in np.unique(clean)]
+    groups = (
+        [np.arange(len(clean))]
+        if params.include_true_class
+        else [np.flatnonzero(clean == c) for c in np.unique(clean)]
+    )
     for group in groups:
         touched[rng.permutation(group)[: round(params.rate * len(group))]] = True
     return touched

@@ -12,7 +12,12 @@ from noisyctl.seeds import draw_seed
 
 
 def clean_probability(
-    losses: Float[Tensor, " n"], rng: Generator, *, max_iter: int = 10, tol: float = 1e-2, reg_covar: float = 5e-4
+    losses: Float[Tensor, " n"],
+    rng: Generator,
+    *,
+    max_iter: int = 10,
+    tol: float = 1e-2,
+    reg_covar: float = 5e-4,
 ) -> Float[Tensor, " n"]:
     """Posterior of the component with the smaller mean, of losses scaled to [0, 1].
 

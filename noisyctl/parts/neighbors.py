@@ -28,7 +28,9 @@ def mine(
         raise ParamsError(f"k is {k} for {n} samples; choose k from 1 to {n - 1}")
     unit = normalize(features.float(), dim=1)
     search = _faiss_search if choose_engine(engine, features.device) == "faiss" else _torch_search
-    indices, similarity, rows = _mine_rows(unit, torch.arange(n, device=unit.device), k, min(k + 1 + EXTRA, n), search)
+    indices, similarity, rows = _mine_rows(
+        unit, torch.arange(n, device=unit.device), k, min(k + 1 + EXTRA, n), search
+    )
     fetch = k + 1 + EXTRA
     while len(rows):  # more ties at the k-th place than were fetched: fetch more for those rows
         fetch = min(4 * fetch, n)
@@ -45,7 +47,9 @@ def choose_engine(engine: Engine, device: torch.device) -> str:
     installed = importlib.util.find_spec("faiss") is not None
     if engine == "faiss" and not installed:
         raise ParamsError("faiss is not installed; pip install 'noisyctl[cpu]' or choose --engine torch")
-    return "faiss" if engine == "faiss" or (engine == "auto" and installed and device.type == "cpu") else "torch"
+    return (
+        "faiss" if engine == "faiss" or (engine == "auto" and installed and device.type == "cpu") else "torch"
+    )
 
 
 def check_features(features: Tensor) -> None:
@@ -55,9 +59,13 @@ def check_features(features: Tensor) -> None:
         raise DataError(f"{len(bad)} feature rows hold NaN or infinity (rows {bad[:5]}); remake the features")
     zero = (features == 0).all(dim=1).nonzero().ravel().tolist()
     if zero:
-        raise DataError(f"{len(zero)} feature rows are all zero (rows {zero[:5]}), they have no direction; remake the features")
+        raise DataError(
+            f"{len(zero)} feature rows are all zero (rows {zero[:5]}), they have no direction; remake the features"
+        )
     if len(features) > 1 and bool((features == features[0]).all()):
-        raise DataError("all feature rows are equal: the encoder learned nothing; train it longer or check the images")
+        raise DataError(
+            "all feature rows are equal: the encoder learned nothing; train it longer or check the images"
+        )
 
 
 def _mine_rows(unit: Tensor, rows: Tensor, k: int, fetch: int, search) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[no-untyped-def]
@@ -101,7 +109,10 @@ def _faiss_search(unit: Tensor, rows: Tensor, fetch: int) -> tuple[Tensor, Tenso
 
 def _exact(unit: Tensor, rows: Tensor, found: Tensor) -> Tensor:
     """The same arithmetic for both engines: their kernels round differently, which would order ties differently."""
-    scores = [(unit[r][:, None, :] * unit[f]).sum(dim=2) for r, f in zip(rows.split(512), found.split(512), strict=True)]
+    scores = [
+        (unit[r][:, None, :] * unit[f]).sum(dim=2)
+        for r, f in zip(rows.split(512), found.split(512), strict=True)
+    ]
     return torch.cat(scores)
 
 
@@ -117,7 +128,10 @@ def nearest(features: Float[Tensor, "n d"], k: int) -> Int[Tensor, "n k"]:
 
 
 def knn_vote(
-    neighbor_labels: Int[Tensor, "n k"], similarity: Float[Tensor, "n k"], num_classes: int, temperature: float
+    neighbor_labels: Int[Tensor, "n k"],
+    similarity: Float[Tensor, "n k"],
+    num_classes: int,
+    temperature: float,
 ) -> Float[Tensor, "n c"]:
     """Shares of the classes among the neighbors, weighted by exp(similarity / temperature)."""
     weights = ((similarity - similarity.amax(dim=1, keepdim=True)) / temperature).exp()
@@ -127,8 +141,14 @@ def knn_vote(
 
 
 def knn_classify(
-    queries: Float[Tensor, "q d"], database: Float[Tensor, "n d"], labels: Int[Tensor, " n"], k: int, num_classes: int
+    queries: Float[Tensor, "q d"],
+    database: Float[Tensor, "n d"],
+    labels: Int[Tensor, " n"],
+    k: int,
+    num_classes: int,
 ) -> Int[Tensor, " q"]:
     """The class with the largest weighted vote among the k most similar rows (temperature 0.1)."""
-    scores, found = (normalize(queries, dim=1) @ normalize(database, dim=1).T).topk(min(k, len(database)), dim=1)
+    scores, found = (normalize(queries, dim=1) @ normalize(database, dim=1).T).topk(
+        min(k, len(database)), dim=1
+    )
     return knn_vote(labels[found], scores, num_classes, 0.1).argmax(dim=1)

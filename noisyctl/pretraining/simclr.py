@@ -28,15 +28,21 @@ class Params(Base):
 
     backbone: Literal["small_cnn", "resnet18"] = param("resnet18", "network", source="ScanMix code")
     width: int = param(64, "channels of the first stage", source="ScanMix code", ge=1)
-    embedding_size: int = param(128, "outputs of the projection head", source="SimCLR appendix B.9; ScanMix code", ge=2)
+    embedding_size: int = param(
+        128, "outputs of the projection head", source="SimCLR appendix B.9; ScanMix code", ge=2
+    )
     epochs: int = param(500, "epochs", source="ScanMix 4.2", ge=0)
-    warmup_epochs: int = param(0, "linear rise of the learning rate", source="ScanMix code has none; SimCLR 10", ge=0)
+    warmup_epochs: int = param(
+        0, "linear rise of the learning rate", source="ScanMix code has none; SimCLR 10", ge=0
+    )
     batch_size: int = param(512, "images a step, two views each", source="ScanMix 4.2", ge=2)
     learning_rate: float = param(0.4, "peak", source="ScanMix 4.2", gt=0)
     floor_rate: float = param(4e-4, "at the end of the cosine", source="ScanMix code", ge=0)
     weight_decay: float = param(1e-4, "", source="ScanMix 4.2", ge=0)
     temperature: float = param(0.1, "[t]", source="ScanMix code", gt=0)
-    anchors: Literal["both", "first"] = param("both", "whose loss is averaged", source="SimCLR Algorithm 1; first: ScanMix code")
+    anchors: Literal["both", "first"] = param(
+        "both", "whose loss is averaged", source="SimCLR Algorithm 1; first: ScanMix code"
+    )
 
 
 @state

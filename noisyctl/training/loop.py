@@ -1,6 +1,6 @@
 """The runner: epochs, checkpoints, exact resume, traces. It contains no method's name."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ class Fitted:
 
 def fit(
     method: Method,
-    networks: list[nn.Module],
+    networks: Sequence[nn.Module],
     task: Task,
     params: Any,
     *,
@@ -46,7 +46,7 @@ def fit(
     """
     held_out = held_out or {}
     with _seeded(stream(seed, name, "start")):
-        state = method.start(networks, task, params, stream(seed, name, "start", device=task.device))
+        state = method.start(list(networks), task, params, stream(seed, name, "start", device=task.device))
     done, scalars = 0, []
     saved = scratch.load()
     if saved is not None:
@@ -54,7 +54,9 @@ def fit(
         done, scalars = saved[1]["epoch"], saved[1]["scalars"]
     for epoch in range(done, epochs):
         with _seeded(stream(seed, name, "global", epoch)):
-            record = method.run_epoch(state, task, params, epoch, stream(seed, name, epoch, device=task.device))
+            record = method.run_epoch(
+                state, task, params, epoch, stream(seed, name, epoch, device=task.device)
+            )
         task.monitor.check(epoch)
         scalars.append({key: float(value) for key, value in record.scalars.items()})
         _trace_epoch(method, state, task, record, epoch, held_out, scratch)
@@ -68,7 +70,13 @@ def fit(
 
 
 def _trace_epoch(
-    method: Method, state: Any, task: Task, record: EpochRecord, epoch: int, held_out: Mapping[str, Tensor], scratch: Scratch
+    method: Method,
+    state: Any,
+    task: Task,
+    record: EpochRecord,
+    epoch: int,
+    held_out: Mapping[str, Tensor],
+    scratch: Scratch,
 ) -> None:
     for key, vector in record.vectors.items():
         scratch.write_row(TRACE_NAMES.get(key, key), epoch, vector.cpu().numpy())
@@ -78,7 +86,9 @@ def _trace_epoch(
             scratch.write_row(f"{split}_predictions", epoch, logits.argmax(dim=1).cpu().numpy())
 
 
-def _last_epoch(method: Method, state: Any, task: Task, held_out: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+def _last_epoch(
+    method: Method, state: Any, task: Task, held_out: Mapping[str, Tensor]
+) -> dict[str, np.ndarray]:
     splits = dict(held_out) | ({} if task.images is None else {"train": task.images})
     arrays = {}
     for split, images in splits.items():
@@ -108,5 +118,3 @@ class _seeded:
 
     def __exit__(self, *error: Any) -> None:
         self._fork.__exit__(*error)
-
-

@@ -21,7 +21,10 @@ from noisyctl.errors import TrainingError
 def fingerprint(stage: str, facts: Mapping[str, Any]) -> str:
     """Changes with the stage's params and inputs, with noisyctl's code and with torch's version."""
     root = Path(noisyctl.__file__).parent
-    code = {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(root.rglob("*.py"))}
+    code = {
+        str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(root.rglob("*.py"))
+    }
     text = store.canonical({"stage": stage, "facts": dict(facts), "code": code, "torch": torch.__version__})
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -32,7 +35,9 @@ class Scratch:
     def __init__(self, folder: Path, mark: str) -> None:
         self.folder, self.mark = folder, mark
 
-    def save(self, epoch: int, tensors: dict[str, Tensor], tree: str, scalars: list[dict[str, float]]) -> None:
+    def save(
+        self, epoch: int, tensors: dict[str, Tensor], tree: str, scalars: list[dict[str, float]]
+    ) -> None:
         """The state after `epoch` epochs, in one rename."""
         header = {"epoch": epoch, "fingerprint": self.mark, "tree": tree, "scalars": scalars}
         networks.write(self.folder / "checkpoint.safetensors", tensors, header)
@@ -44,15 +49,22 @@ class Scratch:
             return None
         tensors, header = networks.read(path, f"the same command, after removing {self.folder}")
         if header["fingerprint"] != self.mark:
-            raise TrainingError(f"{path} is a checkpoint of other params, inputs or code; remove {self.folder} and run again")
+            raise TrainingError(
+                f"{path} is a checkpoint of other params, inputs or code; remove {self.folder} and run again"
+            )
         return tensors, header
 
     def write_row(self, name: str, epoch: int, values: np.ndarray) -> None:
-        with store.publish(self.folder / "rows" / f"{name}-{epoch}.npy") as partial, partial.open("wb") as file:
+        with (
+            store.publish(self.folder / "rows" / f"{name}-{epoch}.npy") as partial,
+            partial.open("wb") as file,
+        ):
             np.save(file, np.ascontiguousarray(values), allow_pickle=False)
 
     def rows(self, name: str, epochs: int) -> np.ndarray:
-        return np.stack([np.load(self.folder / "rows" / f"{name}-{e}.npy", allow_pickle=False) for e in range(epochs)])
+        return np.stack(
+            [np.load(self.folder / "rows" / f"{name}-{e}.npy", allow_pickle=False) for e in range(epochs)]
+        )
 
     def row_names(self) -> list[str]:
         names = {file.stem.rpartition("-")[0] for file in (self.folder / "rows").glob("*-0.npy")}
@@ -68,7 +80,9 @@ def hold(root: Path, stage: str, facts: Mapping[str, Any]) -> Iterator[Scratch]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / "lock").open("a+")
     except OSError as error:
-        raise TrainingError(f"cannot write {folder} ({error.strerror}); set NOISYCTL_SCRATCH to a folder that can be written") from error
+        raise TrainingError(
+            f"cannot write {folder} ({error.strerror}); set NOISYCTL_SCRATCH to a folder that can be written"
+        ) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -16,14 +16,18 @@ NEEDS = Needs(networks=2, warmup=False)
 class Params(Base):
     """A block of `warmups:`."""
 
-    backbone: Literal["small_cnn", "resnet18"] = param("resnet18", "network", source="ours: the papers' depth")
+    backbone: Literal["small_cnn", "resnet18"] = param(
+        "resnet18", "network", source="ours: the papers' depth"
+    )
     width: int = param(64, "channels of the first stage", source="ResNet-18 as in the papers", ge=1)
     networks: int = param(2, "networks with independent starts", source="DivideMix", ge=1, le=2)
     epochs: int = param(10, "epochs", source="DivideMix, MixNN: CIFAR-10", ge=0)
     batch_size: int = param(128, "images a step", source="DivideMix, MixNN", ge=2)
     learning_rate: float = param(0.02, "constant", source="DivideMix, MixNN", gt=0)
     weight_decay: float = param(5e-4, "", source="DivideMix", ge=0)
-    train: Literal["all", "head"] = param("all", "what learns", source="paper; ScanMix's code trains the head")
+    train: Literal["all", "head"] = param(
+        "all", "what learns", source="paper; ScanMix's code trains the head"
+    )
 
 
 @state
@@ -34,9 +38,10 @@ class State:
 
 
 def start(networks: list[nn.Module], task: Task, params: Params, rng: Generator) -> State:
-    learned = [n.head.parameters() if params.train == "head" else n.parameters() for n in networks]
+    learned = [(n.get_submodule("head") if params.train == "head" else n).parameters() for n in networks]
     optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.SGD(p, lr=params.learning_rate, momentum=0.9, weight_decay=params.weight_decay) for p in learned
+        torch.optim.SGD(p, lr=params.learning_rate, momentum=0.9, weight_decay=params.weight_decay)
+        for p in learned
     ]
     return State(networks[0], networks[1] if len(networks) > 1 else None, optimizers)
 

@@ -16,7 +16,7 @@ from noisyctl.views.intensity import brightness_contrast
 
 RECIPES: dict[str, dict[str, Any]] = {
     # digits are not flipped, and an 8 x 8 image moves by at most one pixel
-    "digits": {"pad": 1, "flip": False, "scale": (0.5, 1.0), "jitter": 0.4},
+    "digits": {"pad": 1, "flip": False, "scale": (0.8, 1.0), "jitter": 0.2},
     # pad and flip as in every paper's CIFAR set-up; crops as in SimCLR
     "natural": {"pad": 4, "flip": True, "scale": (0.2, 1.0), "jitter": 0.4},
     "natural_gray": {"pad": 4, "flip": True, "scale": (0.2, 1.0), "jitter": 0.4},
@@ -38,7 +38,9 @@ class Views:
 
     def weak(self, images: UInt8[Tensor, "b h w ch"], rng: Generator) -> Float[Tensor, "b ch h w"]:
         """Pad with zeros, crop, flip."""
-        return self._normalize(_to_float(pad_crop_flip(images, self._recipe["pad"], self._recipe["flip"], rng)))
+        return self._normalize(
+            _to_float(pad_crop_flip(images, self._recipe["pad"], self._recipe["flip"], rng))
+        )
 
     def simclr(self, images: UInt8[Tensor, "b h w ch"], rng: Generator) -> Float[Tensor, "b ch h w"]:
         """Resized crop, flip, brightness and contrast. Saturation, hue, grayscale and blur are not here yet."""

@@ -9,7 +9,9 @@ from torch import Generator, Tensor
 ASPECT = (3 / 4, 4 / 3)
 
 
-def pad_crop_flip(images: UInt8[Tensor, "b h w ch"], pad: int, flip: bool, rng: Generator) -> UInt8[Tensor, "b h w ch"]:
+def pad_crop_flip(
+    images: UInt8[Tensor, "b h w ch"], pad: int, flip: bool, rng: Generator
+) -> UInt8[Tensor, "b h w ch"]:
     """Pad by `pad` zeros, crop back at a random place, flip half of the images left to right."""
     b, device = len(images), images.device
     offsets = torch.randint(0, 2 * pad + 1, (b, 2), generator=rng, device=device)
@@ -37,7 +39,7 @@ def resized_crop(
 
     Sides that would leave the image are cut to it, where torchvision draws again.
     """
-    b, _, h, w = images.shape
+    b = len(images)
     draws = torch.rand(b, 5, generator=rng, device=images.device)
     area = scale[0] + (scale[1] - scale[0]) * draws[:, 0]
     ratio = torch.exp(math.log(ASPECT[0]) + (math.log(ASPECT[1]) - math.log(ASPECT[0])) * draws[:, 1])

@@ -17,11 +17,15 @@ def brightness_contrast(
     return torch.where((draws[:, 2] < probability)[:, None, None, None], changed, images)
 
 
-def adjust_brightness(images: Float[Tensor, "b ch h w"], factors: Float[Tensor, " b"]) -> Float[Tensor, "b ch h w"]:
+def adjust_brightness(
+    images: Float[Tensor, "b ch h w"], factors: Float[Tensor, " b"]
+) -> Float[Tensor, "b ch h w"]:
     return (images * factors[:, None, None, None]).clamp(0, 1)
 
 
-def adjust_contrast(images: Float[Tensor, "b ch h w"], factors: Float[Tensor, " b"]) -> Float[Tensor, "b ch h w"]:
+def adjust_contrast(
+    images: Float[Tensor, "b ch h w"], factors: Float[Tensor, " b"]
+) -> Float[Tensor, "b ch h w"]:
     """Towards or away from the mean of each image's gray levels."""
     gray = images
     if images.shape[1] == 3:
