@@ -288,6 +288,7 @@ def _disk_error(path: Path, error: OSError) -> ArtifactError:
         errno.EROFS: "the file system is read-only; choose another --out",
         errno.EACCES: "no permission to write there; choose another --out",
         errno.EPERM: "no permission to write there; choose another --out",
+        errno.EEXIST: "a file stands where a folder is needed; choose another --out",
         errno.ENOTDIR: "a file stands where a folder is needed; choose another --out",
     }
     reason = cures.get(error.errno or 0, f"{error.strerror or error}; choose another --out")
@@ -320,7 +321,8 @@ def remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            path.unlink()
 
 
 def _alive(pid: int) -> bool:

@@ -3,7 +3,7 @@
 import math
 
 
-def cosine(epoch: float, epochs: int, rate: float, floor: float = 0.0) -> float:
+def cosine(epoch: int, epochs: int, rate: float, floor: float = 0.0) -> float:
     """From `rate` at 0 to `floor` at `epochs` along half a cosine."""
     return floor + (rate - floor) * (1 + math.cos(math.pi * min(epoch / max(epochs, 1), 1.0))) / 2
 

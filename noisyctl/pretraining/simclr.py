@@ -20,7 +20,9 @@ from torch.nn.functional import cross_entropy, normalize
 from noisyctl.params import Params as Base
 from noisyctl.params import param
 from noisyctl.parts.schedules import warmup_cosine
-from noisyctl.task import EpochRecord, Task, state
+from noisyctl.task import EpochRecord, Needs, Task, state
+
+NEEDS = Needs(networks=1, warmup=False)
 
 
 class Params(Base):

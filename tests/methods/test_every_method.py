@@ -83,7 +83,7 @@ def test_kill_9_and_run_again_equals_uninterrupted(method: str, home: Path, tmp_
         pipeline.train(Path({str(home)!r}), {method!r}, Path({str(tmp_path / "killed")!r}), epochs=40)
     """
     process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)])
-    pattern = f"scratch/train-method-{method}-*/rows/*-3.npy"
+    pattern = f"scratch/scratch/train-method-{method}-*/rows/*-3.npy"
     while not list(home.glob(pattern)) and process.poll() is None:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
