@@ -12,7 +12,7 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
-sys.path.insert(0, str(Path(__file__).parent / "stages"))
+sys.path[:0] = [str(Path(__file__).parent / "stages"), str(Path(__file__).parent)]
 
 
 @pytest.fixture(scope="session")

@@ -43,7 +43,7 @@ def test_the_demonstration_pretrains_and_mines_once() -> None:
     stages = list(lock["stages"])
     assert sum(name.startswith("pretrain") for name in stages) == 1
     assert sum(name.startswith("mine-knn") for name in stages) == 1
-    assert sum(name.startswith("train-method") for name in stages) == len(methods.available())
+    assert sum(name.startswith("train-method") for name in stages) >= 3
 
 
 def test_the_readme_s_stages_by_hand_run(tmp_path: Path) -> None:

@@ -1,56 +1,104 @@
-"""Augmentations on batches of images, per-sample parameters, generator passed in.
+"""Augmentations on batches of images: per-sample parameters, generator passed in, on the images' device.
 
-Own code, because torchvision's v2 transforms draw one parameter set a batch, and no library takes a generator.
+Own code, because torchvision's v2 transforms draw one set of parameters for a whole batch, and kornia takes no
+generator (its random state is global; its RandAugment, too, picks the operations once a batch). Here every sample
+has its own draws, nothing loops over samples, nothing waits for the device, and each operation equals torchvision's on
+the single image. A view is a block of the recipe and a method of `Views`.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Generator, Tensor
 
-from noisyctl.errors import ParamsError
+from noisyctl.errors import DataError, ParamsError
+from noisyctl.views.color import color_jitter, gaussian_blur, random_grayscale
 from noisyctl.views.geometry import pad_crop_flip, resized_crop
-from noisyctl.views.intensity import brightness_contrast
+from noisyctl.views.recipes import RECIPES, Recipe, read_recipe
 
-RECIPES: dict[str, dict[str, Any]] = {
-    # digits are not flipped, and an 8 x 8 image moves by at most one pixel
-    "digits": {"pad": 1, "flip": False, "scale": (0.8, 1.0), "jitter": 0.2},
-    # pad and flip as in every paper's CIFAR set-up; crops as in SimCLR
-    "natural": {"pad": 4, "flip": True, "scale": (0.2, 1.0), "jitter": 0.4},
-    "natural_gray": {"pad": 4, "flip": True, "scale": (0.2, 1.0), "jitter": 0.4},
-}
+__all__ = ["RECIPES", "Views"]
 
 
+@dataclass(frozen=True)
 class Views:
-    """The views of one data set: uint8 [b h w ch] to normalised float [b ch h w]."""
+    """The views of one data set: uint8 [b h w ch] to float [b ch h w], normalized and contiguous.
 
-    def __init__(self, recipe: str, mean: Sequence[float], std: Sequence[float]) -> None:
-        if recipe not in RECIPES:
-            raise ParamsError(f"unknown view recipe {recipe!r}; one of: {', '.join(RECIPES)}")
-        self._recipe = RECIPES[recipe]
-        self._mean = torch.tensor(list(mean)).view(1, -1, 1, 1)
-        self._std = torch.tensor(list(std)).view(1, -1, 1, 1)
+    `recipe` is a name in RECIPES or a dict of that form; `mean` and `std` of each channel are fractions of 1.
+    """
+
+    recipe: str | Mapping[str, Any]
+    mean: Sequence[float]
+    std: Sequence[float]
+    _params: Recipe = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std) or not all(std > 0 for std in self.std):
+            raise ParamsError(
+                f"views: mean {self.mean!r} and std {self.std!r}; give one of each a channel, std above 0"
+            )
+        object.__setattr__(self, "_params", read_recipe(self.recipe))
 
     def plain(self, images: UInt8[Tensor, "b h w ch"]) -> Float[Tensor, "b ch h w"]:
-        return self._normalize(_to_float(images))
+        """The images as they are."""
+        return self._normalize(_to_float(images.permute(0, 3, 1, 2)))
 
     def weak(self, images: UInt8[Tensor, "b h w ch"], rng: Generator) -> Float[Tensor, "b ch h w"]:
-        """Pad with zeros, crop, flip."""
-        return self._normalize(
-            _to_float(pad_crop_flip(images, self._recipe["pad"], self._recipe["flip"], rng))
-        )
+        """Pad with zeros, crop back, flip."""
+        weak = self._params.weak
+        pad = max(1, min(images.shape[1:3]) // 8) if weak.pad is None else weak.pad
+        return self._normalize(_to_float(pad_crop_flip(images, pad, weak.flip, rng)))
 
     def simclr(self, images: UInt8[Tensor, "b h w ch"], rng: Generator) -> Float[Tensor, "b ch h w"]:
-        """Resized crop, flip, brightness and contrast. Saturation, hue, grayscale and blur are not here yet."""
-        views = resized_crop(_to_float(images), self._recipe["scale"], self._recipe["flip"], rng)
-        return self._normalize(brightness_contrast(views, self._recipe["jitter"], 0.8, rng))
+        """One view of Chen et al., "A Simple Framework for Contrastive Learning", ICML 2020, appendix A."""
+        simclr = self._params.simclr
+        views = _to_float(images.permute(0, 3, 1, 2))
+        views = resized_crop(views, simclr.crop_scale, simclr.crop_ratio, simclr.flip, rng)
+        views = color_jitter(
+            views,
+            brightness=simclr.brightness,
+            contrast=simclr.contrast,
+            saturation=simclr.saturation,
+            hue=simclr.hue,
+            probability=simclr.jitter_probability,
+            rng=rng,
+        )
+        if simclr.grayscale_probability > 0:
+            views = random_grayscale(views, simclr.grayscale_probability, rng)
+        if simclr.blur_probability > 0:
+            kernel = _blur_kernel(min(images.shape[1:3]), simclr.blur_kernel)
+            views = gaussian_blur(views, simclr.blur_sigma, simclr.blur_probability, kernel, rng)
+        return self._normalize(views)
 
-    def _normalize(self, images: Tensor) -> Tensor:
-        self._mean, self._std = self._mean.to(images.device), self._std.to(images.device)
-        return (images - self._mean) / self._std
+    def _normalize(self, views: Float[Tensor, "b ch h w"]) -> Float[Tensor, "b ch h w"]:
+        if views.shape[1] != len(self.mean):
+            raise DataError(
+                f"the images have {views.shape[1]} channels, mean and std {len(self.mean)}; "
+                f"convert the images to {len(self.mean)} channels"
+            )
+        mean, std = (_on(views.device, tuple(values)) for values in (self.mean, self.std))
+        return views.sub(mean).div_(std)
 
 
-def _to_float(images: Tensor) -> Tensor:
-    return images.permute(0, 3, 1, 2).float() / 255
+def _to_float(images: UInt8[Tensor, "b ch h w"]) -> Float[Tensor, "b ch h w"]:
+    """Contiguous, in 0..1."""
+    return images.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+
+
+@functools.lru_cache
+def _on(device: torch.device, values: tuple[float, ...]) -> Float[Tensor, "1 ch 1 1"]:
+    """One number a channel, copied to the device once."""
+    return torch.tensor(values, device=device).view(1, -1, 1, 1)
+
+
+def _blur_kernel(side: int, kernel: int | None) -> int:
+    """An odd number of taps that an image of this shorter side can reflect."""
+    taps = max(3, side // 10 | 1) if kernel is None else kernel
+    if taps // 2 >= side:
+        raise ParamsError(
+            f"view recipe: simclr.blur_kernel is {taps}, images have a side of {side}; write at most {2 * side - 1}"
+        )
+    return taps

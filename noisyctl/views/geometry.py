@@ -1,52 +1,124 @@
-"""Crops and flips: one gather or one grid for the whole batch."""
+"""Crops and flips of a whole batch, with a place for each sample: one gather, or one grid.
+
+The distributions are those of torchvision's RandomCrop(size, padding), RandomHorizontalFlip and
+RandomResizedCrop. Each random function draws, then calls a function that takes what was drawn.
+
+Differs from torchvision on PIL images: a resized crop is not rounded to 8 bits. No antialiasing filter is needed:
+a crop is never larger than the view made of it, and such a filter acts on reductions only.
+"""
 
 import math
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Generator, Tensor
+from torch.nn.functional import grid_sample
 
-ASPECT = (3 / 4, 4 / 3)
+TRIES = 10  # torchvision draws this many crops before it takes the central one
 
 
 def pad_crop_flip(
     images: UInt8[Tensor, "b h w ch"], pad: int, flip: bool, rng: Generator
-) -> UInt8[Tensor, "b h w ch"]:
+) -> UInt8[Tensor, "b ch h w"]:
     """Pad by `pad` zeros, crop back at a random place, flip half of the images left to right."""
     b, device = len(images), images.device
-    offsets = torch.randint(0, 2 * pad + 1, (b, 2), generator=rng, device=device)
-    flips = torch.rand(b, generator=rng, device=device) < (0.5 if flip else 0.0)
-    return crop_flip(images, offsets, flips, pad)
+    offsets = torch.randint(2 * pad + 1, (b, 2), generator=rng, device=device)
+    return crop_flip(images, offsets, draw_flips(b, flip, device, rng), pad)
 
 
 def crop_flip(
     images: UInt8[Tensor, "b h w ch"], offsets: Int[Tensor, "b 2"], flips: Bool[Tensor, " b"], pad: int
-) -> UInt8[Tensor, "b h w ch"]:
-    """The crop at (row, column) `offsets` of the padded image, flipped where `flips`."""
+) -> UInt8[Tensor, "b ch h w"]:
+    """The crop at (row, column) `offsets` of the padded image, then flipped where `flips`."""
     b, h, w, ch = images.shape
-    padded = images.new_zeros(b, h + 2 * pad, w + 2 * pad, ch)
-    padded[:, pad : pad + h, pad : pad + w] = images
+    padded = images.new_zeros(b, ch, h + 2 * pad, w + 2 * pad)
+    padded[:, :, pad : pad + h, pad : pad + w] = images.permute(0, 3, 1, 2)
     rows = offsets[:, :1] + torch.arange(h, device=images.device)
-    columns = torch.arange(w, device=images.device).expand(b, w)
+    columns = torch.arange(w, device=images.device)
     columns = offsets[:, 1:] + torch.where(flips[:, None], w - 1 - columns, columns)
-    return padded[torch.arange(b, device=images.device)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    pixels = rows[:, :, None] * (w + 2 * pad) + columns[:, None, :]
+    return padded.flatten(2).gather(2, pixels.view(b, 1, h * w).expand(b, ch, h * w)).view(b, ch, h, w)
 
 
 def resized_crop(
-    images: Float[Tensor, "b ch h w"], scale: tuple[float, float], flip: bool, rng: Generator
+    images: Float[Tensor, "b ch h w"],
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+    flip: bool,
+    rng: Generator,
 ) -> Float[Tensor, "b ch h w"]:
-    """A random part of each image (area in `scale`, aspect 3/4 to 4/3) at full size, bilinear, no antialiasing.
+    """A random part of each image at full size, half of them flipped left to right.
 
-    Sides that would leave the image are cut to it, where torchvision draws again.
+    The part's area is uniform in `scale`, a fraction of the image's; the logarithm of width / height is uniform
+    in that of `ratio`.
     """
-    b = len(images)
-    draws = torch.rand(b, 5, generator=rng, device=images.device)
-    area = scale[0] + (scale[1] - scale[0]) * draws[:, 0]
-    ratio = torch.exp(math.log(ASPECT[0]) + (math.log(ASPECT[1]) - math.log(ASPECT[0])) * draws[:, 1])
-    width, height = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
-    x, y = (2 * draws[:, 2] - 1) * (1 - width), (2 * draws[:, 3] - 1) * (1 - height)
-    sign = torch.where((draws[:, 4] < 0.5) & torch.tensor(flip, device=images.device), -1.0, 1.0)
-    zero = torch.zeros_like(x)
-    theta = torch.stack([torch.stack([width * sign, zero, x], 1), torch.stack([zero, height, y], 1)], 1)
-    grid = torch.nn.functional.affine_grid(theta, list(images.shape), align_corners=False)
-    return torch.nn.functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    b, _, h, w = images.shape
+    boxes = draw_boxes(b, h, w, scale, ratio, images.device, rng)
+    return crop_resize(images, boxes, draw_flips(b, flip, images.device, rng))
+
+
+def crop_resize(
+    images: Float[Tensor, "b ch h w"], boxes: Int[Tensor, "b 4"], flips: Bool[Tensor, " b"]
+) -> Float[Tensor, "b ch h w"]:
+    """The part in each box (top, left, height, width) at full size, bilinear, then flipped where `flips`.
+
+    Pixels outside the box have no influence on its edges, as if it had been cut out first.
+    """
+    top, left, height, width = boxes.to(images.dtype).unsqueeze(2).unbind(1)
+    h, w = images.shape[2:]
+    rows = _source(top, height, h)
+    columns = _source(left, width, w)
+    columns = torch.where(flips[:, None], columns.flip(1), columns)
+    shape = (len(images), h, w)
+    grid = torch.stack([columns[:, None, :].expand(shape), rows[:, :, None].expand(shape)], dim=3)
+    return grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _source(start: Float[Tensor, "b 1"], length: Float[Tensor, "b 1"], size: int) -> Float[Tensor, "b size"]:
+    """Where each of `size` output pixels looks, from -1 (the image's first edge) to 1 (its last)."""
+    centers = torch.arange(size, device=start.device) + 0.5
+    inside = (centers * length / size).clamp_min(0.5).minimum(length - 0.5)
+    return (start + inside) * (2 / size) - 1
+
+
+def draw_boxes(
+    number: int,
+    h: int,
+    w: int,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+    device: torch.device,
+    rng: Generator,
+) -> Int[Tensor, "b 4"]:
+    """Boxes (top, left, height, width): the first of ten draws that fits into the image, or else the central one."""
+    draws = torch.rand(number, TRIES, 2, generator=rng, device=device)
+    areas = h * w * (scale[0] + (scale[1] - scale[0]) * draws[:, :, 0])
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    ratios = (low + (high - low) * draws[:, :, 1]).exp()
+    heights, widths = (areas / ratios).sqrt().round(), (areas * ratios).sqrt().round()
+    fits = (heights > 0) & (heights <= h) & (widths > 0) & (widths <= w)
+    first = fits.int().argmax(dim=1, keepdim=True)
+    found = fits.gather(1, first)[:, 0]
+    central_h, central_w = central_box(h, w, ratio)
+    height = torch.where(found, heights.gather(1, first)[:, 0], central_h)
+    width = torch.where(found, widths.gather(1, first)[:, 0], central_w)
+    place = torch.rand(number, 2, generator=rng, device=device)
+    top = torch.where(found, (place[:, 0] * (h - height + 1)).floor(), (h - central_h) // 2)
+    left = torch.where(found, (place[:, 1] * (w - width + 1)).floor(), (w - central_w) // 2)
+    return torch.stack([top, left, height, width], dim=1).long()
+
+
+def central_box(h: int, w: int, ratio: tuple[float, float]) -> tuple[int, int]:
+    """Height and width of the largest part of the image whose width / height lies in `ratio`."""
+    if w / h < ratio[0]:
+        return round(w / ratio[0]), w
+    if w / h > ratio[1]:
+        return h, round(h * ratio[1])
+    return h, w
+
+
+def draw_flips(number: int, flip: bool, device: torch.device, rng: Generator) -> Bool[Tensor, " b"]:
+    """True for half of the samples; for none, and nothing is drawn, without `flip`."""
+    if not flip:
+        return torch.zeros(number, dtype=torch.bool, device=device)
+    return torch.rand(number, generator=rng, device=device) < 0.5

@@ -1,0 +1,182 @@
+"""Brightness, contrast, saturation, hue, grayscale and blur of a whole batch, with a strength for each sample.
+
+Each equals torchvision's function of that name on one float image. Values lie in 0..1, before normalization. On one
+channel, saturation, hue and grayscale do nothing.
+
+Differs from torchvision on PIL images: nothing is rounded to 8 bits between the operations.
+"""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Generator, Tensor
+from torch.nn.functional import pad
+
+LUMA = (0.2989, 0.587, 0.114)  # weights of red, green and blue in gray, torchvision's (ITU-R 601-2)
+TINY = 1e-12  # least divisor: a gray pixel has no hue, and any finite number will do
+BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)  # as `order` names them
+
+
+def grayscale(images: Float[Tensor, "b ch h w"]) -> Float[Tensor, "b ch h w"]:
+    """Gray, in as many channels as before."""
+    return _gray(images).expand_as(images)
+
+
+def adjust_brightness(
+    images: Float[Tensor, "b ch h w"], factors: Float[Tensor, " b"]
+) -> Float[Tensor, "b ch h w"]:
+    """Towards black (a factor below 1) or away from it."""
+    return (images * factors[:, None, None, None]).clamp_(0, 1)
+
+
+def adjust_contrast(
+    images: Float[Tensor, "b ch h w"], factors: Float[Tensor, " b"]
+) -> Float[Tensor, "b ch h w"]:
+    """Towards the mean gray of each image, or away from it."""
+    return _blend(_gray(images).mean(dim=(1, 2, 3), keepdim=True), images, factors)
+
+
+def adjust_saturation(
+    images: Float[Tensor, "b ch h w"], factors: Float[Tensor, " b"]
+) -> Float[Tensor, "b ch h w"]:
+    """Towards each pixel's gray, or away from it."""
+    return _blend(_gray(images), images, factors)
+
+
+def adjust_hue(images: Float[Tensor, "b ch h w"], shifts: Float[Tensor, " b"]) -> Float[Tensor, "b ch h w"]:
+    """Turn the hue by `shifts` of the full circle, -0.5..0.5; value and saturation of HSV stay.
+
+    With V the largest channel, C = V - smallest, and the hue k in 0..6: a channel is V - C (1 - u), where
+    u = clamp(|k - 3| - 1) for red, clamp(2 - |k - 2|) for green and clamp(2 - |k - 4|) for blue.
+    """
+    if images.shape[1] == 1:
+        return images
+    red, green, blue = images.unbind(1)
+    smallest, largest = images.amin(dim=1), images.amax(dim=1)
+    chroma = largest - smallest
+    sector = torch.where(largest == green, blue - red + 2 * chroma, red - green + 4 * chroma)
+    hue = torch.where(largest == red, green - blue, sector) / chroma.clamp_min(TINY)
+    k = torch.remainder(hue + 6 * shifts[:, None, None], 6)
+    shares = torch.stack([(k - 3).abs() - 1, 2 - (k - 2).abs(), 2 - (k - 4).abs()], dim=1).clamp_(0, 1)
+    return shares.mul_(chroma[:, None]).add_(smallest[:, None])
+
+
+def color_jitter(
+    images: Float[Tensor, "b ch h w"],
+    brightness: float,
+    contrast: float,
+    saturation: float,
+    hue: float,
+    probability: float,
+    rng: Generator,
+) -> Float[Tensor, "b ch h w"]:
+    """Brightness, contrast, saturation and hue in a random order, on a `probability` share of the images.
+
+    Factors are uniform in max(0, 1 - strength)..1 + strength, the shift of the hue in -hue..hue.
+    """
+    draws = torch.rand(len(images), 9, generator=rng, device=images.device)
+    touched = draws[:, 0] < probability
+    factors = torch.stack(
+        [
+            max(0.0, 1 - strength) + (1 + strength - max(0.0, 1 - strength)) * draws[:, 1 + i]
+            for i, strength in enumerate((brightness, contrast, saturation))
+        ],
+        dim=1,
+    )
+    factors = torch.where(touched[:, None], factors, 1)
+    shifts = torch.where(touched, hue * (2 * draws[:, 4] - 1), 0)
+    return jitter(images, factors, shifts, draws[:, 5:].argsort(dim=1))
+
+
+def jitter(
+    images: Float[Tensor, "b ch h w"],
+    factors: Float[Tensor, "b 3"],
+    shifts: Float[Tensor, " b"],
+    order: Int[Tensor, "b 4"],
+) -> Float[Tensor, "b ch h w"]:
+    """Four operations in each sample's `order`; `factors` of brightness, contrast, saturation, `shifts` of the hue.
+
+    Hue is dear and the others are cheap. So the whole batch turns its hue once, and the three others stand before
+    it and again behind it, with factor 1 where it is not a sample's turn: no sample waits for a host to sort it.
+    """
+    hue_at = (order == HUE).int().argmax(dim=1, keepdim=True)
+    places = torch.arange(3, device=images.device)
+    others = order.gather(1, places + (places >= hue_at))
+    early = places < hue_at
+    factors = factors.gather(1, others)
+    for i in range(3):
+        images = _blend_one_of(others[:, i], images, torch.where(early[:, i], factors[:, i], 1))
+    images = adjust_hue(images, shifts)
+    for i in range(3):
+        images = _blend_one_of(others[:, i], images, torch.where(early[:, i], 1, factors[:, i]))
+    return images
+
+
+def random_grayscale(
+    images: Float[Tensor, "b ch h w"], probability: float, rng: Generator
+) -> Float[Tensor, "b ch h w"]:
+    """Gray on a `probability` share of the images."""
+    touched = torch.rand(len(images), generator=rng, device=images.device) < probability
+    return torch.where(touched[:, None, None, None], _gray(images), images)
+
+
+def gaussian_blur(
+    images: Float[Tensor, "b ch h w"],
+    sigma_range: tuple[float, float],
+    probability: float,
+    kernel: int,
+    rng: Generator,
+) -> Float[Tensor, "b ch h w"]:
+    """Blur a `probability` share of the images, sigma uniform in `sigma_range`, in pixels."""
+    draws = torch.rand(len(images), 2, generator=rng, device=images.device)
+    sigmas = sigma_range[0] + (sigma_range[1] - sigma_range[0]) * draws[:, 0]
+    return torch.where((draws[:, 1] < probability)[:, None, None, None], blur(images, sigmas, kernel), images)
+
+
+def blur(
+    images: Float[Tensor, "b ch h w"], sigmas: Float[Tensor, " b"], kernel: int
+) -> Float[Tensor, "b ch h w"]:
+    """A Gaussian of `kernel` (odd) taps down and across, edges reflected; `kernel` // 2 < h, w.
+
+    Sums of shifted images: as fast as a grouped convolution here, and neither TF32 nor autocast makes it coarse.
+    """
+    h, w = images.shape[2:]
+    reach = kernel // 2
+    steps = torch.arange(-reach, reach + 1, device=images.device)
+    weights = torch.exp(-0.5 * (steps / sigmas[:, None]) ** 2)
+    taps = (weights / weights.sum(dim=1, keepdim=True))[:, :, None, None, None].unbind(1)
+    padded = pad(images, [reach] * 4, mode="reflect")
+    down = padded[:, :, :h] * taps[0]
+    for i in range(1, kernel):
+        down.addcmul_(padded[:, :, i : i + h], taps[i])
+    across = down[..., :w] * taps[0]
+    for i in range(1, kernel):
+        across.addcmul_(down[..., i : i + w], taps[i])
+    return across
+
+
+def _gray(images: Float[Tensor, "b ch h w"]) -> Float[Tensor, "b 1 h w"]:
+    if images.shape[1] == 1:
+        return images
+    red, green, blue = images.unbind(1)
+    return (red * LUMA[0]).add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2])[:, None]
+
+
+def _blend(
+    other: Float[Tensor, "b 1 #h #w"], images: Float[Tensor, "b ch h w"], factors: Float[Tensor, " b"]
+) -> Float[Tensor, "b ch h w"]:
+    """other + factor (images - other), clamped; factor 1 is the identity, bit for bit."""
+    return torch.lerp(other, images, factors[:, None, None, None]).clamp_(0, 1)
+
+
+def _blend_one_of(
+    operation: Int[Tensor, " b"], images: Float[Tensor, "b ch h w"], factors: Float[Tensor, " b"]
+) -> Float[Tensor, "b ch h w"]:
+    """Brightness, contrast or saturation: all three blend, and differ in what they blend with."""
+    gray = _gray(images)
+    mean = gray.mean(dim=(1, 2, 3), keepdim=True)
+    other = gray * _mask(operation == SATURATION) + mean * _mask(operation == CONTRAST)
+    return _blend(other, images, factors)
+
+
+def _mask(chosen: Bool[Tensor, " b"]) -> Float[Tensor, "b 1 1 1"]:
+    return chosen[:, None, None, None].float()

@@ -1,0 +1,116 @@
+"""What the views of a kind of images are made of: a block a view, one line a parameter.
+
+A recipe is plain JSON, so that an artifact can carry it. RECIPES holds those that have a name.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError, field_validator
+
+from noisyctl.errors import ParamsError, suggest
+from noisyctl.params import Params, param
+
+
+class Weak(Params):
+    """Pad with zeros, crop back, flip."""
+
+    pad: int | None = param(
+        None,
+        "pixels added on each side; null: an eighth of the shorter side, at least 1",
+        source="official codes of the papers: 4 at 32 x 32",
+        ge=0,
+    )
+    flip: bool = param(True, "flip half of the images left to right", source="official codes of the papers")
+
+
+class Simclr(Params):
+    """Resized crop, flip, color jitter, grayscale, blur."""
+
+    crop_scale: tuple[float, float] = param((0.2, 1.0), "area of the crop", source="official code of ScanMix")
+    crop_ratio: tuple[float, float] = param(
+        (3 / 4, 4 / 3), "width / height of it", source="torchvision's default"
+    )
+    flip: bool = param(True, "flip half of the images left to right", source="official code of ScanMix")
+    brightness: float = param(0.4, "factor in 1 - x..1 + x", source="official code of ScanMix", ge=0)
+    contrast: float = param(0.4, "factor in 1 - x..1 + x", source="official code of ScanMix", ge=0)
+    saturation: float = param(0.4, "factor in 1 - x..1 + x", source="official code of ScanMix", ge=0)
+    hue: float = param(0.1, "shift in -x..x of the circle", source="official code of ScanMix", ge=0, le=0.5)
+    jitter_probability: float = param(0.8, "of the four above", source="official code of ScanMix", ge=0, le=1)
+    grayscale_probability: float = param(0.2, "of gray", source="official code of ScanMix", ge=0, le=1)
+    blur_probability: float = param(
+        0.0, "of blur", source="official code of ScanMix: none; SimCLR paper A: 0.5 on ImageNet", ge=0, le=1
+    )
+    blur_sigma: tuple[float, float] = param((0.1, 2.0), "of the blur, pixels", source="SimCLR paper A")
+    blur_kernel: int | None = param(
+        None, "taps, odd; null: a tenth of the shorter side, at least 3", source="SimCLR paper A", ge=1
+    )
+
+    @field_validator("crop_scale")
+    @classmethod
+    def _is_part(cls, limits: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < limits[0] <= limits[1] <= 1:
+            raise ValueError("write [low, high] with 0 < low <= high <= 1")
+        return limits
+
+    @field_validator("crop_ratio", "blur_sigma")
+    @classmethod
+    def _is_range(cls, limits: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < limits[0] <= limits[1] < float("inf"):
+            raise ValueError("write [low, high] with 0 < low <= high")
+        return limits
+
+    @field_validator("blur_kernel")
+    @classmethod
+    def _is_odd(cls, kernel: int | None) -> int | None:
+        if kernel is not None and kernel % 2 == 0:
+            raise ValueError(f"write an odd number, {kernel - 1} or {kernel + 1}")
+        return kernel
+
+
+class Recipe(Params):
+    """One block a view."""
+
+    weak: Weak = Weak()
+    simclr: Simclr = Simclr()
+
+
+def read_recipe(recipe: str | Mapping[str, Any]) -> Recipe:
+    """The recipe of this name, or with these values; what is not given has its default.
+
+    Raises ParamsError with one line a problem.
+    """
+    if isinstance(recipe, str):
+        if recipe not in RECIPES:
+            raise ParamsError(f"unknown view recipe {recipe!r}; {suggest(recipe, RECIPES)}")
+        recipe = RECIPES[recipe]
+    try:
+        return Recipe.model_validate(dict(recipe))
+    except ValidationError as error:
+        problems = [
+            _problem(entry["type"], entry["loc"], entry["input"], entry["msg"]) for entry in error.errors()
+        ]
+        raise ParamsError("\n".join(problems)) from None
+
+
+def _problem(kind: str, place: tuple[int | str, ...], given: Any, message: str) -> str:
+    name = ".".join(map(str, place))
+    if kind == "extra_forbidden":
+        block = Recipe.model_fields[str(place[0])].annotation if len(place) > 1 else Recipe
+        assert isinstance(block, type) and issubclass(block, Params)
+        return f"view recipe: {name} is not a parameter; {suggest(str(place[-1]), block.model_fields)}"
+    cure = message.removeprefix("Value error, ")
+    return f"view recipe: {name} is {given!r}: {cure[0].lower()}{cure[1:]}"
+
+
+RECIPES: dict[str, dict[str, Any]] = {
+    # a digit is not its mirror image, has no color, and a small part of one may be any other; ours
+    "digits": Recipe(
+        weak=Weak(pad=1, flip=False),
+        simclr=Simclr(crop_scale=(0.5, 1.0), flip=False, saturation=0, hue=0, grayscale_probability=0),
+    ).model_dump(mode="json"),
+    "natural": Recipe().model_dump(mode="json"),
+    "natural_gray": Recipe(simclr=Simclr(saturation=0, hue=0, grayscale_probability=0)).model_dump(
+        mode="json"
+    ),
+}
