@@ -73,7 +73,8 @@ def color_jitter(
 
     Factors are uniform in max(0, 1 - strength)..1 + strength, the shift of the hue in -hue..hue.
     """
-    draws = torch.rand(len(images), 9, generator=rng, device=images.device)
+    b, device = len(images), images.device
+    draws = torch.rand(b, 5, generator=rng, device=device)
     touched = draws[:, 0] < probability
     factors = torch.stack(
         [
@@ -84,7 +85,12 @@ def color_jitter(
     )
     factors = torch.where(touched[:, None], factors, 1)
     shifts = torch.where(touched, hue * (2 * draws[:, 4] - 1), 0)
-    return jitter(images, factors, shifts, draws[:, 5:].argsort(dim=1))
+    return jitter(images, factors, shifts, draw_orders(b, device, rng))
+
+
+def draw_orders(number: int, device: torch.device, rng: Generator) -> Int[Tensor, "b 4"]:
+    """A random order of BRIGHTNESS, CONTRAST, SATURATION and HUE for each sample."""
+    return torch.rand(number, 4, generator=rng, device=device).argsort(dim=1)
 
 
 def jitter(

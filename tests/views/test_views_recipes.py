@@ -1,0 +1,243 @@
+"""Views as the stages use them: recipes, randomness, shapes, errors."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+import torchvision.transforms.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from noisyctl.errors import DataError, ParamsError
+from noisyctl.seeds import stream
+from noisyctl.views import RECIPES, Views
+
+MEAN, STD = (0.49, 0.48, 0.45), (0.2, 0.3, 0.25)
+CHANNELS = {"digits": 1, "natural": 3, "natural_gray": 1}
+SIZES = [(8, 8), (32, 32), (12, 20), (17, 9)]
+
+
+def photos(b, h, w, ch, seed=0):
+    return torch.randint(256, (b, h, w, ch), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
+def views_of(recipe, ch):
+    return Views(recipe, MEAN[:ch], STD[:ch])
+
+
+def both(views, images, rng):
+    return {"weak": views.weak(images, rng), "simclr": views.simclr(images, rng)}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("h, w", SIZES)
+@pytest.mark.parametrize("b", [1, 5])
+def test_every_recipe_on_every_shape(recipe, h, w, b):
+    ch = CHANNELS[recipe]
+    images = photos(b, h, w, ch)
+    views = views_of(recipe, ch)
+    for view in (views.plain(images), *both(views, images, stream(0, "test")).values()):
+        assert view.shape == (b, ch, h, w) and view.dtype == torch.float32
+        assert view.is_contiguous() and view.isfinite().all()
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_works_on_one_channel(recipe):
+    for view in both(views_of(recipe, 1), photos(3, 8, 8, 1), stream(0, "test")).values():
+        assert view.shape == (3, 1, 8, 8) and view.isfinite().all()
+
+
+def test_plain_is_torchvisions():
+    images = photos(4, 9, 5, 3)
+    for image, view in zip(images, views_of("natural", 3).plain(images), strict=True):
+        expected = F.normalize(F.to_tensor(image.numpy()), MEAN, STD)
+        torch.testing.assert_close(view, expected, atol=1e-6, rtol=1e-6)
+
+
+def test_weak_is_a_moved_image():
+    """Each weak view of a digit is one of the 9 places of the padded image, never flipped."""
+    image, views = photos(1, 8, 8, 1), views_of("digits", 1)
+    padded = torch.nn.functional.pad(image.permute(0, 3, 1, 2), [1] * 4).permute(0, 2, 3, 1)
+    places = [padded[:, top : top + 8, left : left + 8] for top in range(3) for left in range(3)]
+    expected = views.plain(torch.cat(places))
+    seen = views.weak(image.expand(300, 8, 8, 1), stream(0, "test"))
+    matches = (seen[:, None] == expected[None]).flatten(2).all(2)
+    assert matches.any(1).all() and matches.any(0).all()
+
+
+def test_the_default_padding_is_an_eighth_of_the_shorter_side():
+    for h, w, pad in [(32, 32, 4), (4, 4, 1), (24, 80, 3)]:
+        explicit = {"weak": {"pad": pad}}
+        images = photos(10, h, w, 3)
+        given = views_of(explicit, 3).weak(images, stream(0, "test"))
+        assert torch.equal(views_of("natural", 3).weak(images, stream(0, "test")), given)
+
+
+def test_a_recipe_without_effect_is_plain():
+    neutral = {
+        "weak": {"pad": 0, "flip": False},
+        "simclr": {
+            "crop_scale": [1, 1],
+            "crop_ratio": [1, 1],
+            "flip": False,
+            "jitter_probability": 0,
+            "grayscale_probability": 0,
+        },
+    }
+    images, views = photos(6, 10, 10, 3), views_of(neutral, 3)
+    for view in both(views, images, stream(0, "test")).values():
+        torch.testing.assert_close(view, views.plain(images), atol=1e-5, rtol=0)
+
+
+def test_a_gray_recipe_gives_gray():
+    images = photos(6, 10, 10, 3)
+    always = {"simclr": {"grayscale_probability": 1}}
+    view = Views(always, (0.5,) * 3, (0.25,) * 3).simclr(images, stream(0, "test"))
+    assert torch.equal(view[:, 0], view[:, 1]) and torch.equal(view[:, 0], view[:, 2])
+
+
+def test_a_blurred_recipe_blurs():
+    images = photos(6, 16, 16, 3)
+    rough = views_of({"simclr": {"jitter_probability": 0}}, 3).simclr(images, stream(0, "test"))
+    smooth = {"simclr": {"jitter_probability": 0, "blur_probability": 1, "blur_sigma": [2, 2]}}
+    blurred = views_of(smooth, 3).simclr(images, stream(0, "test"))
+    assert (blurred.diff(dim=3).abs().mean((1, 2, 3)) < 0.7 * rough.diff(dim=3).abs().mean((1, 2, 3))).all()
+
+
+@pytest.mark.parametrize("kind", ["weak", "simclr"])
+def test_samples_of_a_batch_differ(kind):
+    images = photos(1, 32, 32, 3).expand(64, 32, 32, 3)
+    view = both(views_of("natural", 3), images, stream(0, "test"))[kind]
+    assert len(view.flatten(1).unique(dim=0)) > (40 if kind == "weak" else 63)
+
+
+def test_same_seed_same_bytes_and_the_stream_goes_on():
+    images, views = photos(16, 12, 12, 3), views_of("natural", 3)
+    rng = stream(1, "test")
+    first, second = both(views, images, rng), both(views, images, rng)
+    again = both(views, images, stream(1, "test"))
+    for kind in first:
+        assert torch.equal(first[kind], again[kind])
+        assert not torch.equal(first[kind], second[kind])
+
+
+def test_the_global_generator_is_neither_read_nor_moved():
+    recipe = {"simclr": {"blur_probability": 0.5}}
+    images, views = photos(16, 12, 12, 3), views_of(recipe, 3)
+    results = []
+    with torch.random.fork_rng():
+        for poison in (1, 2):
+            torch.manual_seed(poison)
+            before = torch.get_rng_state()
+            results.append(both(views, images, stream(1, "test")))
+            assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(results[0][kind], results[1][kind]) for kind in results[0])
+
+
+def test_the_images_are_not_changed():
+    images = photos(8, 12, 12, 1)
+    kept, views = images.clone(), views_of("natural_gray", 1)
+    views.plain(images)
+    both(views, images, stream(0, "test"))
+    assert torch.equal(images, kept)
+
+
+class NoSync(TorchDispatchMode):
+    """Fails on what makes a host wait for its device: a number read, a shape that depends on data, a copy."""
+
+    FORBIDDEN = (
+        "_local_scalar_dense",
+        "nonzero",
+        "masked_select",
+        "unique",
+        "lift_fresh",
+        "_to_copy_from_host",
+    )
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert not any(name in str(func) for name in self.FORBIDDEN), func
+        if "index" in str(func) and len(args) > 1 and isinstance(args[1], list | tuple):
+            assert not any(i is not None and i.dtype == torch.bool for i in args[1]), "a mask as index"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("recipe", [*RECIPES, {"simclr": {"blur_probability": 0.5}}])
+def test_no_host_sync(recipe):
+    ch = CHANNELS.get(recipe, 3) if isinstance(recipe, str) else 3
+    images, views, rng = photos(4, 12, 12, ch), views_of(recipe, ch), stream(0, "test")
+    views.plain(images)  # copies mean and std to the device, once
+    with NoSync():
+        views.plain(images)
+        both(views, images, rng)
+    with pytest.raises(AssertionError), NoSync():
+        images.max().item()
+
+
+def test_recipes_are_json():
+    assert set(RECIPES) == {"digits", "natural", "natural_gray"}
+    for recipe in RECIPES.values():
+        assert json.loads(json.dumps(recipe)) == recipe
+        assert Views(recipe, MEAN, STD)
+
+
+def test_a_name_is_its_recipe():
+    images = photos(4, 12, 12, 3)
+    by_name, by_value = (
+        views_of(recipe, 3).simclr(images, stream(0, "test")) for recipe in ("natural", RECIPES["natural"])
+    )
+    assert torch.equal(by_name, by_value)
+
+
+@pytest.mark.parametrize(
+    "recipe, message",
+    [
+        ("natrual", "unknown view recipe 'natrual'; did you mean 'natural'?"),
+        ({"weka": {}}, "view recipe: weka is not a parameter; did you mean 'weak'?"),
+        (
+            {"simclr": {"crop_scal": [0.2, 1]}},
+            "simclr.crop_scal is not a parameter; did you mean 'crop_scale'?",
+        ),
+        ({"simclr": {"crop_scale": [1.0, 0.2]}}, "write [low, high] with 0 < low <= high <= 1"),
+        ({"simclr": {"crop_scale": [0.2, 1.5]}}, "write [low, high] with 0 < low <= high <= 1"),
+        ({"simclr": {"crop_ratio": [0, 1]}}, "simclr.crop_ratio is [0, 1]: write [low, high] with 0 < low"),
+        ({"simclr": {"hue": 0.6}}, "simclr.hue is 0.6: input should be less than or equal to 0.5"),
+        ({"simclr": {"grayscale_probability": 2}}, "simclr.grayscale_probability is 2"),
+        ({"simclr": {"blur_kernel": 4}}, "simclr.blur_kernel is 4: write an odd number, 3 or 5"),
+        ({"weak": {"pad": -1}}, "weak.pad is -1: input should be greater than or equal to 0"),
+        ({"weak": {"pad": 1.5}}, "weak.pad is 1.5"),
+        ({"weak": 3}, "view recipe: weak is 3"),
+    ],
+)
+def test_a_bad_recipe(recipe, message):
+    with pytest.raises(ParamsError) as caught:
+        Views(recipe, MEAN, STD)
+    assert message in str(caught.value)
+
+
+def test_every_problem_at_once():
+    with pytest.raises(ParamsError) as caught:
+        Views({"weak": {"pad": -1, "flop": True}}, MEAN, STD)
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_bad_moments():
+    with pytest.raises(ParamsError, match="std above 0"):
+        Views("natural", MEAN, (0.2, 0.0, 0.2))
+    with pytest.raises(ParamsError, match="one of each a channel"):
+        Views("natural", MEAN, (0.2,))
+
+
+def test_other_channels_than_the_moments():
+    with pytest.raises(DataError, match="the images have 1 channels, mean and std 3"):
+        views_of("natural", 3).plain(photos(2, 8, 8, 1))
+
+
+def test_a_kernel_wider_than_the_image():
+    views = views_of({"simclr": {"blur_probability": 1, "blur_kernel": 17}}, 3)
+    with pytest.raises(ParamsError, match="blur_kernel is 17, images have a side of 8; write at most 15"):
+        views.simclr(photos(2, 8, 8, 3), stream(0, "test"))
+
+
+def test_views_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        views_of("natural", 3).mean = MEAN
