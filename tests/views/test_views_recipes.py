@@ -96,12 +96,23 @@ def test_a_gray_recipe_gives_gray():
     assert torch.equal(view[:, 0], view[:, 1]) and torch.equal(view[:, 0], view[:, 2])
 
 
-def test_a_blurred_recipe_blurs():
-    images = photos(6, 16, 16, 3)
-    rough = views_of({"simclr": {"jitter_probability": 0}}, 3).simclr(images, stream(0, "test"))
-    smooth = {"simclr": {"jitter_probability": 0, "blur_probability": 1, "blur_sigma": [2, 2]}}
-    blurred = views_of(smooth, 3).simclr(images, stream(0, "test"))
-    assert (blurred.diff(dim=3).abs().mean((1, 2, 3)) < 0.7 * rough.diff(dim=3).abs().mean((1, 2, 3))).all()
+@pytest.mark.parametrize("size, kernel", [(16, 3), (32, 3), (59, 5)])
+def test_a_blurred_recipe_blurs(size, kernel):
+    """The default kernel: a tenth of the side, made odd, at least 3."""
+    only_blur = {
+        "crop_scale": [1, 1],
+        "crop_ratio": [1, 1],
+        "flip": False,
+        "jitter_probability": 0,
+        "grayscale_probability": 0,
+        "blur_probability": 1,
+        "blur_sigma": [1.5, 1.5],
+    }
+    images = photos(3, size, size, 3)
+    views = views_of({"simclr": only_blur}, 3).simclr(images, stream(0, "test"))
+    for image, view in zip(images, views, strict=True):
+        blurred = F.gaussian_blur(F.to_tensor(image.numpy()), [kernel, kernel], [1.5, 1.5])
+        torch.testing.assert_close(view, F.normalize(blurred, MEAN, STD), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("kind", ["weak", "simclr"])
@@ -169,8 +180,22 @@ def test_no_host_sync(recipe):
     with NoSync():
         views.plain(images)
         both(views, images, rng)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda images: images.max().item(),
+        lambda images: images[images > 7],
+        lambda images: (images > 7).nonzero(),
+        lambda images: images.new_tensor([1, 2]),
+        lambda images: torch.tensor([1, 2]),
+    ],
+)
+def test_no_sync_sees_a_sync(act):
+    images = photos(1, 2, 2, 1)
     with pytest.raises(AssertionError), NoSync():
-        images.max().item()
+        act(images)
 
 
 def test_recipes_are_json():
