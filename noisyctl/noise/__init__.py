@@ -1,7 +1,13 @@
-"""Label noise: pure functions of clean labels; one file a model."""
+"""Label noise: pure functions of clean labels; one file a model.
+
+Every file holds `Params`, `corrupt(clean, num_classes, params, rng, *, sample_ids=None)` and
+`transition_matrix(num_classes, params)`, the promised matrix (None where nothing is promised). `sample_ids` are the data
+set's; only a model that reads labels from a file looks at them.
+"""
 
 import importlib
 import pkgutil
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -22,22 +28,48 @@ def load(kind: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{kind}")
 
 
-def check_labels(labels: Int[np.ndarray, " n"], num_classes: int) -> None:
-    """Raise DataError where a label lies outside the classes."""
+def check_labels(labels: Int[np.ndarray, " n"], num_classes: int, *, place: str = "") -> None:
+    """Raise DataError where a label lies outside the classes. `place` is what the message begins with."""
     if num_classes < 2:
         raise DataError(f"label noise needs at least two classes, not {num_classes}")
     outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
     if len(outside):
         raise DataError(
-            f"{len(outside)} labels lie outside 0..{num_classes - 1} (first at sample {outside[0]}: {labels[outside[0]]}); "
-            "correct the labels or the class names"
+            f"{place}{len(outside)} labels lie outside 0..{num_classes - 1} "
+            f"(first at sample {outside[0]}: {labels[outside[0]]}); correct the labels or the class names"
         )
+
+
+def touch_exactly(
+    clean: Int[np.ndarray, " n"], rate: float, rng: np.random.Generator
+) -> Bool[np.ndarray, " n"]:
+    """A mask of exactly round(rate n_c) samples of each class; halves go to the even number."""
+    touched = np.zeros(len(clean), bool)
+    for c in np.unique(clean):
+        group = np.flatnonzero(clean == c)
+        touched[rng.permutation(group)[: round(rate * len(group))]] = True
+    return touched
+
+
+def find_file(file: str, suffixes: tuple[str, ...]) -> Path:
+    """The path of a file that a noise reads, or DataError if it is missing or of another kind."""
+    path = Path(file)
+    if path.suffix.lower() not in suffixes:
+        raise DataError(
+            f"{file} is no {', '.join(suffixes[:-1])} or {suffixes[-1]} file; convert it to one of these"
+        )
+    if not path.is_file():
+        raise DataError(f"{file} does not exist; correct the noise's `file`")
+    return path
 
 
 def measure(
     clean: Int[np.ndarray, " n"], noisy: Int[np.ndarray, " n"], num_classes: int
 ) -> tuple[Bool[np.ndarray, " n"], Float[np.ndarray, "c c"]]:
-    """Which labels are wrong, and the realised transition matrix; a class without samples has a row of zeros."""
+    """Which labels are wrong (their mean is the measured rate), and the realised transition matrix.
+
+    A class without samples has a row of zeros: nothing was seen of it, and NaN is kept out of artifacts.
+    """
     counts = np.zeros((num_classes, num_classes))
     np.add.at(counts, (clean, noisy), 1)
     return clean != noisy, counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)

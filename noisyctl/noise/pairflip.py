@@ -1,11 +1,11 @@
-"""Pair flip: class c becomes c + 1, the last becomes the first (Han et al. 2018)."""
+"""Pair flip: class c becomes c + 1, the last becomes the first (Han et al., "Co-teaching", NeurIPS 2018)."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from noisyctl.noise import check_labels
+from noisyctl.noise import check_labels, touch_exactly
 from noisyctl.params import Params as Base
 from noisyctl.params import param
 
@@ -15,22 +15,22 @@ class Params(Base):
 
     rate: float = param(meaning="share of the labels that flip [r]", ge=0, le=1)
     draw: Literal["iid", "exact"] = param(
-        "iid", "each label by itself, or exactly round(r n_c) of each class", source="ours"
+        "iid", "flip each label by itself, or exactly round(r n_c) of each class", source="Co-teaching code"
     )
 
 
 def corrupt(
-    clean: Int[np.ndarray, " n"], num_classes: int, params: Params, rng: np.random.Generator
+    clean: Int[np.ndarray, " n"],
+    num_classes: int,
+    params: Params,
+    rng: np.random.Generator,
+    *,
+    sample_ids: Any = None,
 ) -> Int[np.ndarray, " n"]:
     """Noisy labels."""
     check_labels(clean, num_classes)
-    if params.draw == "iid":
-        touched = rng.random(len(clean)) < params.rate
-    else:
-        touched = np.zeros(len(clean), bool)
-        for c in np.unique(clean):
-            group = np.flatnonzero(clean == c)
-            touched[rng.permutation(group)[: round(params.rate * len(group))]] = True
+    exact = params.draw == "exact"
+    touched = touch_exactly(clean, params.rate, rng) if exact else rng.random(len(clean)) < params.rate
     return np.where(touched, (clean + 1) % num_classes, clean)
 
 

@@ -5,12 +5,12 @@ r (1 - 1/C) of the labels wrong (DivideMix and its successors); without it, from
 (Patrini, Co-teaching, Jo-SRC). Neither is assumed.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
-from noisyctl.noise import check_labels
+from noisyctl.noise import check_labels, touch_exactly
 from noisyctl.params import Params as Base
 from noisyctl.params import param
 
@@ -21,14 +21,21 @@ class Params(Base):
     rate: float = param(meaning="share of the labels that the noise touches [r]", ge=0, le=1)
     include_true_class: bool = param(meaning="whether a touched label may keep its class")
     draw: Literal["iid", "exact"] = param(
-        "iid", "each label by itself, or exactly round(r n) labels", source="ours"
+        "iid",
+        "iid: each label by itself; exact: round(r n_c) of each class, with the true class int(r n) of all",
+        source="iid: Patrini, JoCoR code; exact: RoG, DivideMix code",
     )
 
 
 def corrupt(
-    clean: Int[np.ndarray, " n"], num_classes: int, params: Params, rng: np.random.Generator
+    clean: Int[np.ndarray, " n"],
+    num_classes: int,
+    params: Params,
+    rng: np.random.Generator,
+    *,
+    sample_ids: Any = None,
 ) -> Int[np.ndarray, " n"]:
-    """Noisy labels. `exact` touches round(r n_c) labels of each class without the true class, round(r n) with it."""
+    """Noisy labels."""
     check_labels(clean, num_classes)
     touched = _touched(clean, params, rng)
     if params.include_true_class:
@@ -38,17 +45,15 @@ def corrupt(
     return np.where(touched, drawn, clean)
 
 
-def _touched(clean: np.ndarray, params: Params, rng: np.random.Generator) -> np.ndarray:
+def _touched(
+    clean: Int[np.ndarray, " n"], params: Params, rng: np.random.Generator
+) -> Bool[np.ndarray, " n"]:
     if params.draw == "iid":
         return rng.random(len(clean)) < params.rate
+    if not params.include_true_class:
+        return touch_exactly(clean, params.rate, rng)
     touched = np.zeros(len(clean), bool)
-    groups = (
-        [np.arange(len(clean))]
-        if params.include_true_class
-        else [np.flatnonzero(clean == c) for c in np.unique(clean)]
-    )
-    for group in groups:
-        touched[rng.permutation(group)[: round(params.rate * len(group))]] = True
+    touched[rng.permutation(len(clean))[: int(params.rate * len(clean))]] = True
     return touched
 
 

@@ -1,0 +1,148 @@
+"""Noisy labels from a file, such as human labels, with a check that they belong to these samples.
+
+  .csv        a header line; columns `label` and `id` (the data set's sample ids) or `clean_label` (its clean labels)
+  .npy .txt   the labels alone (.txt: one a line), in the data set's order: only with `unchecked_order`
+
+With `id`, rows are matched to samples whatever their order; with `clean_label`, each must equal the data set's. A label
+file in another order than the images looks like noise and ruins a study without a sign, so without either it is refused.
+"""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int, Shaped
+
+from noisyctl.errors import DataError
+from noisyctl.noise import check_labels, find_file
+from noisyctl.params import Params as Base
+from noisyctl.params import param
+
+
+class Params(Base):
+    """A block of `noises:` with `kind: file`."""
+
+    file: str = param(
+        meaning=".csv with columns label and id or clean_label; .npy or .txt with labels", min_length=1
+    )
+    unchecked_order: bool = param(False, "take labels without ids or clean labels, trusting their order")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What a label file holds, in its own order."""
+
+    labels: Int[np.ndarray, " n"]
+    ids: tuple[str, ...] | None = None
+    clean: Int[np.ndarray, " n"] | None = None
+
+
+def corrupt(
+    clean: Int[np.ndarray, " n"],
+    num_classes: int,
+    params: Params,
+    rng: np.random.Generator,
+    *,
+    sample_ids: Shaped[np.ndarray, " n"] | None = None,
+) -> Int[np.ndarray, " n"]:
+    """The file's labels in the order of the data set. Nothing is drawn from `rng`."""
+    check_labels(clean, num_classes)
+    found, file = read_columns(params.file), params.file
+    matched = found.ids is not None and sample_ids is not None
+    if matched:
+        found = by_id(found, [str(i) for i in sample_ids], file)  # type: ignore[union-attr]
+    if len(found.labels) != len(clean):
+        raise DataError(
+            f"{file} holds {len(found.labels)} labels, the data set {len(clean)} samples; "
+            "give one label for each, or a column id"
+        )
+    if found.clean is not None:
+        check_clean(found.clean, clean, file)
+    elif not matched and not params.unchecked_order:
+        ids = "the data set's sample ids were not given" if found.ids else "no column id or clean_label"
+        raise DataError(
+            f"{file}: the order of its {len(clean)} labels cannot be checked ({ids}); "
+            "give a .csv with columns label and clean_label (or id), or set unchecked_order: true if you are sure"
+        )
+    check_labels(found.labels, num_classes, place=f"{file}: ")
+    return found.labels
+
+
+def transition_matrix(num_classes: int, params: Params) -> None:
+    """A file promises no matrix: measure it."""
+
+
+def by_id(found: Columns, sample_ids: list[str], file: str) -> Columns:
+    """The rows in the order of `sample_ids`. Rows of samples that the data set lacks are left out."""
+    assert found.ids is not None
+    row_of = {name: row for row, name in enumerate(found.ids)}
+    if len(row_of) < len(found.ids):
+        raise DataError(f"{file}: {len(found.ids) - len(row_of)} ids come twice; give each sample one label")
+    missing = [name for name in sample_ids if name not in row_of]
+    if missing:
+        raise DataError(
+            f"{file} has no label for {len(missing)} of {len(sample_ids)} samples (first {missing[0]!r}, the file's "
+            f"first id is {(*found.ids, '')[0]!r}); write the ids as the data set has them"
+        )
+    rows = np.array([row_of[name] for name in sample_ids], int)
+    return Columns(found.labels[rows], tuple(sample_ids), None if found.clean is None else found.clean[rows])
+
+
+def check_clean(theirs: Int[np.ndarray, " n"], ours: Int[np.ndarray, " n"], file: str) -> None:
+    """Raise DataError where the file's clean labels are not the data set's."""
+    wrong = np.flatnonzero(theirs != ours)
+    if len(wrong):
+        raise DataError(
+            f"{file}: {len(wrong)} of {len(ours)} clean_label differ from the data set's (first at sample {wrong[0]}: "
+            f"{theirs[wrong[0]]}, there {ours[wrong[0]]}); the file is in another order or for another data set: "
+            "add a column id, or bring its rows into the data set's order"
+        )
+
+
+def read_columns(file: str) -> Columns:
+    """The labels, ids and clean labels of a .csv, .npy or .txt file."""
+    path = find_file(file, (".csv", ".npy", ".txt"))
+    try:
+        return {".csv": _read_csv, ".npy": _read_npy, ".txt": _read_txt}[path.suffix.lower()](path)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file} is not UTF-8 text; save it as UTF-8") from error
+
+
+def _read_csv(path: Path) -> Columns:
+    with path.open(newline="", encoding="utf-8-sig") as lines:
+        reader = csv.DictReader(lines)
+        names = list(reader.fieldnames or ())
+        if "label" not in names:
+            raise DataError(
+                f"{path} has the columns {', '.join(names) or '(none)'}; it needs label, and id or clean_label"
+            )
+        rows = [(reader.line_num, row) for row in reader]
+
+    def numbers(name: str) -> Int[np.ndarray, " n"]:
+        return np.array([_number(row[name], path, line) for line, row in rows], np.int64)
+
+    ids = tuple(str(row["id"]) for _, row in rows) if "id" in names else None
+    return Columns(numbers("label"), ids, numbers("clean_label") if "clean_label" in names else None)
+
+
+def _read_npy(path: Path) -> Columns:
+    try:
+        labels = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise DataError(f"{path} is no array of numbers ({error}); save integers with numpy.save") from error
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise DataError(f"{path} holds {labels.dtype}{list(labels.shape)}; save one integer a sample")
+    return Columns(labels.astype(np.int64))
+
+
+def _read_txt(path: Path) -> Columns:
+    lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
+    return Columns(np.array([_number(text, path, n) for n, text in enumerate(lines, 1)], np.int64))
+
+
+def _number(text: str | None, path: Path, line: int) -> int:
+    try:
+        return int(text or "")
+    except ValueError:
+        raise DataError(f"{path}:{line}: {text!r} is no label; write class numbers from 0 on") from None
