@@ -1,10 +1,36 @@
-"""Convex combinations of samples."""
+"""Convex combinations of samples, and the random weights of mixup and MixMatch."""
 
-from torch import Tensor
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+
+def draw_beta(alpha: float, shape: tuple[int, ...], rng: Generator) -> Float[Tensor, "..."]:
+    """Draws of Beta(alpha, alpha), alpha > 0, on the device of `rng` (mixup, Zhang et al. 2018, Eq. 2).
+
+    Two Gammas over their sum, from logarithms: for a small alpha both are too small for a float. A Gamma(alpha) is a
+    Gamma(alpha + 1) times U^(1/alpha).
+    """
+    size = torch.full((2, *shape), alpha + 1, dtype=torch.float64, device=rng.device)
+    uniform = torch.rand(size.shape, dtype=size.dtype, device=rng.device, generator=rng)
+    log_gamma = torch._standard_gamma(size, generator=rng).log() + torch.log1p(-uniform) / alpha
+    return (log_gamma[0] - log_gamma[1]).sigmoid().float()
+
+
+def mixmatch_weight(weight: Tensor) -> Tensor:
+    """max(l, 1 - l): a mixed sample stays nearer to its own image (MixMatch, Berthelot et al. 2019, Eq. 9)."""
+    return torch.maximum(weight, 1 - weight)
+
+
+def mix_pair(own: Tensor, other: Tensor, weight: Tensor | float) -> Tensor:
+    """`weight * own + (1 - weight) * other`, of images or targets; a tensor has one weight a sample."""
+    if isinstance(weight, Tensor):
+        weight = weight.view(-1, *(1,) * (own.ndim - 1)).to(own.dtype)
+    return weight * own + (1 - weight) * other
 
 
 def mix(own: Tensor, others: Tensor, weight: Tensor, other_weights: Tensor) -> Tensor:
-    """`weight[b] * own[b ...] + sum_k other_weights[b k] * others[b k ...]`."""
+    """With k others: `weight[b] * own[b ...] + sum_k other_weights[b k] * others[b k ...]`."""
     axes = (1,) * (own.ndim - 1)
     mixed = weight.view(-1, *axes) * own
     return mixed + (other_weights.view(*other_weights.shape, *axes) * others).sum(dim=1)

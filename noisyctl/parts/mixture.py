@@ -1,8 +1,8 @@
 """Two Gaussians on per-sample losses: small loss, probably clean (Arazo et al. 2019, Li et al. 2020)."""
 
 import warnings
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
@@ -10,30 +10,82 @@ from torch import Generator, Tensor
 from noisyctl.errors import TrainingError
 from noisyctl.seeds import draw_seed
 
+MAX_ITER = 10
+TOL = 1e-2
+REG_COVAR = 5e-4
+
+
+class Mixture(NamedTuple):
+    """Two Gaussians in the unit of the losses; the first has the smaller mean."""
+
+    weights: tuple[float, float]
+    means: tuple[float, float]
+    variances: tuple[float, float]
+
 
 def clean_probability(
     losses: Float[Tensor, " n"],
     rng: Generator,
     *,
-    max_iter: int = 10,
-    tol: float = 1e-2,
-    reg_covar: float = 5e-4,
+    max_iter: int = MAX_ITER,
+    tol: float = TOL,
+    reg_covar: float = REG_COVAR,
 ) -> Float[Tensor, " n"]:
-    """Posterior of the component with the smaller mean, of losses scaled to [0, 1].
+    """Posterior of the component with the smaller mean, of losses scaled to [0, 1] (DivideMix 3.1).
 
-    Equal losses tell nothing apart: every sample then gets 1. Raises TrainingError on a loss that is not finite.
+    Equal losses, as of a single sample, tell nothing apart: every sample then gets 1. Raises TrainingError on a loss that
+    is not finite. `reg_covar` and `tol` are in the unit of the scaled losses.
     """
+    if _are_equal(losses):
+        return torch.ones_like(losses)
+    scaled, fitted = _fit(losses, rng, max_iter, tol, reg_covar)
+    posterior = fitted.predict_proba(scaled)[:, int(fitted.means_.argmin())]
+    return torch.as_tensor(posterior, dtype=losses.dtype, device=losses.device)
+
+
+def fit_mixture(
+    losses: Float[Tensor, " n"],
+    rng: Generator,
+    *,
+    max_iter: int = MAX_ITER,
+    tol: float = TOL,
+    reg_covar: float = REG_COVAR,
+) -> Mixture:
+    """The two Gaussians behind `clean_probability`, for a figure; equal losses are one component of variance 0."""
+    low, span = float(losses.min()), float(losses.max() - losses.min())
+    if _are_equal(losses):
+        return Mixture((1.0, 0.0), (low, low), (0.0, 0.0))
+    _, fitted = _fit(losses, rng, max_iter, tol, reg_covar)
+    means, variances = fitted.means_.ravel(), fitted.covariances_.ravel()
+    a, b = (int(i) for i in means.argsort())
+    return Mixture(
+        (float(fitted.weights_[a]), float(fitted.weights_[b])),
+        (low + span * float(means[a]), low + span * float(means[b])),
+        (span**2 * float(variances[a]), span**2 * float(variances[b])),
+    )
+
+
+def _are_equal(losses: Float[Tensor, " n"]) -> bool:
+    """Whether the losses differ by rounding at most."""
+    wrong = (~torch.isfinite(losses)).nonzero().ravel().tolist()
+    if wrong:
+        raise TrainingError(
+            f"{len(wrong)} of {len(losses)} per-sample losses are not finite (samples {wrong[:5]}); lower learning_rate"
+        )
+    if len(losses) < 2:
+        return True
+    return bool(losses.max() - losses.min() <= torch.finfo(losses.dtype).eps * losses.abs().max())
+
+
+def _fit(
+    losses: Float[Tensor, " n"], rng: Generator, max_iter: int, tol: float, reg_covar: float
+) -> tuple[Any, Any]:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
-    if not torch.isfinite(losses).all():
-        raise TrainingError("a per-sample loss is not finite; lower learning_rate")
     low, high = losses.min(), losses.max()
-    if len(losses) < 2 or high - low < torch.finfo(losses.dtype).eps:
-        return torch.ones_like(losses)
     scaled = ((losses - low) / (high - low)).double().cpu().numpy()[:, None]
     mixture = GaussianMixture(2, max_iter=max_iter, tol=tol, reg_covar=reg_covar, random_state=draw_seed(rng))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # ten iterations are the method's choice
-        posterior = mixture.fit(scaled).predict_proba(scaled)[:, int(np.argmin(mixture.means_.ravel()))]
-    return torch.as_tensor(posterior, dtype=losses.dtype, device=losses.device)
+        return scaled, mixture.fit(scaled)

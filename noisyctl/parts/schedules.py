@@ -1,19 +1,39 @@
-"""Learning rates as pure functions of the epoch."""
+"""Learning rates, thresholds and weights as pure functions of the epoch (or step)."""
 
 import math
+from collections.abc import Sequence
+
+Number = int | float
 
 
-def cosine(epoch: int, epochs: int, rate: float, floor: float = 0.0) -> float:
+def linear(t: Number, t0: Number, t1: Number, a: Number, b: Number) -> float:
+    """From `a` at t0 to `b` at t1; constant before and after."""
+    if t >= t1:
+        return float(b)
+    return float(a) if t <= t0 else a + (b - a) * (t - t0) / (t1 - t0)
+
+
+def linear_decay_after(epoch: Number, start: Number, end: Number, rate: Number) -> float:
+    """`rate` up to `start`, from there on a line down to 0 at `end` (Co-teaching, JoCoR, Jo-SRC)."""
+    return linear(epoch, start, end, rate, 0.0)
+
+
+def cosine(epoch: Number, epochs: Number, rate: Number, floor: Number = 0.0) -> float:
     """From `rate` at 0 to `floor` at `epochs` along half a cosine."""
     return floor + (rate - floor) * (1 + math.cos(math.pi * min(epoch / max(epochs, 1), 1.0))) / 2
 
 
-def cosine_warm_restarts(epoch: int, period: int, rate: float, floor: float) -> float:
-    """Cosine annealing that starts again every `period` epochs (Loshchilov and Hutter 2016)."""
+def cosine_warm_restarts(epoch: Number, period: Number, rate: Number, floor: Number = 0.0) -> float:
+    """Cosine annealing that starts again every `period` epochs (Loshchilov and Hutter 2016, Eq. 5)."""
     return cosine(epoch % period, period, rate, floor)
 
 
-def warmup_cosine(step: int, warmup: int, total: int, rate: float, floor: float = 0.0) -> float:
+def step_decay(epoch: Number, milestones: Sequence[Number], rate: Number, factor: Number) -> float:
+    """`rate` times `factor` once for every milestone reached."""
+    return rate * float(factor) ** sum(epoch >= milestone for milestone in milestones)
+
+
+def warmup_cosine(step: Number, warmup: Number, total: Number, rate: Number, floor: Number = 0.0) -> float:
     """Linear from rate/warmup up to `rate` over `warmup` steps, then cosine down to `floor` at `total`."""
     if step < warmup:
         return rate * (step + 1) / warmup

@@ -1,4 +1,4 @@
-"""Soft targets: one-hot rows, running averages, the cross-entropy with soft targets."""
+"""Soft targets: one-hot rows, smoothing, sharpening, running averages, the cross-entropy with soft targets."""
 
 import torch
 from jaxtyping import Float, Int
@@ -9,6 +9,21 @@ from torch.nn.functional import log_softmax
 def one_hot(labels: Int[Tensor, " n"], num_classes: int) -> Float[Tensor, "n c"]:
     """Rows with a 1 at the label."""
     return torch.nn.functional.one_hot(labels, num_classes).float()
+
+
+def smooth_one_hot(labels: Int[Tensor, " n"], num_classes: int, smoothing: float) -> Float[Tensor, "n c"]:
+    """1 - smoothing at the label, smoothing / (C - 1) elsewhere (Jo-SRC Eq. 5)."""
+    rest = smoothing / (num_classes - 1)
+    return rest + (1 - smoothing - rest) * one_hot(labels, num_classes)
+
+
+def sharpen(probs: Float[Tensor, "n c"], temperature: float) -> Float[Tensor, "n c"]:
+    """Rows raised to 1/temperature and renormalized (below 1 sharpens, above 1 flattens; MixMatch Eq. 7).
+
+    Rows are divided by their largest entry first, which changes nothing but keeps small powers from vanishing.
+    """
+    powered = (probs / probs.amax(dim=1, keepdim=True)) ** (1 / temperature)
+    return powered / powered.sum(dim=1, keepdim=True)
 
 
 def running_average(old: Tensor, new: Tensor, momentum: float) -> Tensor:
