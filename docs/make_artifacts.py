@@ -24,7 +24,8 @@ def text() -> str:
         lines += ["| array | type | dimensions | meaning |", "| --- | --- | --- | --- |"]
         for name, a in kind.arrays.items():
             optional = " (where it applies)" if a.optional else ""
-            lines.append(f"| `{name}` | {a.dtype} | {', '.join(a.dims)} | {a.meaning}{optional} |")
+            dims = " or ".join("`" + ", ".join(form) + "`" for form in (a.dims, a.also) if form)
+            lines.append(f"| `{name}` | {a.dtype} | {dims} | {a.meaning}{optional} |")
         lines.append("")
         if kind.attributes:
             lines += [

@@ -9,12 +9,13 @@ IMAGES = Kind(
     {
         "train": Array("uint8", ("sample", "y", "x", "channel"), "training images"),
         "train_id": Array("str", ("sample",), "stable id: relative path or index"),
-        "test": Array("uint8", ("test_sample", "y", "x", "channel"), "test images", optional=True),
-        "test_id": Array("str", ("test_sample",), "stable id", optional=True),
-        "val": Array(
-            "uint8", ("val_sample", "y", "x", "channel"), "images of a further split", optional=True
+        "<split>_id": Array("str", ("<split>_sample",), "stable id", optional=True),
+        "<split>": Array(
+            "uint8",
+            ("<split>_sample", "y", "x", "channel"),
+            "images of a further split: test, val",
+            optional=True,
         ),
-        "val_id": Array("str", ("val_sample",), "stable id", optional=True),
     },
     {
         "class_names": "of the labels",
@@ -30,8 +31,7 @@ TRUTH = Kind(
     "Clean training labels and all test labels. Only inject-noise and evaluate read it.",
     {
         "clean_labels": Array("int64", ("sample",), "of the training images", optional=True),
-        "test_labels": Array("int64", ("test_sample",), "of the test images", optional=True),
-        "val_labels": Array("int64", ("val_sample",), "of a further split", optional=True),
+        "<split>_labels": Array("int64", ("<split>_sample",), "of a further split: test, val", optional=True),
     },
     {"class_names": "of the labels"},
     "noisyctl prepare-data",
@@ -43,6 +43,17 @@ LABELS = Kind(
     {"noisy_labels": Array("int64", ("sample",), "given label")},
     {"class_names": "of the labels"},
     "noisyctl inject-noise",
+)
+VERIFIED = Kind(
+    "verified",
+    1,
+    "Training samples whose labels the user has checked.",
+    {
+        "index": Array("int64", ("verified",), "position in the training set"),
+        "verified_labels": Array("int64", ("verified",), "label, taken as right"),
+    },
+    {"class_names": "of the labels"},
+    "noisyctl inject-noise --verified-per-class N",
 )
 NOISE = Kind(
     "noise",
@@ -88,21 +99,48 @@ TRACE = Kind(
     {
         "train_id": Array("str", ("sample",), "id of the training sample"),
         "noisy_labels": Array("int64", ("sample",), "given label"),
-        "losses": Array("float32", ("epoch", "sample"), "per-sample loss", optional=True),
-        "clean_probability": Array(
-            "float32", ("epoch", "sample"), "that the given label is right", optional=True
+        "losses": Array(
+            "float32",
+            ("epoch", "sample"),
+            "per-sample loss",
+            optional=True,
+            also=("epoch", "network", "sample"),
         ),
-        "selected": Array("bool", ("epoch", "sample"), "trained on as clean", optional=True),
+        "clean_probability": Array(
+            "float32",
+            ("epoch", "sample"),
+            "that the given label is right",
+            optional=True,
+            also=("epoch", "network", "sample"),
+        ),
+        "selected": Array(
+            "bool",
+            ("epoch", "sample"),
+            "trained on as clean",
+            optional=True,
+            also=("epoch", "network", "sample"),
+        ),
+        "verdict": Array(
+            "uint8", ("epoch", "sample"), "0 clean, 1 relabel, 2 out of distribution", optional=True
+        ),
         "pseudo_labels": Array("int32", ("epoch", "sample"), "label the method would give", optional=True),
         "train_predictions": Array("int32", ("epoch", "sample"), "predicted class", optional=True),
         "train_probabilities": Array("float32", ("sample", "class"), "last epoch, plain view", optional=True),
-        "test_predictions": Array("int32", ("epoch", "test_sample"), "predicted class", optional=True),
-        "test_probabilities": Array("float32", ("test_sample", "class"), "last epoch", optional=True),
-        "val_predictions": Array("int32", ("epoch", "val_sample"), "predicted class", optional=True),
-        "val_probabilities": Array("float32", ("val_sample", "class"), "last epoch", optional=True),
-        "scalar_<split>": Array("float64", ("epoch",), "one number an epoch", optional=True),
+        "validation": Array("bool", ("sample",), "held out: its noisy label validates", optional=True),
+        "validation_predictions": Array(
+            "int32", ("epoch", "validation_sample"), "predicted class of the held-out samples", optional=True
+        ),
+        "<split>_predictions": Array("int32", ("epoch", "<split>_sample"), "predicted class", optional=True),
+        "<split>_top5": Array(
+            "int32",
+            ("epoch", "<split>_sample", "place"),
+            "five likeliest classes, of more than 20",
+            optional=True,
+        ),
+        "<split>_probabilities": Array("float32", ("<split>_sample", "class"), "last epoch", optional=True),
+        "scalar_<name>": Array("float64", ("epoch",), "one number an epoch", optional=True),
     },
-    {"method": "", "class_names": "", "threads": "of the CPU", "images": "digest", "labels": "digest"},
+    {"method": "", "class_names": "of the labels"},
     "noisyctl train-method NAME",
 )
-KINDS = (IMAGES, TRUTH, LABELS, NOISE, FEATURES, NEIGHBORS, TRACE)
+KINDS = (IMAGES, TRUTH, LABELS, VERIFIED, NOISE, FEATURES, NEIGHBORS, TRACE)

@@ -29,12 +29,20 @@ ROWS = 8192  # samples a chunk
 
 @dataclass(frozen=True)
 class Array:
-    """One array of a kind: numpy dtype, dimension names, meaning. `<split>` in a name stands for any split."""
+    """One array of a kind: numpy dtype, dimension names, meaning. `<split>` and `<name>` stand for any word.
+
+    `also` is a second form with other dimensions.
+    """
 
     dtype: str
     dims: tuple[str, ...]
     meaning: str
     optional: bool = False
+    also: tuple[str, ...] | None = None
+
+    def dims_of(self, ndim: int) -> tuple[str, ...] | None:
+        """The dimension names of an array with so many axes; None where it has no such form."""
+        return next((dims for dims in (self.dims, self.also) if dims is not None and len(dims) == ndim), None)
 
 
 @dataclass(frozen=True)
@@ -48,11 +56,11 @@ class Kind:
     attributes: Mapping[str, str] = field(default_factory=dict)
     made_by: str = ""
 
-    def spec(self, array: str) -> Array | None:
-        """The declaration that an array's name falls under."""
+    def find(self, array: str) -> tuple[Array, str] | None:
+        """The declaration that an array's name falls under, and the word that stands for its `<...>`."""
         for name, spec in self.arrays.items():
-            if re.fullmatch(re.escape(name).replace("<split>", r"[a-z0-9_]+"), array):
-                return spec
+            if found := re.fullmatch(re.sub("<[a-z]+>", "([a-z0-9_]+)", name), array):
+                return spec, "".join(found.groups())
         return None
 
 
@@ -148,9 +156,10 @@ def write(
 def _write_array(group: Any, name: str, values: np.ndarray, kind: Kind) -> None:
     from zarr.codecs import BloscCodec, Crc32cCodec
 
-    spec = kind.spec(name)
-    assert spec is not None
-    dims = [dim.replace("<split>", name.split("_")[0]) for dim in spec.dims]
+    found = kind.find(name)
+    assert found is not None
+    spec, split = found
+    dims = [dim.replace("<split>", split) for dim in spec.dims_of(values.ndim) or ()]
     chunks = tuple(
         min(size, ROWS) if dim.endswith("sample") else max(size, 1)
         for dim, size in zip(dims, values.shape, strict=True)
@@ -172,12 +181,12 @@ def _write_array(group: Any, name: str, values: np.ndarray, kind: Kind) -> None:
 
 
 def _conform(kind: Kind, name: str, values: np.ndarray) -> np.ndarray:
-    spec = kind.spec(name)
-    assert spec is not None, f"{kind.name} declares no array {name}"
-    values = np.asarray(values)
+    found = kind.find(name)
+    assert found is not None, f"{kind.name} declares no array {name}"
+    spec, values = found[0], np.asarray(values)
     if spec.dtype == "str":
         return values.astype(np.dtypes.StringDType())
-    assert values.ndim == len(spec.dims), f"{kind.name}.{name}: {values.shape} for {spec.dims}"
+    assert spec.dims_of(values.ndim), f"{kind.name}.{name}: {values.shape} for {spec.dims}"
     return values.astype(spec.dtype, copy=False)
 
 
@@ -215,7 +224,7 @@ def _check_arrays(artifact: Artifact) -> None:
     sizes: dict[str, tuple[int, str]] = {}
     consolidated = json.loads((artifact.path / "zarr.json").read_text())["consolidated_metadata"]["metadata"]
     for name in artifact.names:
-        spec = artifact.kind.spec(name)
+        found = artifact.kind.find(name)
         try:
             if json.loads((artifact.path / name / "zarr.json").read_text()) != consolidated[name]:
                 raise ValueError("its zarr.json is not the one that was written")
@@ -223,14 +232,16 @@ def _check_arrays(artifact: Artifact) -> None:
             shape, dims = array.shape, list(array.metadata.dimension_names or ())
         except Exception as error:
             raise artifact._damaged(name, _first_line(error)) from error
-        if spec is None or len(shape) != len(spec.dims):
-            raise artifact._damaged(name, f"shape {shape} does not fit {spec.dims if spec else 'this kind'}")
+        if found is None or found[0].dims_of(len(shape)) is None:
+            raise artifact._damaged(
+                name, f"shape {shape} does not fit {found[0].dims if found else 'this kind'}"
+            )
         for dim, size in zip(dims, shape, strict=True):
             known, other = sizes.setdefault(dim, (size, name))
             if known != size:
                 raise artifact._damaged(name, f"{size} along {dim}, {other} has {known}")
     for name, spec in artifact.kind.arrays.items():
-        if not spec.optional and "<split>" not in name and name not in artifact:
+        if not spec.optional and name not in artifact:
             raise ArtifactError(f"{artifact.path} lacks the array {name!r}; {artifact.remake}")
 
 
