@@ -120,6 +120,9 @@ class MethodParams(Params):
     """The base of every method's Params."""
 
     warmup_profile: str = param("default", "warm-up profile to start from, a block of `warmups:`")
+    validation_rate: float = param(
+        0.0, "share of the training samples whose noisy labels validate", ge=0, lt=1
+    )
 
 
 METHOD_FIELDS = tuple(

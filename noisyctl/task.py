@@ -1,5 +1,6 @@
 """Task: all that a method may see. No clean labels, no noise rate, no test set."""
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import dataclass as state  # all that survives an epoch; a checkpoint is exactly this
@@ -17,11 +18,17 @@ __all__ = ["EpochRecord", "Method", "MethodParams", "Needs", "Task", "param", "s
 
 @dataclass(frozen=True)
 class Needs:
-    """What a method starts from: cells, help, errors and the README's table are made from it."""
+    """What a method starts from: cells, help, errors and the README's table are made from it.
+
+    `networks` of a warm-up (0: none), mined `neighbors`, label-free `clusters`; `verified` labels are used where the user
+    gives them.
+    """
 
     networks: int = 1
     warmup: bool = True
     neighbors: bool = False
+    clusters: bool = False
+    verified: bool = False
 
 
 @runtime_checkable
@@ -61,9 +68,14 @@ class Monitor:
 
 @dataclass(frozen=True)
 class Task:
-    """Images and noisy labels of the training set, on one device."""
+    """Images and noisy labels of the training set, on one device.
 
-    images: Tensor | None
+    `images` is anything of one length that gives uint8 [b h w ch] on the device for a tensor of positions: a tensor, or
+    files decoded ahead of use. `held_out` are positions whose noisy labels validate instead of train. `verified` are
+    positions and the labels that the user has checked there.
+    """
+
+    images: Any
     views: Views | None
     num_classes: int
     device: torch.device
@@ -71,6 +83,8 @@ class Task:
     neighbors: Tensor | None = None
     similarity: Tensor | None = None
     warmup_epochs: int = 0
+    held_out: Tensor | None = None
+    verified: tuple[Tensor, Tensor] | None = None
     monitor: Monitor = field(default_factory=Monitor)
 
     @property
@@ -83,6 +97,19 @@ class Task:
     def num_samples(self) -> int:
         return len(self.images) if self.images is not None else len(self.noisy_labels)
 
+    @functools.cached_property
+    def train_index(self) -> Int[Tensor, " t"]:
+        """Positions of the samples that train: all but the held-out ones."""
+        kept = torch.ones(self.num_samples, dtype=torch.bool, device=self.device)
+        if self.held_out is not None:
+            kept[self.held_out] = False
+        return kept.nonzero()[:, 0]
+
+    @property
+    def validation_index(self) -> Int[Tensor, " v"]:
+        """Positions of the held-out samples; none without a validation rate."""
+        return torch.arange(0, device=self.device) if self.held_out is None else self.held_out
+
     def plain(self, index: Int[Tensor, " b"]) -> Float[Tensor, "b ch h w"]:
         images, views = self._seen()
         return views.plain(images[index])
@@ -91,12 +118,22 @@ class Task:
         images, views = self._seen()
         return views.weak(images[index], rng)
 
-    def contrastive(self, index: Int[Tensor, " b"], rng: Generator) -> Float[Tensor, "b ch h w"]:
+    def strong(self, index: Int[Tensor, " b"], rng: Generator) -> Float[Tensor, "b ch h w"]:
+        """Random operations and a cut-out, as ScanMix's code draws them."""
+        images, views = self._seen()
+        return views.strong(images[index], rng)  # type: ignore[attr-defined]
+
+    def simclr(self, index: Int[Tensor, " b"], rng: Generator) -> Float[Tensor, "b ch h w"]:
         """One view as SimCLR draws it."""
         images, views = self._seen()
         return views.simclr(images[index], rng)
 
-    def _seen(self) -> tuple[Tensor, Views]:
+    def moco(self, index: Int[Tensor, " b"], rng: Generator) -> Float[Tensor, "b ch h w"]:
+        """One view as MoCo v2 draws it."""
+        images, views = self._seen()
+        return views.moco(images[index], rng)  # type: ignore[attr-defined]
+
+    def _seen(self) -> tuple[Any, Views]:
         if self.images is None or self.views is None:
             raise TrainingError(
                 "this method trains on images, and the data set has only features; use knn_vote"
@@ -104,20 +141,41 @@ class Task:
         return self.images, self.views
 
     def batches(
-        self, batch_size: int, rng: Generator, drop_last: bool = False
+        self,
+        batch_size: int,
+        rng: Generator,
+        *,
+        among: Int[Tensor, " m"] | None = None,
+        drop_last: bool = False,
     ) -> Iterator[Int[Tensor, " b"]]:
-        """A random order of the training set in batches; a last batch of one joins the one before (batch norm)."""
-        order = torch.randperm(self.num_samples, generator=rng, device=rng.device).to(self.device)
+        """A random order of the training samples, or of those `among`, in batches.
+
+        A last batch of one joins the one before, for batch norm.
+        """
+        among = self.train_index if among is None else among
+        order = among[torch.randperm(len(among), generator=rng, device=rng.device).to(self.device)]
         batches = list(order.split(batch_size))
         if len(batches) > 1 and len(batches[-1]) == 1:
             batches[-2:] = [torch.cat(batches[-2:])]
         if drop_last and len(batches) > 1 and len(batches[-1]) < batch_size:
             batches.pop()
+        if prefetch := getattr(self.images, "prefetch", None):
+            prefetch(batches)
         yield from batches
 
+    def endless(
+        self, batch_size: int, rng: Generator, *, among: Int[Tensor, " m"]
+    ) -> Iterator[Int[Tensor, " b"]]:
+        """Batches of `among` without end, in a new random order each time round. `among` holds at least one sample."""
+        while True:
+            yield from self.batches(batch_size, rng, among=among)
+
     def in_order(self, batch_size: int = 1024) -> Iterator[Int[Tensor, " b"]]:
-        """The training set from first to last."""
-        yield from torch.arange(self.num_samples, device=self.device).split(batch_size)
+        """Every sample, the held-out ones too, from first to last."""
+        batches = list(torch.arange(self.num_samples, device=self.device).split(batch_size))
+        if prefetch := getattr(self.images, "prefetch", None):
+            prefetch(batches)
+        yield from batches
 
     def step(self, loss: Float[Tensor, ""], *optimizers: torch.optim.Optimizer) -> None:
         """zero_grad, backward, step; the runner learns of a loss that is not finite at the end of the epoch."""
@@ -135,23 +193,26 @@ class Task:
 
 
 class EpochRecord:
-    """What an epoch leaves for the trace: scalars, and one value a training sample."""
+    """What an epoch leaves for the trace: scalars, and one value a training sample; the same names in every epoch."""
 
     def __init__(self, task: Task, **scalars: float) -> None:
         self._task = task
         self.scalars: dict[str, float] = scalars
         self.vectors: dict[str, Tensor] = {}
 
-    def add(self, index: Tensor, **values: Tensor) -> None:
-        """Values of a batch. `predictions` may be logits [b c]: their argmax is kept."""
+    def add(self, index: Int[Tensor, " b"], *, network: int | None = None, **values: Tensor) -> None:
+        """Values of a batch. `predictions` may be logits [b c]: their argmax is kept.
+
+        With `network`, 0 or 1, the trace has an axis for the network.
+        """
         for name, value in values.items():
             value = value.detach()
             if name == "predictions" and value.ndim == 2:
                 value = value.argmax(dim=1)
             if name not in self.vectors:
-                shape = (self._task.num_samples,)
+                shape = (self._task.num_samples,) if network is None else (2, self._task.num_samples)
                 self.vectors[name] = torch.zeros(shape, dtype=value.dtype, device=self._task.device)
-            self.vectors[name][index] = value
+            (self.vectors[name] if network is None else self.vectors[name][network])[index] = value
 
 
 @runtime_checkable

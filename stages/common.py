@@ -40,6 +40,10 @@ class Layout:
         return f"{self.noise}-s{self.seed}"
 
     @property
+    def verified(self) -> Path:
+        return self.labels.with_name("verified.zarr")
+
+    @property
     def encoder(self) -> Path:
         return self.home / self.pretrain
 
@@ -52,9 +56,10 @@ class Layout:
 
 @dataclass(frozen=True)
 class Session:
-    """Who computes: device, CPU threads, seed, scratch folder, and where progress goes."""
+    """Who computes: device, precision, CPU threads, seed, scratch folder, and where progress goes."""
 
     device: str = "auto"
+    precision: str = "auto"
     threads: int = 0
     seed: int = 0
     quiet: bool = False
@@ -73,6 +78,16 @@ class Session:
                 "--device cuda: torch sees no GPU here; choose --device cpu, or see `noisyctl doctor`"
             )
         return torch.device("cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu")
+
+    def precision_on(self, device: Any) -> Any:
+        """What `auto` means there: bfloat16 on a GPU that has its units, else float32."""
+        import torch
+
+        if self.precision not in ("auto", "float32", "bfloat16"):
+            raise ParamsError(f"--precision is {self.precision!r}; one of: auto, float32, bfloat16")
+        if self.precision != "auto":
+            return self.precision
+        return "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
 
     def report(self, what: str) -> Callable[[int, int, Mapping[str, float]], None]:
         """One line an epoch on stderr; on a terminal the line is rewritten."""

@@ -94,7 +94,10 @@ def _judge(
     figures.confusion(out / "figures" / f"{stem}-confusion.png", given, suggested, names)
     if "losses" in trace:
         figures.loss_histogram(
-            out / "figures" / f"{stem}-losses.png", trace.array("losses")[-1], probability, wrong
+            out / "figures" / f"{stem}-losses.png",
+            _over_networks(trace.array("losses")[-1]),
+            probability,
+            wrong,
         )
     return result, curve
 
@@ -106,7 +109,7 @@ def opinion(trace: store.Artifact) -> tuple[np.ndarray, np.ndarray]:
     """
     given = trace.array("noisy_labels")
     if "clean_probability" in trace:
-        probability = trace.array("clean_probability")[-1].astype(np.float64)
+        probability = _over_networks(trace.array("clean_probability")[-1])
     elif "train_probabilities" in trace:
         probability = trace.array("train_probabilities")[np.arange(len(given)), given].astype(np.float64)
     else:
@@ -116,6 +119,11 @@ def opinion(trace: store.Artifact) -> tuple[np.ndarray, np.ndarray]:
     if "train_probabilities" in trace:
         return trace.array("train_probabilities").argmax(axis=1), probability
     return trace.array("pseudo_labels")[-1], probability
+
+
+def _over_networks(values: np.ndarray) -> np.ndarray:
+    """One value a sample: the mean where there are two networks."""
+    return values.astype(np.float64).mean(axis=tuple(range(values.ndim - 1)))
 
 
 def _write_samples(

@@ -22,6 +22,7 @@ COMMON = (
     ("pretrain", "whose features"),
     ("seed", "of every random draw"),
     ("device", "auto, cpu or cuda"),
+    ("precision", "auto, float32 or bfloat16 (auto: bfloat16 on a GPU)"),
     ("threads", "of the CPU; 0 leaves torch's choice"),
     ("params_file", "[params.yaml]"),
 )
@@ -30,6 +31,7 @@ DEFAULTS: dict[str, Any] = {
     "pretrain": "simclr",
     "seed": 0,
     "device": "auto",
+    "precision": "auto",
     "threads": 0,
 }
 TOP_LEVEL = (*DEFAULTS, "noise", "datasets", "noises", "warmups", "methods", "simclr", "knn")
@@ -165,7 +167,11 @@ def _settings(file: config.ParamsFile, given: dict[str, Any], sets: dict[str, An
     )
     layout = Layout(str(values["dataset"]), str(values["pretrain"]), str(noise), values["seed"])
     return layout, Session(
-        str(values["device"]), values["threads"], values["seed"], quiet=bool(given["json"])
+        device=str(values["device"]),
+        precision=str(values["precision"]),
+        threads=values["threads"],
+        seed=values["seed"],
+        quiet=bool(given["json"]),
     )
 
 

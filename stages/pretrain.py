@@ -48,6 +48,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
             seed=session.seed,
             scratch=scratch,
             report=session.report(name),
+            precision=session.precision_on(device),
         )
         encoder = fitted.state.network
         assert task.images is not None and task.views is not None

@@ -15,6 +15,8 @@ class Inputs:
     images: Path | None = None
     warmup: Path | None = None
     neighbors: Path | None = None
+    clusters: Path | None = None
+    verified: Path | None = None
 
 
 def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, Any]:
@@ -25,7 +27,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     from noisyctl import methods
     from noisyctl.artifacts import store
     from noisyctl.artifacts.kinds import NEIGHBORS
-    from noisyctl.errors import ArtifactError
+    from noisyctl.errors import ArtifactError, ParamsError
     from noisyctl.training.loop import fit
     from noisyctl.training.scratch import hold
     from stages import training
@@ -55,6 +57,13 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
         made_from["neighbors"] = mined.digest
         known["neighbors"] = torch.as_tensor(mined.array("indices")).long().to(device)
         known["similarity"] = torch.as_tensor(mined.array("similarity")).to(device)
+    if inputs.verified is not None:
+        if not needs.verified:
+            raise ParamsError(f"{inputs.method} makes no use of verified labels; leave out --verified")
+        known["verified"], made_from["verified"] = training.read_verified(
+            inputs.verified, made_from["images"], device
+        )
+    known["held_out"] = training.hold_out(len(known["labels"]), params.validation_rate, session.seed, device)
     networks: list[Any] = []
     if needs.warmup:
         if inputs.warmup is None or not (inputs.warmup / "networks.safetensors").exists():
@@ -73,6 +82,16 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
                 f"{inputs.method} needs {needs.networks} networks, {inputs.warmup} has {len(networks)}; "
                 f"run `noisyctl warmup --networks {needs.networks}`"
             )
+    networks = networks[: max(needs.networks, 1)]
+    if needs.clusters:
+        if inputs.clusters is None or not inputs.clusters.exists():
+            raise ArtifactError(
+                f"{inputs.method} needs label-free clusters ({inputs.clusters}); run `noisyctl cluster-scan` first"
+            )
+        built, header = training.read_networks(inputs.clusters, "noisyctl cluster-scan")
+        training.require_images(header, made_from["images"], inputs.clusters, "noisyctl cluster-scan")
+        made_from["clusters"] = header["digest"]
+        networks.append(built["network"].to(device))
     task, held_out = training.make_task(images, device, **known)
     recorded = params.model_dump() | {"seed": session.seed, "threads": torch.get_num_threads()}
     facts = {"params": recorded, "inputs": made_from, "device": str(device)}
@@ -80,7 +99,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     with hold(session.scratch, name, facts) as scratch:
         fitted = fit(
             method,
-            networks[: max(needs.networks, 1)],
+            networks,
             task,
             params,
             name=name,
@@ -89,6 +108,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
             scratch=scratch,
             held_out=held_out,
             report=session.report(inputs.method),
+            precision=session.precision_on(device),
         )
         ids = images.array("train_id") if images else np.array([str(i) for i in range(task.num_samples)])
         arrays = fitted.arrays | {"train_id": ids, "noisy_labels": labels.array("noisy_labels")}
@@ -113,12 +133,18 @@ def stage(method: str, module: str, summary: str) -> Stage:
             given["images"],
             given["warmup"] or layout.warmup(extra["params"].warmup_profile),
             given["neighbors"],
+            given["clusters"],
+            given["verified"],
         ),
         options=(
             Option("images", "images.zarr", lambda layout: layout.home / "images.zarr"),
             Option("labels", "labels.zarr", lambda layout: layout.labels),
             Option("warmup", "folder of a warm-up [data/SET/warmup/PROFILE/NOISE-sSEED]"),
             Option("neighbors", "neighbors.zarr", lambda layout: layout.encoder / "neighbors.zarr"),
+            Option(
+                "clusters", "clusters.safetensors", lambda layout: layout.encoder / "clusters.safetensors"
+            ),
+            Option("verified", "verified.zarr: samples whose labels you have checked"),
             Option("out", "folder to write [data/SET/runs/METHOD/NOISE-sSEED]", output=True),
         ),
         params=lambda file, layout, given: (f"methods.{method}", module),

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 
 from noisyctl.artifacts import networks, store
-from noisyctl.artifacts.kinds import IMAGES, LABELS, TRACE
-from noisyctl.errors import ParamsError
+from noisyctl.artifacts.kinds import IMAGES, LABELS, TRACE, VERIFIED
+from noisyctl.errors import ArtifactError, ParamsError
 from noisyctl.nn.inference import modules_of
 from noisyctl.nn.networks import Classifier
+from noisyctl.seeds import stream
 from noisyctl.task import Task
 from noisyctl.views import Views
 
@@ -48,10 +49,33 @@ def make_task(
     about = images.attributes
     views = Views(about["views"], about["mean"], about["std"])
     num_classes = known.pop("num_classes", len(about["class_names"]))
-    held_out = {n: torch.as_tensor(images.array(n)).to(device) for n in ("test", "val") if n in images}
-    return Task(
-        torch.as_tensor(images.array("train")).to(device), views, num_classes, device, **known
-    ), held_out
+    pixels = {
+        name: torch.as_tensor(images.array(name)).to(device)
+        for name in images.names
+        if not name.endswith("_id")
+    }
+    return Task(pixels.pop("train"), views, num_classes, device, **known), pixels
+
+
+def hold_out(number: int, rate: float, seed: int, device: torch.device) -> torch.Tensor | None:
+    """Positions of the samples whose noisy labels validate, in order; None without a rate."""
+    size = round(rate * number)
+    if rate and not 0 < size < number:
+        raise ParamsError(f"validation_rate {rate} of {number} samples holds out {size}; choose another rate")
+    order = torch.randperm(number, generator=stream(seed, "validation"))
+    return order[:size].sort().values.to(device) if size else None
+
+
+def read_verified(
+    path: Path, images: str, device: torch.device
+) -> tuple[tuple[torch.Tensor, torch.Tensor], str]:
+    """Positions and checked labels of verified.zarr, and its digest."""
+    verified = store.read(path, VERIFIED)
+    store.require_input(verified, "images", images, path.with_name("images.zarr"))
+    index, labels = (
+        torch.as_tensor(verified.array(name)).to(device) for name in ("index", "verified_labels")
+    )
+    return (index, labels), verified.digest
 
 
 def spec(params: Any, images: store.Artifact, num_outputs: int, head: str) -> dict[str, Any]:
@@ -61,6 +85,7 @@ def spec(params: Any, images: store.Artifact, num_outputs: int, head: str) -> di
         "backbone": params.backbone,
         "width": params.width,
         "channels": channels,
+        "size": list(images.lazy("train").shape[1:3]),
         "num_outputs": num_outputs,
         "head": head,
     }
@@ -102,6 +127,12 @@ def read_networks(
             {k.split(".", 1)[1]: t for k, t in tensors.items() if k.startswith(f"{field}.")}
         )
     return built, header
+
+
+def require_images(header: Mapping[str, Any], digest: str, path: Path, made_by: str) -> None:
+    """Refuse networks that were trained on other images."""
+    if header["inputs"]["images"] != digest:
+        raise ArtifactError(f"{path} was not trained on these images; remake it with `{made_by}`")
 
 
 def publish_run(

@@ -13,6 +13,7 @@ class Inputs:
     labels: Path
     out: Path
     encoder: Path | None = None
+    clusters: Path | None = None
 
 
 def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, Any]:
@@ -37,8 +38,10 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
         build(spec, stream(session.seed, "warmup", "init", i)).to(device) for i in range(params.networks)
     ]
     made_from = {"images": images.digest, "labels": labels.digest}
-    if inputs.encoder is not None:
-        made_from["encoder"] = _load_encoder(inputs.encoder, networks, images)
+    if params.start == "encoder":
+        made_from["encoder"] = _load(inputs.encoder, networks, images, "noisyctl pretrain-simclr", head=False)
+    elif params.start == "clusters":
+        made_from["clusters"] = _load(inputs.clusters, networks, images, "noisyctl cluster-scan", head=True)
     recorded = params.model_dump() | {"seed": session.seed, "threads": torch.get_num_threads()}
     facts = {"params": recorded, "inputs": made_from, "device": str(device)}
     with hold(session.scratch, "warmup", facts) as scratch:
@@ -53,6 +56,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
             scratch=scratch,
             held_out=held_out,
             report=session.report("warmup"),
+            precision=session.precision_on(device),
         )
         arrays = fitted.arrays | {
             "train_id": images.array("train_id"),
@@ -70,23 +74,25 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     return {"epochs": params.epochs, "networks": params.networks, "out": str(inputs.out)}
 
 
-def _load_encoder(path: Path, networks: list[Any], images: Any) -> str:
+def _load(path: Path | None, networks: list[Any], images: Any, made_by: str, *, head: bool) -> str:
+    """Start all networks from the weights of label-free work: its backbone, or its head too. Gives its digest."""
     from noisyctl.errors import ArtifactError
     from stages import training
 
-    built, header = training.read_networks(path, "noisyctl pretrain-simclr")
-    if header["inputs"]["images"] != images.digest:
-        raise ArtifactError(
-            f"{path} was not trained on {images.path}; remake it with `noisyctl pretrain-simclr`"
-        )
+    assert path is not None
+    built, header = training.read_networks(path, made_by)
+    training.require_images(header, images.digest, path, made_by)
+    found = built["network"]
     for network in networks:
         try:
-            network.features.load_state_dict(built["network"].features.state_dict())
+            network.features.load_state_dict(found.features.state_dict())
+            if head:
+                network.head.load_state_dict(found.head.state_dict())
         except RuntimeError as error:
-            had, wants = built["network"].spec, network.spec
+            had, wants = found.spec, network.spec
             raise ArtifactError(
-                f"{path} holds {had['backbone']} of width {had['width']}, the warm-up builds {wants['backbone']} of width "
-                f"{wants['width']}; give both the same backbone and width"
+                f"{path} holds {had['backbone']} of width {had['width']} with {had['num_outputs']} outputs, the warm-up "
+                f"builds {wants['backbone']} of width {wants['width']} with {wants['num_outputs']}; give both the same"
             ) from error
     return str(header["digest"])
 
@@ -97,13 +103,26 @@ STAGE = Stage(
     example="noisyctl warmup --profile default",
     run=run,
     inputs=lambda given, layout, extra: Inputs(
-        given["images"], given["labels"], given["out"] or layout.warmup(given["profile"]), given["encoder"]
+        given["images"],
+        given["labels"],
+        given["out"] or layout.warmup(given["profile"]),
+        given["encoder"],
+        given["clusters"],
     ),
     options=(
         Option("profile", "block of `warmups:`", lambda layout: "default"),
         Option("images", "images.zarr", lambda layout: layout.home / "images.zarr"),
         Option("labels", "labels.zarr", lambda layout: layout.labels),
-        Option("encoder", "encoder.safetensors to start from"),
+        Option(
+            "encoder",
+            "where start is encoder: its file",
+            lambda layout: layout.encoder / "encoder.safetensors",
+        ),
+        Option(
+            "clusters",
+            "where start is clusters: their file",
+            lambda layout: layout.encoder / "clusters.safetensors",
+        ),
         Option("out", "folder to write [data/SET/warmup/PROFILE/NOISE-sSEED]", output=True),
     ),
     params=lambda file, layout, given: (

@@ -28,7 +28,7 @@ NEEDS = Needs(networks=1, warmup=False)
 class Params(Base):
     """`simclr` in params.yaml."""
 
-    backbone: Literal["small_cnn", "resnet18"] = param("resnet18", "network", source="ScanMix code")
+    backbone: str = param("resnet18", "network", source="ScanMix code")
     width: int = param(64, "channels of the first stage", source="ScanMix code", ge=1)
     embedding_size: int = param(
         128, "outputs of the projection head", source="SimCLR appendix B.9; ScanMix code", ge=2
@@ -67,7 +67,7 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
     state.network.train()
     total, steps = torch.zeros((), device=task.device), 0
     for index in task.batches(params.batch_size, rng, drop_last=True):
-        views = torch.cat([task.contrastive(index, rng), task.contrastive(index, rng)])  # [1]
+        views = torch.cat([task.simclr(index, rng), task.simclr(index, rng)])  # [1]
         losses = contrastive_losses(state.network(views), params.temperature)
         loss = losses.mean() if params.anchors == "both" else losses[: len(index)].mean()
         task.step(loss, state.optimizer)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,6 +15,10 @@ from noisyctl.training import checkpoint
 from noisyctl.training.scratch import Scratch
 
 TRACE_NAMES = {"predictions": "train_predictions"}
+TOP5_CLASSES = 20  # with more classes than these the five likeliest are kept too
+
+
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass
@@ -35,38 +39,46 @@ def fit(
     epochs: int,
     seed: int,
     scratch: Scratch,
-    held_out: Mapping[str, Tensor] | None = None,
+    held_out: Mapping[str, Any] | None = None,
     report: Reporter | None = None,
+    precision: Precision = "float32",
 ) -> Fitted:
     """Run `epochs` epochs of a method, going on from the checkpoint in `scratch` where there is one.
 
     Every epoch's generator is made anew from (seed, name, epoch), and the checkpoint is the whole State: a run that was
     killed at any moment ends with the bytes of one that was not. `held_out` are images of other splits; the method's
-    predictions on them go to the trace and are seen by nobody in training.
+    predictions on them go to the trace and are seen by nobody in training. With precision bfloat16 the forward passes are
+    autocast; weights, batch statistics and losses stay float32.
     """
     held_out = held_out or {}
+    networks = [network.to(memory_format=_memory_format(task.device)) for network in networks]
     with _seeded(stream(seed, name, "start")):
-        state = method.start(list(networks), task, params, stream(seed, name, "start", device=task.device))
+        state = method.start(networks, task, params, stream(seed, name, "start", device=task.device))
     done, scalars = 0, []
     saved = scratch.load()
     if saved is not None:
         checkpoint.unpack(state, saved[0], saved[1]["tree"])
         done, scalars = saved[1]["epoch"], saved[1]["scalars"]
     for epoch in range(done, epochs):
-        with _seeded(stream(seed, name, "global", epoch)):
+        with _seeded(stream(seed, name, "global", epoch)), _autocast(task.device, precision):
             record = method.run_epoch(
                 state, task, params, epoch, stream(seed, name, epoch, device=task.device)
             )
         task.monitor.check(epoch)
         scalars.append({key: float(value) for key, value in record.scalars.items()})
-        _trace_epoch(method, state, task, record, epoch, held_out, scratch)
+        with _autocast(task.device, precision):
+            _trace_epoch(method, state, task, record, epoch, held_out, scratch)
         scratch.save(epoch + 1, *checkpoint.pack(state), scalars)
         if report:
             report(epoch, epochs, scalars[-1])
     arrays = {key: scratch.rows(key, epochs) for key in scratch.row_names()} if epochs else {}
     for key in scalars[0] if scalars else ():
         arrays[f"scalar_{key}"] = np.array([row[key] for row in scalars])
-    return Fitted(state, arrays | _last_epoch(method, state, task, held_out))
+    if len(task.validation_index):
+        arrays["validation"] = np.zeros(task.num_samples, bool)
+        arrays["validation"][task.validation_index.cpu().numpy()] = True
+    with _autocast(task.device, precision):
+        return Fitted(state, arrays | _last_epoch(method, state, task, held_out))
 
 
 def _trace_epoch(
@@ -75,20 +87,22 @@ def _trace_epoch(
     task: Task,
     record: EpochRecord,
     epoch: int,
-    held_out: Mapping[str, Tensor],
+    held_out: Mapping[str, Any],
     scratch: Scratch,
 ) -> None:
     for key, vector in record.vectors.items():
         scratch.write_row(TRACE_NAMES.get(key, key), epoch, vector.cpu().numpy())
-    for split, images in held_out.items():
+    validation = {"validation": task.images[task.validation_index]} if len(task.validation_index) else {}
+    for split, images in {**held_out, **validation}.items():
         logits = _predict(method, state, task, images)
-        if logits is not None:
-            scratch.write_row(f"{split}_predictions", epoch, logits.argmax(dim=1).cpu().numpy())
+        if logits is None:
+            continue
+        scratch.write_row(f"{split}_predictions", epoch, logits.argmax(dim=1).cpu().numpy())
+        if task.num_classes > TOP5_CLASSES and split in held_out:
+            scratch.write_row(f"{split}_top5", epoch, logits.topk(5).indices.cpu().numpy())
 
 
-def _last_epoch(
-    method: Method, state: Any, task: Task, held_out: Mapping[str, Tensor]
-) -> dict[str, np.ndarray]:
+def _last_epoch(method: Method, state: Any, task: Task, held_out: Mapping[str, Any]) -> dict[str, np.ndarray]:
     splits = dict(held_out) | ({} if task.images is None else {"train": task.images})
     arrays = {}
     for split, images in splits.items():
@@ -98,12 +112,20 @@ def _last_epoch(
     return arrays
 
 
-def _predict(method: Method, state: Any, task: Task, images: Tensor) -> Tensor | None:
+def _predict(method: Method, state: Any, task: Task, images: Any) -> Tensor | None:
     modules = modules_of(state)
     if not modules or task.views is None:
         return None
     with evaluating(*modules.values()):
         return outputs(lambda views: method.predict(state, views), images, task.views.plain)
+
+
+def _memory_format(device: torch.device) -> torch.memory_format:
+    return torch.channels_last if device.type == "cuda" else torch.contiguous_format
+
+
+def _autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
 
 
 class _seeded:

@@ -67,8 +67,8 @@ class Scratch:
         )
 
     def row_names(self) -> list[str]:
-        names = {file.stem.rpartition("-")[0] for file in (self.folder / "rows").glob("*-0.npy")}
-        return sorted(name for name in names if name in TRACE.arrays)
+        names = {file.stem.rpartition("-")[0] for file in (self.folder / "rows").glob("*.npy")}
+        return sorted(name for name in names if TRACE.find(name))
 
 
 @contextlib.contextmanager

@@ -1,4 +1,8 @@
-"""Warm-up: plain cross-entropy on all noisy labels, before a method starts."""
+"""Warm-up: cross-entropy on all noisy labels, before a method starts.
+
+With a `penalty_weight` the mean negative entropy is added (Li et al., "DivideMix", ICLR 2020, section 3.1). With
+`train: head` only the head learns, on a backbone in train mode (ScanMix's code).
+"""
 
 from typing import Literal
 
@@ -8,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from noisyctl.params import Params as Base
 from noisyctl.params import param
+from noisyctl.parts.losses import negative_entropy
 from noisyctl.task import EpochRecord, Needs, Task, state
 
 NEEDS = Needs(networks=2, warmup=False)
@@ -16,17 +21,25 @@ NEEDS = Needs(networks=2, warmup=False)
 class Params(Base):
     """A block of `warmups:`."""
 
-    backbone: Literal["small_cnn", "resnet18"] = param(
-        "resnet18", "network", source="ours: the papers' depth"
-    )
+    backbone: str = param("resnet18", "network", source="ours: the papers' depth")
     width: int = param(64, "channels of the first stage", source="ResNet-18 as in the papers", ge=1)
-    networks: int = param(2, "networks with independent starts", source="DivideMix", ge=1, le=2)
+    start: Literal["random", "encoder", "clusters"] = param(
+        "random", "weights to start from", source="DivideMix; encoder: ScanMix 3.2; clusters: ScanMix code"
+    )
+    networks: int = param(2, "networks with starts and orders of their own", source="DivideMix", ge=1, le=2)
     epochs: int = param(10, "epochs", source="DivideMix, MixNN: CIFAR-10", ge=0)
     batch_size: int = param(128, "images a step", source="DivideMix, MixNN", ge=2)
     learning_rate: float = param(0.02, "constant", source="DivideMix, MixNN", gt=0)
     weight_decay: float = param(5e-4, "", source="DivideMix", ge=0)
+    views: Literal["weak", "strong"] = param("weak", "augmentation", source="DivideMix; strong: ScanMix code")
+    penalty_weight: float = param(
+        0.0,
+        "of the confidence penalty, the negative entropy",
+        source="DivideMix 3.1: 1 for asymmetric noise",
+        ge=0,
+    )
     train: Literal["all", "head"] = param(
-        "all", "what learns", source="paper; ScanMix's code trains the head"
+        "all", "what learns; batch statistics move in both", source="paper; head: ScanMix code"
     )
 
 
@@ -38,25 +51,34 @@ class State:
 
 
 def start(networks: list[nn.Module], task: Task, params: Params, rng: Generator) -> State:
-    learned = [(n.get_submodule("head") if params.train == "head" else n).parameters() for n in networks]
+    for network in networks:
+        network.get_submodule("features").requires_grad_(params.train == "all")
     optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.SGD(p, lr=params.learning_rate, momentum=0.9, weight_decay=params.weight_decay)
-        for p in learned
+        torch.optim.SGD(
+            [p for p in network.parameters() if p.requires_grad],
+            lr=params.learning_rate,
+            momentum=0.9,
+            weight_decay=params.weight_decay,
+        )
+        for network in networks
     ]
     return State(networks[0], networks[1] if len(networks) > 1 else None, optimizers)
 
 
 def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generator) -> EpochRecord:
     record = EpochRecord(task, learning_rate=params.learning_rate)
+    view = task.weak if params.views == "weak" else task.strong
     pairs = zip([n for n in (state.network1, state.network2) if n is not None], state.optimizers, strict=True)
     for number, (network, optimizer) in enumerate(pairs):
         network.train()
         for index in task.batches(params.batch_size, rng):
-            logits = network(task.weak(index, rng))
+            logits = network(view(index, rng))
             losses = cross_entropy(logits, task.noisy_labels[index], reduction="none")
-            task.step(losses.mean(), optimizer)
+            penalty = params.penalty_weight * negative_entropy(logits)
+            task.step((losses + penalty).mean(), optimizer)
+            record.add(index, network=number if state.network2 else None, losses=losses)
             if number == 0:
-                record.add(index, losses=losses, predictions=logits)
+                record.add(index, predictions=logits)
     return record
 
 
