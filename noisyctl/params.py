@@ -50,13 +50,28 @@ class FieldSpec:
 
 
 @dataclass(frozen=True)
+class Needs:
+    """What a method starts from: cells, help, errors and the README's table are made from it.
+
+    `networks` of a warm-up (0: none), mined `neighbors`, label-free `clusters`; `verified` labels are used where the user
+    gives them.
+    """
+
+    networks: int = 1
+    warmup: bool = True
+    neighbors: bool = False
+    clusters: bool = False
+    verified: bool = False
+
+
+@dataclass(frozen=True)
 class ModuleSpec:
     """What the source of a module says without importing it: its first line, its params and its needs."""
 
     name: str
     summary: str
     fields: tuple[FieldSpec, ...]
-    needs: dict[str, Any]
+    needs: Needs
 
 
 @functools.lru_cache
@@ -105,15 +120,15 @@ def _field(line: ast.AnnAssign) -> FieldSpec:
     )
 
 
-def _needs(tree: ast.Module) -> dict[str, Any]:
+def _needs(tree: ast.Module) -> Needs:
     for node in tree.body:
         if (
             isinstance(node, ast.Assign)
             and ast.unparse(node.targets[0]) == "NEEDS"
             and isinstance(node.value, ast.Call)
         ):
-            return {str(word.arg): ast.literal_eval(word.value) for word in node.value.keywords}
-    return {}
+            return Needs(**{str(word.arg): ast.literal_eval(word.value) for word in node.value.keywords})
+    return Needs()
 
 
 class MethodParams(Params):
@@ -126,6 +141,13 @@ class MethodParams(Params):
 
 
 METHOD_FIELDS = tuple(
-    FieldSpec(name, str(info.annotation), info.default, info.is_required(), info.description or "", OURS)
+    FieldSpec(
+        name,
+        getattr(info.annotation, "__name__", ""),
+        info.default,
+        info.is_required(),
+        info.description or "",
+        OURS,
+    )
     for name, info in MethodParams.model_fields.items()
 )

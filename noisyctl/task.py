@@ -11,24 +11,9 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
 from noisyctl.errors import TrainingError
-from noisyctl.params import MethodParams, param
+from noisyctl.params import MethodParams, Needs, param
 
 __all__ = ["EpochRecord", "Method", "MethodParams", "Needs", "Task", "param", "state"]
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What a method starts from: cells, help, errors and the README's table are made from it.
-
-    `networks` of a warm-up (0: none), mined `neighbors`, label-free `clusters`; `verified` labels are used where the user
-    gives them.
-    """
-
-    networks: int = 1
-    warmup: bool = True
-    neighbors: bool = False
-    clusters: bool = False
-    verified: bool = False
 
 
 @runtime_checkable

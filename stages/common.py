@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import pkgutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -104,7 +106,7 @@ class Session:
 
 @dataclass(frozen=True)
 class Option:
-    """A path or text option of a command. `default` gives its place in the layout."""
+    """An option of a command that is no param: a path, or where `metavar` says so a name. `default` is by layout."""
 
     name: str
     help: str
@@ -112,7 +114,7 @@ class Option:
     multiple: bool = False
     output: bool = False
     required: bool = False
-    flag: bool = False
+    metavar: str = "path"
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,14 @@ class Stage:
     params: Callable[[ParamsFile, Layout, Mapping[str, Any]], tuple[str, str]] | None = None
     fields: tuple[str, ...] = ()  # modules whose Params give the options
     show: Callable[[Any], dict[str, Any]] | None = None
+
+
+def modules_in(package: str) -> tuple[str, ...]:
+    """The public modules of a package, found without importing it: what `--help` lists options from."""
+    found = importlib.util.find_spec(package)
+    places = found.submodule_search_locations if found else None
+    names = sorted(m.name for m in pkgutil.iter_modules(places) if not m.name.startswith("_"))
+    return tuple(f"{package}.{name}" for name in names)
 
 
 def block_of(file: ParamsFile, group: str, name: str, default: str | None = None) -> str:

@@ -69,7 +69,7 @@ STAGE = Stage(
     run=run,
     inputs=lambda given, layout, extra: Inputs(extra["kind"], given["truth"], given["out"]),
     options=(
-        Option("kind", "noise model; without it, the block --noise of params.yaml"),
+        Option("kind", "noise model; without it, the block --noise of params.yaml", metavar="name"),
         Option("truth", "truth.zarr", lambda layout: layout.home / "truth.zarr"),
         Option("out", "labels to write", lambda layout: layout.labels, output=True),
     ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import dataclasses
 import importlib
 import inspect
 import json
@@ -17,14 +19,14 @@ from noisyctl.errors import ParamsError, suggest
 from stages.common import Layout, Option, Session, Stage, block_of
 
 COMMON = (
-    ("dataset", "data set, or a block of `datasets:`"),
-    ("noise", "block of `noises:`, or `given` for labels as they are"),
-    ("pretrain", "whose features"),
-    ("seed", "of every random draw"),
-    ("device", "auto, cpu or cuda"),
-    ("precision", "auto, float32 or bfloat16 (auto: bfloat16 on a GPU)"),
-    ("threads", "of the CPU; 0 leaves torch's choice"),
-    ("params_file", "[params.yaml]"),
+    ("dataset", "data set, or a block of `datasets:`", "name"),
+    ("noise", "block of `noises:`, or `given` for labels as they are", "name"),
+    ("pretrain", "whose features", "name"),
+    ("seed", "of every random draw", "int"),
+    ("device", "where to compute", "auto|cpu|cuda"),
+    ("precision", "of the forward passes; auto: bfloat16 on a GPU that has it", "auto|float32|bfloat16"),
+    ("threads", "of the CPU; 0 leaves torch's choice", "int"),
+    ("params_file", "[params.yaml]", "path"),
 )
 DEFAULTS: dict[str, Any] = {
     "dataset": "digits",
@@ -47,11 +49,14 @@ def command(stage: Stage) -> Any:
         execute(stage, given)
 
     own = {option.name for option in stage.options}
-    parameters = [_parameter(o.name, o.help, multiple=o.multiple, required=o.required) for o in stage.options]
+    parameters = [
+        _parameter(o.name, o.help, multiple=o.multiple, required=o.required, metavar=o.metavar)
+        for o in stage.options
+    ]
     parameters += [_spec_parameter(spec) for name, spec in specs.items() if name not in own]
     taken = own | set(specs)
-    parameters += [_parameter(name, text_) for name, text_ in COMMON if name not in taken]
-    parameters += [_parameter("set", "key=value of params.yaml, repeatable", multiple=True)]
+    parameters += [_parameter(name, text_, metavar=kind) for name, text_, kind in COMMON if name not in taken]
+    parameters += [_parameter("set", "value of params.yaml, repeatable", multiple=True, metavar="key=value")]
     parameters += [_flag("dry_run", "print every value with its source, and what is read and written")]
     parameters += [_flag("json", "one line of JSON on stdout")]
     call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -88,17 +93,40 @@ def method_group() -> Any:
 
 
 def _specs(stage: Stage) -> dict[str, params.FieldSpec]:
-    return {spec.name: spec for module in stage.fields for spec in params.module_spec(module).fields}
+    """The params by name; of several modules with one name, such as data sets, the help names those that have it."""
+    specs: dict[str, params.FieldSpec] = {}
+    owners: dict[str, list[str]] = {}
+    for module in stage.fields:
+        for spec in params.module_spec(module).fields:
+            owners.setdefault(spec.name, []).append(module.rsplit(".", 1)[-1])
+            specs[spec.name] = spec
+    if len(stage.fields) > 1:
+        for name, spec in specs.items():
+            specs[name] = dataclasses.replace(spec, meaning=f"({', '.join(owners[name])}) {spec.meaning}")
+    return specs
 
 
-def _parameter(name: str, text: str, multiple: bool = False, required: bool = False) -> inspect.Parameter:
+def _metavar(annotation: str) -> str:
+    """`int`, `a|b|c`: what an option's text must be."""
+    kind = annotation.removesuffix(" | None")
+    if kind.startswith("Literal["):
+        return "|".join(map(str, ast.literal_eval(f"[{kind[8:-1]}]")))
+    return "text" if kind == "str" else kind
+
+
+def _parameter(
+    name: str, text: str, multiple: bool = False, required: bool = False, metavar: str | None = None
+) -> inspect.Parameter:
     kind: Any = list[str] if multiple else str
-    default = typer.Option(... if required else None, f"--{name.replace('_', '-')}", help=text)
+    default = typer.Option(
+        ... if required else None, f"--{name.replace('_', '-')}", help=text, metavar=metavar
+    )
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
 
 
 def _spec_parameter(spec: params.FieldSpec) -> inspect.Parameter:
-    text = f"{spec.meaning} [{'required' if spec.required else spec.default}] ({spec.source})"
+    default_text = "required" if spec.required else "none" if spec.default is None else spec.default
+    text = f"{spec.meaning} [{default_text}] ({spec.source})"
     if spec.annotation == "bool":
         names = (
             (spec.option, spec.option.replace("--include", "--exclude"))
@@ -107,7 +135,7 @@ def _spec_parameter(spec: params.FieldSpec) -> inspect.Parameter:
         )
         default = typer.Option(None, "/".join(names), help=text)
         return inspect.Parameter(spec.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=bool)
-    return _parameter(spec.name, text)
+    return _parameter(spec.name, text, metavar=_metavar(spec.annotation))
 
 
 def _flag(name: str, text: str) -> inspect.Parameter:
@@ -180,7 +208,7 @@ def _path(option: Option, value: Any, layout: Layout) -> Any:
         return [Path(v) for v in value or []]
     if value is None:
         return option.default(layout) if option.default else None
-    return value if option.name in ("kind", "profile") else Path(value)
+    return Path(value) if option.metavar == "path" else value
 
 
 def _target(
@@ -235,7 +263,7 @@ def _resolve(
 
 def _show(stage: Stage, inputs: Any, resolved: Any, sources: dict[str, str], as_json: bool) -> None:
     values = resolved.model_dump() if resolved is not None else {}
-    paths = {k: str(v) for k, v in vars(inputs).items() if v is not None} if inputs is not None else {}
+    paths = _paths(inputs)
     if as_json:
         print(
             json.dumps(
@@ -250,5 +278,14 @@ def _show(stage: Stage, inputs: Any, resolved: Any, sources: dict[str, str], as_
     for name, value in values.items():
         print(f"{name} = {value}   ({sources[name]})", file=sys.stderr)
     outputs = {o.name for o in stage.options if o.output}
-    for name, path in paths.items():
-        print(f"{'writes' if name in outputs else 'reads '} {name}: {path}", file=sys.stderr)
+    for name, found in paths.items():
+        for path in found:
+            print(f"{'writes' if name in outputs else 'reads '} {name}: {path}", file=sys.stderr)
+
+
+def _paths(inputs: Any) -> dict[str, list[str]]:
+    """What a stage reads and writes, by the name of the option."""
+    held = vars(inputs) if inputs is not None else {}
+    lists = {name: value if isinstance(value, tuple) else (value,) for name, value in held.items()}
+    found = {name: [str(path) for path in paths if isinstance(path, Path)] for name, paths in lists.items()}
+    return {name: paths for name, paths in found.items() if paths}

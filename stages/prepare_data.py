@@ -8,7 +8,7 @@ import numpy as np
 
 from noisyctl.artifacts import store
 from noisyctl.artifacts.kinds import FEATURES, IMAGES, LABELS, TRUTH
-from stages.common import Option, Session, Stage
+from stages.common import Option, Session, Stage, modules_in
 
 
 @dataclass(frozen=True)
@@ -86,5 +86,5 @@ STAGE = Stage(
     run=run,
     inputs=lambda given, layout, extra: Inputs(extra["kind"], given["out"]),
     options=(Option("out", "folder to write", lambda layout: layout.home, output=True),),
-    fields=("noisyctl.datasets.digits", "noisyctl.datasets.folder", "noisyctl.datasets.features"),
+    fields=modules_in("noisyctl.datasets"),
 )

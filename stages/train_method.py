@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.common import Option, Session, Stage
+from noisyctl.params import module_spec
+from stages.common import Layout, Option, Session, Stage
 
 
 @dataclass(frozen=True)
@@ -120,22 +121,27 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
 
 
 def stage(method: str, module: str, summary: str) -> Stage:
-    """The command `train-method METHOD`."""
+    """The command `train-method METHOD`. What the method does not need is not read."""
+    needs = module_spec(module).needs
+
+    def inputs(given: Any, layout: Layout, extra: Any) -> Inputs:
+        return Inputs(
+            method,
+            given["labels"],
+            given["out"] or layout.run(method),
+            given["images"],
+            (given["warmup"] or layout.warmup(extra["params"].warmup_profile)) if needs.warmup else None,
+            given["neighbors"] if needs.neighbors else None,
+            given["clusters"] if needs.clusters else None,
+            given["verified"],
+        )
+
     return Stage(
         name=method,
         summary=summary,
         example=f"noisyctl train-method {method} --dry-run",
         run=run,
-        inputs=lambda given, layout, extra: Inputs(
-            method,
-            given["labels"],
-            given["out"] or layout.run(method),
-            given["images"],
-            given["warmup"] or layout.warmup(extra["params"].warmup_profile),
-            given["neighbors"],
-            given["clusters"],
-            given["verified"],
-        ),
+        inputs=inputs,
         options=(
             Option("images", "images.zarr", lambda layout: layout.home / "images.zarr"),
             Option("labels", "labels.zarr", lambda layout: layout.labels),

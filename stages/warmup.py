@@ -110,7 +110,7 @@ STAGE = Stage(
         given["clusters"],
     ),
     options=(
-        Option("profile", "block of `warmups:`", lambda layout: "default"),
+        Option("profile", "block of `warmups:`", lambda layout: "default", metavar="name"),
         Option("images", "images.zarr", lambda layout: layout.home / "images.zarr"),
         Option("labels", "labels.zarr", lambda layout: layout.labels),
         Option(
