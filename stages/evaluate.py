@@ -61,7 +61,11 @@ def _find(folders: tuple[Path, ...]) -> list[tuple[str, store.Artifact]]:
 def _judge(
     name: str, trace: store.Artifact, truth: store.Artifact | None, facts: list[store.Artifact], out: Path
 ) -> tuple[dict[str, Any], np.ndarray | None]:
+    import torch
+
     from noisyctl.evaluation import figures, measures
+    from noisyctl.parts.mixture import fit_mixture
+    from noisyctl.seeds import stream
 
     if truth is not None:
         store.require_input(trace, "images", truth.inputs["images"], truth.path)
@@ -70,6 +74,7 @@ def _judge(
     result: dict[str, Any] = {
         "method": trace.attributes["method"],
         "seed": trace.attributes["params"]["seed"],
+        "verified_labels": "verified" in trace.inputs,
     }
     if noise is not None:
         result["nominal_noise"] = noise.attributes["nominal_rate"]
@@ -79,7 +84,11 @@ def _judge(
     curve = None
     if truth is not None and "test_labels" in truth and "test_predictions" in trace:
         curve = measures.accuracies(trace.array("test_predictions"), truth.array("test_labels"))
-        result["test_accuracy"] = measures.selection_rules(curve)
+        validation = None
+        if "validation_predictions" in trace:
+            held_out = given[trace.array("validation")]
+            validation = measures.accuracies(trace.array("validation_predictions"), held_out)
+        result["test_accuracy"] = measures.selection_rules(curve, validation)
     suggested, probability = opinion(trace)
     if wrong is not None and clean_labels is not None:
         result["detection"] = measures.detection(probability, wrong)
@@ -93,12 +102,10 @@ def _judge(
     )
     figures.confusion(out / "figures" / f"{stem}-confusion.png", given, suggested, names)
     if "losses" in trace:
-        figures.loss_histogram(
-            out / "figures" / f"{stem}-losses.png",
-            _over_networks(trace.array("losses")[-1]),
-            probability,
-            wrong,
-        )
+        losses = _over_networks(trace.array("losses")[-1])
+        mixture = fit_mixture(torch.as_tensor(losses), stream(0, "evaluate", name))
+        components = list(zip(*mixture, strict=True))
+        figures.loss_histogram(out / "figures" / f"{stem}-losses.png", losses, wrong, components)
     return result, curve
 
 

@@ -18,7 +18,8 @@ class Inputs:
 
 def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dict[str, Any]:
     """Write the table as Markdown, CSV and LaTeX beside each other, and print it."""
-    from noisyctl.evaluation.tables import COLUMNS, render, rows
+    from noisyctl.evaluation.tables import render
+    from noisyctl.evaluation.tables import table as tabulate
 
     runs: dict[str, Any] = {}
     for path in inputs.metrics:
@@ -28,24 +29,25 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
             raise ArtifactError(
                 f"{path} is not a metrics.json ({error}); make it with `noisyctl evaluate`"
             ) from error
-    table = rows(runs)
+    table = tabulate(runs)
     for kind in ("md", "csv", "tex"):
         with store.publish(inputs.out.with_suffix(f".{kind}")) as partial:
             partial.write_text(render(table, kind))
     if not session.quiet:
-        _print(list(COLUMNS), table)
-    return {"rows": len(table), "out": str(inputs.out.with_suffix(".md"))}
+        _print(table)
+    return {"rows": len(table) - 1, "out": str(inputs.out.with_suffix(".md"))}
 
 
-def _print(head: list[str], table: list[list[str]]) -> None:
+def _print(table: list[list[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     shown = Table()
+    head, *rows = table
     for column in head:
         shown.add_column(column)
-    for row in table:
+    for row in rows:
         shown.add_row(*(Text(cell) for cell in row))
     console = Console(stderr=True)
     Console(stderr=True, width=max(console.width, 140)).print(shown)

@@ -1,6 +1,6 @@
 """Figures as PNG: no display, no clock, the same bytes for the same numbers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,13 @@ def accuracy_curves(path: Path, curves: Mapping[str, Float[np.ndarray, " e"]]) -
 def loss_histogram(
     path: Path,
     losses: Float[np.ndarray, " n"],
-    clean: Float[np.ndarray, " n"],
     wrong: Bool[np.ndarray, " n"] | None,
+    mixture: Sequence[tuple[float, float, float]],
 ) -> None:
-    """Losses of the last epoch, split by the truth where it is known, and the fitted mixture's clean probability."""
+    """Losses of the last epoch, split by the truth where it is known, and the Gaussians fitted to all of them.
+
+    `mixture` holds weight, mean and variance of each; one without variance is not drawn.
+    """
     figure, axes = _axes()
     bins = np.linspace(losses.min(), losses.max() + 1e-9, 50)
     groups = (
@@ -47,11 +50,14 @@ def loss_histogram(
     )
     for name, mask in groups:
         axes.hist(losses[mask], bins, alpha=0.6, label=name)
-    axes.set(xlabel="loss", ylabel="samples")
-    order = np.argsort(losses)
-    twin = axes.twinx()
-    twin.plot(losses[order], clean[order], color="black", label="clean probability")
-    twin.set(ylabel="clean probability", ylim=(0, 1.02))
+    top = axes.get_ylim()[1]
+    x, area = np.linspace(bins[0], bins[-1], 500), len(losses) * (bins[1] - bins[0])
+    for number, (weight, mean, variance) in enumerate(mixture):
+        if variance > 0:
+            density = np.exp(-((x - mean) ** 2) / (2 * variance)) / np.sqrt(2 * np.pi * variance)
+            name = ("smaller", "larger")[number]
+            axes.plot(x, area * weight * density, "k" + ("-", "--")[number], label=f"mixture, {name} mean")
+    axes.set(xlabel="loss", ylabel="samples", ylim=(0, 1.1 * top))
     axes.legend(loc="upper center")
     _save(figure, path)
 

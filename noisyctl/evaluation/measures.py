@@ -11,14 +11,22 @@ def accuracies(predictions: Int[np.ndarray, "e n"], labels: Int[np.ndarray, " n"
     return 100 * (predictions == labels[None, :]).mean(axis=1)
 
 
-def selection_rules(curve: Float[np.ndarray, " e"]) -> dict[str, float | None]:
-    """Last epoch, mean of the last ten, and, as an oracle that looks at the test labels, the best."""
-    return {
+def selection_rules(
+    curve: Float[np.ndarray, " e"], validation: Float[np.ndarray, " e"] | None = None
+) -> dict[str, float | None]:
+    """Last epoch, mean of the last ten, and, as an oracle that looks at the test labels, the best.
+
+    With `validation`, accuracies on held-out noisy labels, also the epoch where that is highest (the first of equals).
+    """
+    rules = {
         "last": finite_or_none(curve[-1]),
         "mean_last_10": finite_or_none(curve[-10:].mean()),
         "best_on_test_oracle": finite_or_none(curve.max()),
         "gap_best_last": finite_or_none(curve.max() - curve[-1]),
     }
+    if validation is not None:
+        rules["best_on_noisy_validation"] = finite_or_none(curve[validation.argmax()])
+    return rules
 
 
 def detection(

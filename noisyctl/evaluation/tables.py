@@ -13,6 +13,7 @@ COLUMNS = {
     "seeds": ("seeds",),
     "last": ("test_accuracy", "last"),
     "mean of last 10": ("test_accuracy", "mean_last_10"),
+    "best on noisy validation": ("test_accuracy", "best_on_noisy_validation"),
     "best on test (oracle)": ("test_accuracy", "best_on_test_oracle"),
     "gap best - last": ("test_accuracy", "gap_best_last"),
     "detection precision": ("detection", "precision"),
@@ -21,17 +22,24 @@ COLUMNS = {
 }
 
 
-def rows(runs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    """One row a method and noise: mean, and standard deviation where there are several seeds."""
+RARE = ("best on noisy validation",)  # shown where a run has it
+
+
+def table(runs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """The head, then a row a method and noise: mean, and standard deviation where there are several seeds."""
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for name, run in sorted(runs.items()):
         groups.setdefault((run["method"], name.rsplit("-s", 1)[0]), []).append(run)
-    return [[_cell(column, group) for column in COLUMNS.values()] for group in groups.values()]
+    columns = {
+        title: [_cell(column, group) for group in groups.values()] for title, column in COLUMNS.items()
+    }
+    shown = {title: cells for title, cells in columns.items() if title not in RARE or set(cells) - {"-"}}
+    return [list(shown), *(list(row) for row in zip(*shown.values(), strict=True))]
 
 
 def _cell(column: tuple[str, ...], group: list[Mapping[str, Any]]) -> str:
     if column == ("method",):
-        return str(group[0]["method"])
+        return str(group[0]["method"]) + (" + verified labels" if group[0].get("verified_labels") else "")
     if column == ("seeds",):
         return str(len(group))
     values = [value for run in group if isinstance(value := _dig(run, column), int | float)]
@@ -51,17 +59,17 @@ def _dig(run: Mapping[str, Any], column: tuple[str, ...]) -> Any:
 
 def render(table: list[list[str]], kind: str) -> str:
     """The table as `md`, `csv` or `tex`."""
-    head = list(COLUMNS)
+    head, *body = table
     if kind == "csv":
         out = io.StringIO()
-        csv.writer(out, lineterminator="\n").writerows([head, *table])
+        csv.writer(out, lineterminator="\n").writerows(table)
         return out.getvalue()
     if kind == "tex":
-        body = [" & ".join(_tex(cell) for cell in row) + r" \\" for row in [head, *table]]
-        return "\n".join([rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", *body, r"\end{tabular}", ""])
-    lines = [head, ["---"] * len(head), *table]
+        lines = [" & ".join(_tex(cell) for cell in row) + r" \\" for row in table]
+        return "\n".join([rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", *lines, r"\end{tabular}", ""])
+    table = [head, ["---"] * len(head), *body]
     return (
-        "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in lines) + "\n"
+        "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in table) + "\n"
     )
 
 
