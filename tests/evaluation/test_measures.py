@@ -24,7 +24,9 @@ def test_each_rule_picks_its_epoch() -> None:
 
 def test_detection_by_hand() -> None:
     # called wrong: the first three; two of them are; one wrong label of three is missed
-    found = measures.detection(np.array([0.1, 0.2, 0.3, 0.9, 0.8]), np.array([True, True, False, True, False]))
+    found = measures.detection(
+        np.array([0.1, 0.2, 0.3, 0.9, 0.8]), np.array([True, True, False, True, False])
+    )
     assert found["precision"] == pytest.approx(2 / 3)
     assert found["recall"] == pytest.approx(2 / 3)
     # pairs of a wrong and a right label in the right order: (.1, .2) before both rights, .9 before none: 4 of 6
