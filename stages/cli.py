@@ -19,6 +19,7 @@ COMMANDS = {
     "evaluate": ("stages.evaluate", "Judge runs: metrics, figures, and the list of labels to look at."),
     "table": ("stages.table", "Put the metrics of many runs into one table."),
     "predict": ("stages.predict", "Label a folder of images with a run's model alone."),
+    "plan": ("stages.plan", "Write cells.yaml, the list of warm-ups and runs that dvc.yaml makes."),
     "doctor": ("stages.doctor", "Tell what is installed, what is missing, what would be faster."),
     "status": ("stages.status", "Tell which artifacts exist, which are stale, and what comes next."),
 }

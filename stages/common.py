@@ -42,12 +42,20 @@ class Layout:
         return f"{self.noise}-s{self.seed}"
 
     @property
-    def verified(self) -> Path:
-        return self.labels.with_name("verified.zarr")
-
-    @property
     def encoder(self) -> Path:
         return self.home / self.pretrain
+
+    @property
+    def encoder_file(self) -> Path:
+        return self.encoder / "encoder.safetensors"
+
+    @property
+    def neighbors(self) -> Path:
+        return self.encoder / "neighbors.zarr"
+
+    @property
+    def clusters(self) -> Path:
+        return self.encoder / "clusters.safetensors"
 
     def warmup(self, profile: str) -> Path:
         return self.home / "warmup" / profile / self.cell

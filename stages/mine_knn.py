@@ -62,7 +62,7 @@ STAGE = Stage(
     inputs=lambda given, layout, extra: Inputs(given["features"], given["out"]),
     options=(
         Option("features", "features.zarr", lambda layout: layout.encoder / "features.zarr"),
-        Option("out", "neighbors to write", lambda layout: layout.encoder / "neighbors.zarr", output=True),
+        Option("out", "neighbors to write", lambda layout: layout.neighbors, output=True),
     ),
     params=lambda file, layout, given: ("knn", "stages.mine_knn"),
     fields=("stages.mine_knn",),

@@ -156,7 +156,7 @@ def execute(stage: Stage, given: dict[str, Any]) -> None:
     if module:
         model = importlib.import_module(module).Params
         resolved, sources = _resolve(stage, model, file, block, given, sets)
-    extra["params"] = resolved
+    extra |= {"params": resolved, "file": file}
     inputs = stage.inputs(paths, layout, extra)
     if given["dry_run"]:
         _show(stage, inputs, resolved, sources, given["json"])

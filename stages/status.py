@@ -23,7 +23,7 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
         (layout.home / "truth.zarr", TRUTH, ""),
         (layout.labels, LABELS, "noisyctl inject-noise"),
         (layout.encoder / "features.zarr", FEATURES, f"noisyctl pretrain-{layout.pretrain}"),
-        (layout.encoder / "neighbors.zarr", NEIGHBORS, "noisyctl mine-knn"),
+        (layout.neighbors, NEIGHBORS, "noisyctl mine-knn"),
         (layout.warmup("default") / "trace.zarr", TRACE, "noisyctl warmup"),
     ]
     runs = sorted((layout.home / "runs").rglob("trace.zarr"))

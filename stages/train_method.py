@@ -146,10 +146,8 @@ def stage(method: str, module: str, summary: str) -> Stage:
             Option("images", "images.zarr", lambda layout: layout.home / "images.zarr"),
             Option("labels", "labels.zarr", lambda layout: layout.labels),
             Option("warmup", "folder of a warm-up [data/SET/warmup/PROFILE/NOISE-sSEED]"),
-            Option("neighbors", "neighbors.zarr", lambda layout: layout.encoder / "neighbors.zarr"),
-            Option(
-                "clusters", "clusters.safetensors", lambda layout: layout.encoder / "clusters.safetensors"
-            ),
+            Option("neighbors", "neighbors.zarr", lambda layout: layout.neighbors),
+            Option("clusters", "clusters.safetensors", lambda layout: layout.clusters),
             Option("verified", "verified.zarr: samples whose labels you have checked"),
             Option("out", "folder to write [data/SET/runs/METHOD/NOISE-sSEED]", output=True),
         ),

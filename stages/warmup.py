@@ -116,12 +116,12 @@ STAGE = Stage(
         Option(
             "encoder",
             "where start is encoder: its file",
-            lambda layout: layout.encoder / "encoder.safetensors",
+            lambda layout: layout.encoder_file,
         ),
         Option(
             "clusters",
             "where start is clusters: their file",
-            lambda layout: layout.encoder / "clusters.safetensors",
+            lambda layout: layout.clusters,
         ),
         Option("out", "folder to write [data/SET/warmup/PROFILE/NOISE-sSEED]", output=True),
     ),

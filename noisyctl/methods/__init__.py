@@ -6,6 +6,7 @@ from importlib.metadata import entry_points
 from types import ModuleType
 
 from noisyctl.errors import ParamsError, suggest
+from noisyctl.params import ModuleSpec, module_spec
 
 
 def modules() -> dict[str, str]:
@@ -20,7 +21,16 @@ def available() -> tuple[str, ...]:
 
 def load(name: str) -> ModuleType:
     """A method's module. Raises ParamsError naming the methods there are."""
+    return importlib.import_module(_module(name))
+
+
+def spec_of(name: str) -> ModuleSpec:
+    """What a method's source says of it, without importing it."""
+    return module_spec(_module(name))
+
+
+def _module(name: str) -> str:
     found = modules()
     if name not in found:
         raise ParamsError(f"unknown method {name!r}; {suggest(name, sorted(found))}")
-    return importlib.import_module(found[name])
+    return found[name]

@@ -155,7 +155,7 @@ def test_an_encoder_of_another_shape(home: Path, tmp_path: Path) -> None:
         home / "images.zarr", home / "labels.zarr", tmp_path / "w", home / "simclr/encoder.safetensors"
     )
     params = warmup_params(width=8, start="encoder")
-    with pytest.raises(ArtifactError, match="width 4 .* width 8 .*give both the same"):
+    with pytest.raises(ArtifactError, match=r"width 4 .* width 8 .*give both the same"):
         warmup.run(where, params, pipeline.session(home))
 
 

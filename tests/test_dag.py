@@ -1,0 +1,123 @@
+"""The DVC graph: deps are what the code imports, cells are in step, and a real `dvc repro` runs each work once."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import grimp
+import pytest
+import yaml
+
+from noisyctl import methods
+from noisyctl.config import read_params_file
+from stages import plan
+from stages.common import Layout
+
+ROOT = Path(__file__).parent.parent
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+# what says where things lie, checks them, or stores them: no number depends on it
+PLUMBING = (
+    "noisyctl",
+    "noisyctl.artifacts",
+    "noisyctl.config",
+    "noisyctl.errors",
+    "noisyctl.params",
+    "stages.common",
+)
+DYNAMIC = {  # modules that a stage finds by name
+    "prepare-data": ["noisyctl.datasets.digits"],
+    "pretrain-simclr": ["noisyctl.pretraining.simclr"],
+    "train-method": [f"noisyctl.methods.{name}" for name in methods.available()],
+}
+MODULES = {name: f"stages.{name.replace('-', '_').removesuffix('_simclr')}" for name in STAGES}
+
+
+def body(name: str) -> dict[str, list[str]]:
+    return STAGES[name].get("do", STAGES[name])
+
+
+def covers(dep: str, module: str) -> bool:
+    path = module.replace(".", "/")
+    return f"{path}.py" == dep or f"{path}/__init__.py" == dep or f"{path}/".startswith(f"{dep}/")
+
+
+@pytest.fixture(scope="module")
+def graph() -> grimp.ImportGraph:
+    return grimp.build_graph("noisyctl", "stages", cache_dir=None)
+
+
+@pytest.mark.parametrize("name", list(STAGES))
+def test_deps_are_the_code_that_decides_the_result(name: str, graph: grimp.ImportGraph) -> None:
+    start = [MODULES[name], *DYNAMIC.get(name, [])]
+    imported = set(start).union(*(graph.find_upstream_modules(module) for module in start))
+    if name == "inject-noise":
+        imported |= {m for m in graph.modules if m.startswith("noisyctl.noise.")}
+    deciding = {m for m in imported if m not in PLUMBING and not m.startswith("noisyctl.artifacts.")}
+    deps = [
+        d.replace("${item.method}", "*") for d in body(name)["deps"] if d.startswith(("noisyctl/", "stages/"))
+    ]
+    found = {m: [d for d in deps if covers(d.replace("*", m.rsplit(".", 1)[-1]), m)] for m in deciding}
+    assert [m for m, by in found.items() if not by] == [], "imported, but no dep"
+    assert [d for d in deps if not any(d in by for by in found.values())] == [], "a dep, but not imported"
+
+
+def test_the_committed_cells_are_what_plan_makes() -> None:
+    file = read_params_file(ROOT / "params.yaml")
+    layout = Layout(str(file.get("dataset")), str(file.get("pretrain")), seed=int(file.get("seed")))
+    assert yaml.safe_load((ROOT / "cells.yaml").read_text()) == plan.cells(file, layout)
+
+
+def test_a_path_without_use_repeats_the_labels(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(
+        "noises: {a: {}, b: {}}\nwarmups: {w: {start: encoder}}\nmethods: {mixnn: {warmup_profile: w}, knn_vote: {}}\n"
+    )
+    cells = plan.cells(read_params_file(tmp_path / "params.yaml"), Layout("x", seed=3))
+    assert list(cells["warmup_cells"]) == ["w-a-s3", "w-b-s3"]
+    assert cells["warmup_cells"]["w-a-s3"]["start"] == "data/x/simclr/encoder.safetensors"
+    vote = cells["train_cells"]["knn_vote-a-s3"]
+    assert vote["warmup"] == vote["labels"] == "data/x/noise/a-s3/labels.zarr"
+    assert vote["neighbors"] == "data/x/simclr/neighbors.zarr"
+    assert cells["train_cells"]["mixnn-b-s3"]["warmup"] == "data/x/warmup/w/b-s3"
+
+
+PARAMS = """
+dataset: digits
+pretrain: simclr
+seed: 0
+threads: 1
+noises:
+  sym: {kind: symmetric, rate: 0.4, include_true_class: false}
+  pair: {kind: pairflip, rate: 0.2}
+simclr: {backbone: small_cnn, width: 4, embedding_size: 8, epochs: 1, batch_size: 256}
+knn: {k: 5}
+warmups:
+  default: {backbone: small_cnn, width: 4, epochs: 1}
+methods:
+  knn_vote: {}
+"""
+
+
+def test_dvc_repro_pretrains_and_mines_once_for_all_noises_and_then_has_nothing_to_do(tmp_path: Path) -> None:
+    for name in ("noisyctl", "stages"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("dvc.yaml", ".dvcignore"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    bin_ = Path(sys.executable).parent
+    environment = dict(os.environ) | {"PATH": f"{bin_}:{os.environ['PATH']}", "PYTHONPATH": str(tmp_path)}
+
+    def call(*words: str) -> str:
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        return done.stdout
+
+    call("noisyctl", "plan")
+    call("dvc", "init", "--no-scm", "-q")
+    ran = [line for line in call("dvc", "repro").splitlines() if line.startswith("Running stage")]
+    assert sum("pretrain-simclr" in line for line in ran) == sum("mine-knn" in line for line in ran) == 1
+    assert sum("train-method@knn_vote" in line for line in ran) == 2
+    assert "Running stage" not in call("dvc", "repro")
+    assert call("dvc", "metrics", "show").count("knn_vote") >= 1
+    assert "|" in (tmp_path / "data/digits/table.md").read_text()
