@@ -10,7 +10,7 @@ Lu and He, "MixNN: Combating Noisy Labels in Deep Learning by Mixing with Neares
 
 Neighbors' labels: Algorithm 1 line 15 keeps their noisy labels, section IV-E replaces labels by soft targets in Eq. 5 and
 7 alike. This file follows section IV-E (`neighbor_targets: soft`); `noisy` is line 15.
-Differs from the paper: neighbors are exact, not HNSW (whose recall is below 1).
+Differs from the paper: neighbors are exact, not HNSW (whose recall is below 1); P(clean) is at least 1e-10.
 Differs from the authors' code: that mixes with random partners before E_s, uses a linear loss there, looks for neighbors
 inside the batch, updates targets every tenth epoch, and fits the mixture on corrected labels.
 """

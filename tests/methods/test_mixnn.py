@@ -1,8 +1,12 @@
 """MixNN's own functions: golden rows by hand, and both sides of its phase boundary."""
 
+import pytest
 import torch
 
 from noisyctl.methods import mixnn
+from noisyctl.parts.mixture import clean_probability
+from noisyctl.seeds import stream
+from noisyctl.task import Task
 
 
 def test_weights_are_the_shares_of_the_clean_probabilities() -> None:
@@ -32,3 +36,79 @@ def test_correction_starts_at_its_epoch_counted_with_warm_up(home, tmp_path) -> 
         1.0,
         1.0,
     ]
+
+
+class PlainViews:
+    """Pixels as they are, whatever the view: what is left is the algorithm."""
+
+    def plain(self, images: torch.Tensor) -> torch.Tensor:
+        return images.permute(0, 3, 1, 2).float() / 255
+
+    def weak(self, images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        return self.plain(images)
+
+    simclr = moco = strong = weak
+
+
+def tiny_task(correcting: bool) -> Task:
+    rng = stream(0, "mixnn", "oracle")
+    images = torch.randint(256, (12, 2, 2, 1), generator=rng, dtype=torch.uint8)
+    labels = torch.arange(12) % 3
+    return Task(images, PlainViews(), 3, torch.device("cpu"), labels, warmup_epochs=7 if correcting else 0)
+
+
+def tiny_network() -> torch.nn.Module:
+    network = torch.nn.Sequential()
+    network.add_module(
+        "features", torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 5), torch.nn.Tanh())
+    )
+    network.add_module("head", torch.nn.Linear(5, 3))
+    with torch.no_grad():
+        for i, p in enumerate(network.parameters()):
+            p.copy_(torch.linspace(-1, 1, p.numel()).sin().roll(i).view_as(p))
+    return network
+
+
+def naive_epoch(
+    network: torch.nn.Module, task: Task, params: mixnn.Params
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Algorithm 1 for one batch of the whole set, sample by sample. Gives the loss and the targets."""
+    x, y, n = task.plain(torch.arange(12)).double(), task.noisy_labels, 12
+    with torch.no_grad():
+        features, probs = network.features(x), network(x).softmax(dim=1)
+    losses = torch.stack([-probs[i, y[i]].log() for i in range(n)])
+    clean = clean_probability(losses, stream(0, "epoch"))  # line 4
+    targets = torch.eye(3, dtype=torch.float64)[y]
+    total = torch.zeros((), dtype=torch.float64)
+    if task.warmup_epochs >= params.correction_epoch:  # lines 10, 11
+        targets = params.target_momentum * targets + (1 - params.target_momentum) * probs
+    for i in range(n):
+        order = sorted(
+            (j for j in range(n) if j != i), key=lambda j: float((features[i] - features[j]).norm())
+        )
+        near = order[: params.num_neighbors]  # line 5
+        weights = [max(float(clean[j]), 1e-10) for j in (i, *near)]  # the floor that the file states
+        weights = [w / sum(weights) for w in weights]  # line 12: Eq. 10, 11
+        mixed = sum(w * x[j] for w, j in zip(weights, (i, *near), strict=True))  # line 13
+        target = sum(w * targets[j] for w, j in zip(weights, (i, *near), strict=True))  # line 14
+        log_p = network(mixed[None])[0].log_softmax(dim=0)
+        total = total - sum(target[c] * log_p[c] for c in range(3)) / n  # line 15
+    return total, targets
+
+
+@pytest.mark.parametrize("correcting", [False, True])
+@pytest.mark.parametrize("num_neighbors", [1, 3])
+def test_an_epoch_equals_algorithm_1_by_naive_loops(correcting: bool, num_neighbors: int) -> None:
+    params = mixnn.Params(num_neighbors=num_neighbors, correction_epoch=7, batch_size=12, weight_decay=0.0)
+    task = tiny_task(correcting)
+    twin, network = tiny_network().double(), tiny_network()
+    loss, targets = naive_epoch(twin, task, params)
+    loss.backward()
+    expected = [
+        p - params.learning_rate * p.grad for p in twin.parameters()
+    ]  # the first step has no momentum yet
+    state = mixnn.start([network], task, params, stream(0, "start"))
+    mixnn.run_epoch(state, task, params, 0, stream(0, "epoch"))
+    torch.testing.assert_close(state.targets.double(), targets, atol=1e-6, rtol=0)
+    for found, wanted in zip(network.parameters(), expected, strict=True):
+        torch.testing.assert_close(found.double(), wanted, atol=1e-6, rtol=1e-5)
