@@ -43,7 +43,8 @@ class Layout:
 
     @property
     def encoder(self) -> Path:
-        return self.home / self.pretrain
+        """Where features lie: your own in the data set's folder, an encoder's in that of its pretraining."""
+        return self.home if (self.home / "features.zarr").exists() else self.home / self.pretrain
 
     @property
     def encoder_file(self) -> Path:

@@ -56,15 +56,15 @@ def _write_features(inputs: Inputs, data: Any) -> dict[str, Any]:
     arrays = {"features": np.asarray(data.features), "embeddings": np.asarray(data.features)}
     digest = store.write(inputs.out / "features.zarr", FEATURES, arrays, params={"dataset": "features"})
     if data.given_labels is not None:
-        _write_labels(inputs.out, data.given_labels, list(data.class_names), digest)
+        _write_labels(inputs.out, data.given_labels, list(data.class_names), digest, train_id=data.ids)
     return {"rows": len(data.features), "classes": len(data.class_names), "found": data.detected}
 
 
-def _write_labels(out: Path, labels: np.ndarray, names: list[str], digest: str) -> None:
+def _write_labels(out: Path, labels: np.ndarray, names: list[str], digest: str, **ids: np.ndarray) -> None:
     store.write(
         out / "labels.zarr",
         LABELS,
-        {"noisy_labels": labels},
+        {"noisy_labels": labels, **ids},
         inputs={"images": digest},
         attributes={"class_names": names},
     )

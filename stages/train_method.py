@@ -22,7 +22,6 @@ class Inputs:
 
 def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, Any]:
     """Write networks.safetensors and trace.zarr of one run."""
-    import numpy as np
     import torch
 
     from noisyctl import methods
@@ -111,7 +110,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
             report=session.report(inputs.method),
             precision=session.precision_on(device),
         )
-        ids = images.array("train_id") if images else np.array([str(i) for i in range(task.num_samples)])
+        ids = (images or labels).array("train_id")
         arrays = fitted.arrays | {"train_id": ids, "noisy_labels": labels.array("noisy_labels")}
         about = {"params": recorded, "inputs": made_from, "method": inputs.method, "class_names": names}
         header = {"kind": "networks", "method": inputs.method, "epochs": params.epochs, "inputs": made_from}

@@ -40,7 +40,10 @@ LABELS = Kind(
     "labels",
     1,
     "The labels that training sees, and nothing that tells how they came about.",
-    {"noisy_labels": Array("int64", ("sample",), "given label")},
+    {
+        "noisy_labels": Array("int64", ("sample",), "given label"),
+        "train_id": Array("str", ("sample",), "id of the sample, where there are no images", optional=True),
+    },
     {"class_names": "of the labels"},
     "noisyctl inject-noise",
 )

@@ -62,6 +62,7 @@ def test_features_from_anywhere_reach_the_vote(tmp_path: Path) -> None:
     bunch = load_digits()
     np.save(tmp_path / "x.npy", bunch.data[:200].astype("float32"))
     np.save(tmp_path / "y.npy", bunch.target[:200])
+    (tmp_path / "ids.txt").write_text("".join(f"page {i}\n" for i in range(200)))
     for words in (
         (
             "prepare-data",
@@ -71,15 +72,18 @@ def test_features_from_anywhere_reach_the_vote(tmp_path: Path) -> None:
             "x.npy",
             "--labels",
             "y.npy",
+            "--ids",
+            "ids.txt",
             "--out",
             "data/mine",
         ),
-        ("mine-knn", "--features", "data/mine/features.zarr", "--out", "data/mine/neighbors.zarr"),
-        ("train-method", "knn_vote", "--dataset", "mine", "--neighbors", "data/mine/neighbors.zarr"),
+        ("mine-knn", "--dataset", "mine"),
+        ("train-method", "knn_vote", "--dataset", "mine"),
         ("evaluate", "--dataset", "mine"),
     ):
         done = call(*words, cwd=tmp_path)
         assert done.returncode == 0, (words, done.stderr)
     rows = list(csv.DictReader((tmp_path / "data/mine/results/samples/knn_vote-given-s0.csv").open()))
+    assert sorted(row["id"] for row in rows) == sorted(f"page {i}" for i in range(200))
     right = sum(row["given_label"] == row["suggested_label"] for row in rows)
     assert right > 180  # clean digits: their neighbors agree
