@@ -101,16 +101,44 @@ class Session:
         return "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
 
     def report(self, what: str) -> Callable[[int, int, Mapping[str, float]], None]:
-        """One line an epoch on stderr; on a terminal the line is rewritten."""
-        end = "\r" if sys.stderr.isatty() else "\n"
+        """A progress bar on a terminal, one line an epoch otherwise, on stderr."""
+        if self.quiet:
+            return lambda epoch, epochs, scalars: None
+        return _bar(what) if sys.stderr.isatty() else _line(what)
 
-        def line(epoch: int, epochs: int, scalars: Mapping[str, float]) -> None:
-            if not self.quiet:
-                numbers = "  ".join(f"{name} {value:.4g}" for name, value in scalars.items())
-                last = "\n" if epoch + 1 == epochs else end
-                print(f"{what}  epoch {epoch + 1}/{epochs}  {numbers}", end=last, file=sys.stderr, flush=True)
 
-        return line
+def _numbers(scalars: Mapping[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4g}" for name, value in scalars.items())
+
+
+def _line(what: str) -> Callable[[int, int, Mapping[str, float]], None]:
+    def report(epoch: int, epochs: int, scalars: Mapping[str, float]) -> None:
+        print(f"{what}  epoch {epoch + 1}/{epochs}  {_numbers(scalars)}", file=sys.stderr, flush=True)
+
+    return report
+
+
+def _bar(what: str) -> Callable[[int, int, Mapping[str, float]], None]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[numbers]}", markup=False),
+    )
+    bar = Progress(*columns, console=Console(stderr=True))
+    task = bar.add_task(what, total=None, numbers="")
+
+    def report(epoch: int, epochs: int, scalars: Mapping[str, float]) -> None:
+        bar.start()
+        bar.update(task, total=epochs, completed=epoch + 1, numbers=_numbers(scalars))
+        if epoch + 1 == epochs:
+            bar.stop()
+
+    return report
 
 
 @dataclass(frozen=True)
