@@ -5,7 +5,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
+
+from noisyctl.task import Task
 
 BATCH = 1024
 
@@ -32,3 +35,16 @@ def modules_of(state: Any) -> dict[str, nn.Module]:
 def outputs(call: Callable[[Tensor], Tensor], images: Tensor, plain: Callable[[Tensor], Tensor]) -> Tensor:
     """`call` on every image, as one tensor."""
     return torch.cat([call(plain(block)) for block in images.split(BATCH)])
+
+
+def evaluate_train(
+    network: nn.Module, task: Task, batch_size: int = BATCH
+) -> tuple[Float[Tensor, "n c"], Float[Tensor, "n d"]]:
+    """Logits and features of every training image in order, on plain views, in float32 whatever the precision."""
+    logits, features = [], []
+    with evaluating(network):
+        for index in task.in_order(batch_size):
+            found = network.get_submodule("features")(task.plain(index))
+            logits.append(network.get_submodule("head")(found).float())
+            features.append(found.float())
+    return torch.cat(logits), torch.cat(features)

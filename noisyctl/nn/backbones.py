@@ -1,0 +1,84 @@
+"""Backbones by name: what the papers call the network, without its last layer.
+
+A backbone is a function of its own name in the file of its family, which is imported when asked for: it takes channels,
+width and size [h w] of the images, and gives a module from images to features [b d], and d.
+"""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from noisyctl.errors import ParamsError, suggest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Builder = Callable[[int, int, tuple[int, int]], "tuple[nn.Module, int]"]
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """Where a backbone is found, and what it can take.
+
+    `width` is the paper's: channels of the first stage, or units of an MLP's first layer; `fixed` says that there is no
+    other. `smallest` is the least side of an image. `channels` is the one number of channels it takes; None: any.
+    """
+
+    family: str
+    width: int
+    fixed: bool = False
+    smallest: int = 1
+    channels: int | None = None
+
+
+BACKBONES = {
+    "small_cnn": Backbone("small_cnn", width=16, smallest=4),
+    "resnet18": Backbone("resnet", width=64),
+    "resnet34": Backbone("resnet", width=64),
+    "preact_resnet18": Backbone("preact_resnet", width=64),
+    "resnet14": Backbone("patrini_resnet", width=16),
+    "resnet32": Backbone("patrini_resnet", width=16),
+    "resnet44": Backbone("patrini_resnet", width=16),
+    "cnn7": Backbone("cnn", width=64, smallest=8),
+    "cnn9": Backbone("cnn", width=128, smallest=28),
+    "cnn_small": Backbone("cnn", width=6, smallest=16),
+    "mlp": Backbone("mlp", width=128),
+    "mlp256": Backbone("mlp", width=256),
+    "resnet18_imagenet": Backbone("imagenet", width=64, fixed=True, channels=3),
+    "resnet50_imagenet": Backbone("imagenet", width=64, fixed=True, channels=3),
+    "inception_resnet_v2": Backbone("imagenet", width=32, fixed=True, smallest=75),
+}
+
+
+def check_backbone(name: str) -> str:
+    """The name, if there is a backbone of this name. Raises ParamsError naming those there are."""
+    if name not in BACKBONES:
+        raise ParamsError(f"unknown backbone {name!r}; {suggest(name, BACKBONES)}")
+    return name
+
+
+def make(name: str, channels: int, width: int | None, size: tuple[int, int]) -> "tuple[nn.Module, int, int]":
+    """The backbone for images of these channels and size, its number of features, and its width (None: the paper's).
+
+    Raises ParamsError where it takes no such images or no such width.
+    """
+    about = BACKBONES[check_backbone(name)]
+    if not _takes(about, channels, size):
+        wants = f"images of {about.smallest}x{about.smallest} or more"
+        wants += f" with {about.channels} channels" if about.channels else ""
+        fitting = ", ".join(other for other, of in BACKBONES.items() if _takes(of, channels, size))
+        raise ParamsError(
+            f"backbone {name!r} takes {wants}, these are {size[0]}x{size[1]} with {channels}; "
+            f"prepare such images, or choose one of: {fitting}"
+        )
+    if about.fixed and width not in (None, about.width):
+        raise ParamsError(f"backbone {name!r} has width {about.width}, not {width}; leave width out")
+    width = about.width if width is None else width
+    build: Builder = getattr(importlib.import_module(f"noisyctl.nn.{about.family}"), name)
+    module, num_features = build(channels, width, size)
+    return module, num_features, width
+
+
+def _takes(about: Backbone, channels: int, size: tuple[int, int]) -> bool:
+    return min(size) >= about.smallest and about.channels in (None, channels)

@@ -1,0 +1,61 @@
+"""ResNets for small images: post-activation, with a 3x3 stem and no pooling after it.
+
+He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, in the form for small images that the field uses.
+`resnet18` is the network of SCAN and ScanMix, `resnet34` that of MixNN (64 channels in the first stage both times).
+Initialization: He, fan-out, as in SCAN's code, and torch's own for a linear head; MixNN does not tell its own.
+Differs from the authors' code: nothing known for SCAN and ScanMix; MixNN's has a second head that nothing uses.
+"""
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
+
+
+def resnet18(channels: int, width: int, size: tuple[int, int]) -> tuple[nn.Module, int]:
+    """Stages of 2, 2, 2, 2 blocks."""
+    return _resnet((2, 2, 2, 2), channels, width)
+
+
+def resnet34(channels: int, width: int, size: tuple[int, int]) -> tuple[nn.Module, int]:
+    """Stages of 3, 4, 6, 3 blocks."""
+    return _resnet((3, 4, 6, 3), channels, width)
+
+
+def _resnet(counts: Sequence[int], channels: int, width: int) -> tuple[nn.Module, int]:
+    stem = [nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+    network = nn.Sequential(*stem, *stages(Block, counts, width), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return network, width * 2 ** (len(counts) - 1)
+
+
+def stages(block: Callable[[int, int, int], nn.Module], counts: Sequence[int], width: int) -> list[nn.Module]:
+    """Blocks (channels in, channels out, stride); each stage after the first doubles the width and halves the image."""
+    blocks, last = [], width
+    for stage, count in enumerate(counts):
+        for i in range(count):
+            blocks.append(block(last, width * 2**stage, 2 if stage and i == 0 else 1))
+            last = width * 2**stage
+    return blocks
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions with a shortcut, post-activation."""
+
+    def __init__(self, channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        same = channels == width and stride == 1
+        self.shortcut = (
+            nn.Identity()
+            if same
+            else nn.Sequential(nn.Conv2d(channels, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu()))
+        return (out + self.shortcut(x)).relu()
