@@ -25,9 +25,8 @@ def load_weights(network: Classifier, path: Path) -> None:
         found = _read(path)
         tensors = all(isinstance(value, Tensor) for value in found.values())
     except Exception as error:  # unpickling and safetensors raise many kinds
-        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(
-            f"{path} is not a file of weights ({reason}); give a .pth or .safetensors file"
+            f"{path} is not a file of weights ({type(error).__name__}); give a .pth or .safetensors file"
         ) from error
     if not tensors:
         raise DataError(
@@ -71,10 +70,10 @@ def _fill(network: Classifier, found: Mapping[str, Tensor], source: str) -> None
     for name in sorted(wanted.keys() | kept.keys()):
         if name.endswith(COUNTER):
             continue
-        had, wants = (tuple(side[name].shape) if name in side else None for side in (kept, wanted))
+        had, wants = (tuple(side[name].shape) if name in side else "nothing" for side in (kept, wanted))
         if had != wants:
             raise DataError(
-                f"{source} does not fit backbone {backbone!r}: layer {name!r} has shape {had}, {wants} is needed; "
+                f"{source} does not fit backbone {backbone!r}: layer {name!r} is {had}, needed is {wants}; "
                 f"give weights of {backbone.removesuffix('_imagenet')}"
             )
     network.features.load_state_dict(wanted | kept)
