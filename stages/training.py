@@ -11,7 +11,7 @@ from noisyctl.artifacts import networks, store
 from noisyctl.artifacts.kinds import IMAGES, LABELS, TRACE, VERIFIED
 from noisyctl.errors import ArtifactError, ParamsError
 from noisyctl.nn.inference import modules_of
-from noisyctl.nn.networks import Classifier
+from noisyctl.nn.networks import from_spec
 from noisyctl.seeds import stream
 from noisyctl.task import Task
 from noisyctl.views import Views
@@ -112,17 +112,12 @@ def network_tensors(state: Any) -> tuple[dict[str, torch.Tensor], dict[str, Any]
     return tensors, {field: module.spec for field, module in modules.items()}
 
 
-def read_networks(
-    path: Path, made_by: str
-) -> tuple[
-    dict[str, Classifier],
-    dict[str, Any],
-]:
+def read_networks(path: Path, made_by: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The networks of a run or a warm-up by field name, and the file's header."""
     tensors, header = networks.read(path, made_by)
     built = {}
     for field, about in header["modules"].items():
-        built[field] = Classifier(about)
+        built[field] = from_spec(about)
         built[field].load_state_dict(
             {k.split(".", 1)[1]: t for k, t in tensors.items() if k.startswith(f"{field}.")}
         )

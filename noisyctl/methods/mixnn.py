@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from noisyctl.nn.inference import evaluating
+from noisyctl.nn.inference import evaluate_train
 from noisyctl.parts.mixing import mix
 from noisyctl.parts.mixture import clean_probability
 from noisyctl.parts.neighbors import nearest
@@ -72,7 +72,8 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
     rate = cosine_warm_restarts(epoch, params.period, params.learning_rate, params.floor_rate)
     task.set_learning_rate(state.optimizer, rate)
     given = one_hot(task.noisy_labels, task.num_classes)
-    losses, features = losses_and_features(state.network, task)
+    logits, features = evaluate_train(state.network, task)
+    losses = cross_entropy(logits, task.noisy_labels, reduction="none")
     clean = clean_probability(losses, rng)  # [1]
     neighbors = nearest(features, min(params.num_neighbors, len(features) - 1))  # [2]
     correcting = task.warmup_epochs + epoch >= params.correction_epoch
@@ -99,20 +100,6 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
 
 def predict(state: State, images: Tensor) -> Tensor:
     return state.network(images)
-
-
-def losses_and_features(network: nn.Module, task: Task) -> tuple[Float[Tensor, " n"], Float[Tensor, "n d"]]:
-    """Cross-entropy with the given labels and penultimate features of all samples, on plain views in eval mode."""
-    losses, features = [], []
-    with evaluating(network):
-        for index in task.in_order():
-            features.append(network.get_submodule("features")(task.plain(index)))
-            losses.append(
-                cross_entropy(
-                    network.get_submodule("head")(features[-1]), task.noisy_labels[index], reduction="none"
-                )
-            )
-    return torch.cat(losses), torch.cat(features)
 
 
 def mixing_weights(

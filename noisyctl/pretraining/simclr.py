@@ -29,7 +29,7 @@ class Params(Base):
     """`simclr` in params.yaml."""
 
     backbone: str = param("resnet18", "network", source="ScanMix code")
-    width: int = param(64, "channels of the first stage", source="ScanMix code", ge=1)
+    width: int | None = param(None, "channels of the first stage; none: the paper's", ge=1)
     embedding_size: int = param(
         128, "outputs of the projection head", source="SimCLR appendix B.9; ScanMix code", ge=2
     )

@@ -22,7 +22,7 @@ class Params(Base):
     """A block of `warmups:`."""
 
     backbone: str = param("resnet18", "network", source="ours: the papers' depth")
-    width: int = param(64, "channels of the first stage", source="ResNet-18 as in the papers", ge=1)
+    width: int | None = param(None, "channels of the first stage; none: the paper's", ge=1)
     start: Literal["random", "encoder", "clusters"] = param(
         "random", "weights to start from", source="DivideMix; encoder: ScanMix 3.2; clusters: ScanMix code"
     )
