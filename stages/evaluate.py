@@ -78,9 +78,10 @@ def _judge(
     }
     if noise is not None:
         result["nominal_noise"] = noise.attributes["nominal_rate"]
-        result["measured_noise"] = noise.attributes["measured_rate"]
     clean_labels = truth.array("clean_labels") if truth is not None and "clean_labels" in truth else None
     wrong = None if clean_labels is None else given != clean_labels
+    if wrong is not None:
+        result["measured_noise"] = float(wrong.mean())
     curve = None
     if truth is not None and "test_labels" in truth and "test_predictions" in trace:
         curve = measures.accuracies(trace.array("test_predictions"), truth.array("test_labels"))
