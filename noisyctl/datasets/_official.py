@@ -1,0 +1,190 @@
+"""Data sets as their authors publish them: which files, with which checksums, and how to get them.
+
+What a user has is only read. Nothing is fetched unless it was asked for, and nothing is unpacked on the disk.
+"""
+
+import gzip
+import hashlib
+import os
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+
+from noisyctl.errors import DataError, ParamsError
+
+LARGEST = 2**28  # bytes of a file once unpacked: the largest official one has 155 MB
+
+
+@dataclass(frozen=True)
+class File:
+    """A file and its official MD5; `size` in bytes where it is one to download."""
+
+    name: str
+    md5: str
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class Release:
+    """The official files of a data set.
+
+    `downloads` are what the sites offer, `files` what is read, each once unpacked. `folder` is where the archive,
+    or torchvision, puts `files`.
+    """
+
+    name: str
+    sites: tuple[str, ...]
+    downloads: tuple[File, ...]
+    files: tuple[File, ...]
+    folder: str
+
+    @property
+    def cure(self) -> str:
+        """What to obtain, and the commands."""
+        wanted = ", ".join(f"{file.name} ({file.size:,} bytes, MD5 {file.md5})" for file in self.downloads)
+        command = f"noisyctl prepare-data --dataset {self.name}"
+        return f"get {wanted} from {self.sites[0]} and run `{command} --root FOLDER`, or fetch by `{command} --download`"
+
+
+def locate(root: str | None, download: bool, release: Release) -> Path:
+    """Where the files lie: `root`, or the cache folder; fetched there if they are not and `download` is set.
+
+    Raises ParamsError where neither is given, DataError where there is nothing at `root`.
+    """
+    if root is None and not download:
+        raise ParamsError(f"{release.name} comes without its files; {release.cure}")
+    place = Path(root).expanduser() if root else cache_folder() / release.name
+    if download and not _is_there(place, release):
+        _fetch(place, release)
+    if not place.exists():
+        raise DataError(f"{root} does not exist; {release.cure}")
+    return place
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept that have no `root`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "noisyctl"
+
+
+def _is_there(place: Path, release: Release) -> bool:
+    names = [file.name for file in release.files]
+    return place.is_file() or any(
+        all((folder / name).exists() for name in group)
+        for folder in (place, place / release.folder)
+        for group in (names, [f"{name}.gz" for name in names], [file.name for file in release.downloads])
+    )
+
+
+def _fetch(place: Path, release: Release) -> None:
+    from torchvision.datasets.utils import download_url
+
+    for file in release.downloads:
+        reasons = []
+        for site in release.sites:
+            try:
+                place.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryDirectory(dir=place, prefix=".download-") as partial:
+                    download_url(site + file.name, partial, file.name, file.md5)
+                    os.replace(Path(partial, file.name), place / file.name)  # noqa: PTH105 - whole or not at all
+                break
+            except (OSError, HTTPException, RuntimeError) as error:
+                reasons.append(f"{site}: {error}")
+        else:
+            raise DataError(f"cannot fetch {file.name} to {place} ({'; '.join(reasons)}); {release.cure}")
+
+
+def archived_contents(place: Path, release: Release) -> Iterator[tuple[str, bytes]]:
+    """Name and content of each of `files`, from their folder if they are unpacked, else from the archive.
+
+    Raises DataError where one is missing or not the official one.
+    """
+    for folder in (place, place / release.folder):
+        if (folder / release.files[0].name).exists():
+            return _from_folder(folder, release)
+    (official,) = release.downloads
+    archive = place / official.name if place.is_dir() else place
+    if not archive.exists():
+        raise DataError(
+            f"{place} holds neither {official.name} nor the folder {release.folder}; {release.cure}"
+        )
+    if (size := archive.stat().st_size) != official.size:
+        raise DataError(
+            f"{archive} has {size:,} bytes, not {official.size:,}: cut short, or another file; {release.cure}"
+        )
+    with archive.open("rb") as stream:
+        _require_md5(archive, hashlib.file_digest(stream, _md5).hexdigest(), official, release)
+    return _from_archive(archive, release)
+
+
+def _from_folder(folder: Path, release: Release) -> Iterator[tuple[str, bytes]]:
+    for file in release.files:
+        content = _content(folder / file.name, release)
+        _require_md5(folder / file.name, _md5(content).hexdigest(), file, release)
+        yield file.name, content
+
+
+def _from_archive(archive: Path, release: Release) -> Iterator[tuple[str, bytes]]:
+    """In the archive's order, unpacked in memory. Members that would be unsafe to unpack are refused all the same."""
+    missing = {f"{release.folder}/{file.name}": file.name for file in release.files}
+    try:
+        with tarfile.open(archive, "r|gz") as tar:
+            for member in tar:
+                tarfile.data_filter(member, str(archive.parent))
+                if (name := missing.get(member.name)) is None:
+                    continue
+                stream = tar.extractfile(member) if member.isreg() and member.size <= LARGEST else None
+                if stream is None:
+                    what = f"larger than {LARGEST:,} bytes" if member.isreg() else "no regular file"
+                    raise DataError(f"{archive}: its {member.name} is {what}; {release.cure}")
+                del missing[member.name]
+                yield name, stream.read()
+    except tarfile.FilterError as error:
+        raise DataError(f"{archive} is unsafe to unpack: {error}; {release.cure}") from error
+    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
+        raise DataError(f"{archive} is damaged: {error}; {release.cure}") from error
+    if missing:
+        raise DataError(f"{archive} lacks {', '.join(missing)}; {release.cure}")
+
+
+def gzipped_contents(place: Path, release: Release) -> Iterator[tuple[str, bytes]]:
+    """Name and content of each of `files`, which lie in one folder, each as it is or compressed (.gz)."""
+    if not place.is_dir():
+        raise DataError(f"{place} is no folder; {release.cure}")
+    for file in release.files:
+        names = [file.name, f"{file.name}.gz"]
+        paths = [path / name for path in (place, place / release.folder) for name in names]
+        path = next((path for path in paths if path.exists()), None)
+        if path is None:
+            raise DataError(f"{place} holds no {names[1]}; {release.cure}")
+        content = _content(path, release)
+        _require_md5(path, _md5(content).hexdigest(), file, release)
+        yield file.name, content
+
+
+def _content(path: Path, release: Release) -> bytes:
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            content = stream.read(LARGEST + 1)
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist; {release.cure}") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read: {error}; {release.cure}") from error
+    if len(content) > LARGEST:
+        raise DataError(f"{path} holds more than {LARGEST:,} bytes; {release.cure}")
+    return content
+
+
+def _md5(content: bytes = b"") -> "hashlib._Hash":
+    return hashlib.md5(content, usedforsecurity=False)
+
+
+def _require_md5(path: Path, found: str, file: File, release: Release) -> None:
+    if found != file.md5:
+        raise DataError(
+            f"{path} is not the official {file.name}: its content has the MD5 {found}, not {file.md5}; "
+            f"it is damaged or another version; {release.cure}"
+        )
