@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 
 import numpy as np
-from jaxtyping import Int64, Shaped, UInt8
+from jaxtyping import Int64, Shaped, UInt8, UInt32
 
 from noisyctl.errors import ParamsError
 
@@ -23,10 +23,22 @@ BLOCK = 8192  # images counted at a time
 
 
 @dataclass(frozen=True, eq=False)
+class Files:
+    """Images that stay in their files, each a square of `image_size`; their paths are the ids.
+
+    `value_counts` are those of all their pixels, `checksums` the CRC-32 of each file's bytes.
+    """
+
+    image_size: int
+    value_counts: Int64[np.ndarray, "ch 256"]
+    checksums: UInt32[np.ndarray, " n"]
+
+
+@dataclass(frozen=True, eq=False)
 class Split:
     """Images with an id each, in a fixed order. Ids are numpy `StringDType`: a relative path or an index."""
 
-    images: UInt8[np.ndarray, "n h w ch"]
+    images: UInt8[np.ndarray, "n h w ch"] | Files
     ids: Shaped[np.ndarray, " n"]
 
 
@@ -44,8 +56,9 @@ class ImageData:
 
     `splits` always has "train". `truth` holds, by split, labels that are taken as right: of every split but
     "train", and of "train" where its clean labels are known. `given_labels` are training labels as the user
-    has them. `views` names the recipe of augmentations: digits, natural or natural_gray. `detected` says how
-    the user's data was understood.
+    has them; `verified` are positions of training images, increasing, and their labels, which the user has
+    checked. `views` names the recipe of augmentations (`noisyctl.views.RECIPES`). `detected` says how the
+    user's data was understood.
     """
 
     splits: Mapping[str, Split]
@@ -53,6 +66,7 @@ class ImageData:
     views: str
     truth: Mapping[str, Int64[np.ndarray, " _"]] = field(default_factory=dict)
     given_labels: Int64[np.ndarray, " _"] | None = None
+    verified: tuple[Int64[np.ndarray, " v"], Int64[np.ndarray, " v"]] | None = None
     quarantine: tuple[Quarantined, ...] = ()
     detected: str = ""
 
@@ -68,7 +82,10 @@ class ImageData:
 
     @functools.cached_property
     def _moments(self) -> list[tuple[float, float]]:
-        return [moments(counts) for counts in value_counts(self.splits["train"].images)]
+        images = self.splits["train"].images
+        return [
+            moments(c) for c in (images.value_counts if isinstance(images, Files) else value_counts(images))
+        ]
 
 
 def value_counts(images: UInt8[np.ndarray, "n h w ch"]) -> Int64[np.ndarray, "ch 256"]:

@@ -4,19 +4,22 @@ A file is only ever opened for reading. What cannot be used is set aside with a 
 """
 
 import functools
+import io
 import os
 import stat
 import warnings
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Bool, Int64, Shaped, UInt8
+from jaxtyping import Bool, Int64, Shaped, UInt8, UInt32
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from noisyctl.datasets import Quarantined
+from noisyctl.datasets import Quarantined, value_counts
 from noisyctl.errors import DataError
 
 # PIL's formats that are tried, whatever a file is called: for an EPS file PIL would start Ghostscript.
@@ -35,6 +38,8 @@ EXTENSIONS = {
 SYSTEM_FILES = frozenset(["thumbs.db", "desktop.ini", "__macosx"])
 FILES = 64  # that a thread reads at a time
 
+T = TypeVar("T")
+
 
 class Unusable(Exception):
     """A file that is no image we can use; the message is the reason."""
@@ -45,6 +50,17 @@ class Pixels:
     """The images that could be read, in the order of their paths. `all_gray`: each is stored as gray."""
 
     images: UInt8[np.ndarray, "kept size size ch"]
+    readable: Bool[np.ndarray, " n"]
+    all_gray: bool
+    quarantine: list[Quarantined]
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """What the readable files hold, without their pixels: counts of the values, and a CRC-32 of each file."""
+
+    value_counts: Int64[np.ndarray, "ch 256"]
+    checksums: UInt32[np.ndarray, " kept"]
     readable: Bool[np.ndarray, " n"]
     all_gray: bool
     quarantine: list[Quarantined]
@@ -115,23 +131,52 @@ def read(root: Path, paths: Sequence[str], image_size: int, *, gray: bool) -> Pi
     except MemoryError as error:
         memory = f"{np.prod(shape, dtype=float) / 2**30:.1f} GiB"
         images_of = f"{len(paths)} images of {image_size}x{image_size}"
-        raise DataError(f"{root}: {images_of} need {memory} of memory; lower --image-size") from error
-    _formats()
+        cure = "lower --image-size or use --keep files"
+        raise DataError(f"{root}: {images_of} need {memory} of memory; {cure}") from error
 
-    def read_some(start: int) -> list[tuple[str, bool]]:
-        return [
-            _read_into(images[i], root / paths[i], gray) for i in range(start, min(start + FILES, len(paths)))
+    def read_some(rows: range) -> list[tuple[str, bool]]:
+        return [_read_into(images[row], root / paths[row], gray)[:2] for row in rows]
+
+    outcomes = [outcome for some in _in_threads(read_some, len(paths)) for outcome in some]
+    readable, all_gray, quarantine = _summary(paths, outcomes)
+    return Pixels(_compacted(images, np.flatnonzero(readable)), readable, all_gray, quarantine)
+
+
+def scan(root: Path, paths: Sequence[str], image_size: int, *, gray: bool) -> Scan:
+    """Decode files as `read` does, and keep only what must be known of them."""
+
+    def scan_some(rows: range) -> tuple[Int64[np.ndarray, "ch 256"], list[tuple[str, bool, int]]]:
+        images = np.empty((len(rows), image_size, image_size, 1 if gray else 3), np.uint8)
+        outcomes = [
+            _read_into(image, root / paths[row], gray) for image, row in zip(images, rows, strict=True)
         ]
+        return value_counts(images[[not reason for reason, _, _ in outcomes]]), outcomes
 
+    counts = np.zeros((1 if gray else 3, 256), np.int64)
+    outcomes = []
+    for some_counts, some in _in_threads(scan_some, len(paths)):
+        counts += some_counts
+        outcomes += some
+    checksums = np.array([checksum for reason, _, checksum in outcomes if not reason], np.uint32)
+    return Scan(counts, checksums, *_summary(paths, [outcome[:2] for outcome in outcomes]))
+
+
+def _in_threads(work: Callable[[range], T], number: int) -> Iterator[T]:
+    """The results for all rows, some rows at a time, in order."""
+    _formats()
     with warnings.catch_warnings(), ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
         warnings.simplefilter("ignore")  # PIL's, on odd but readable files
-        outcomes = [one for some in pool.map(read_some, range(0, len(paths), FILES)) for one in some]
-    quarantine = [
-        Quarantined(path, reason) for path, (reason, _) in zip(paths, outcomes, strict=True) if reason
-    ]
+        starts = range(0, number, FILES)
+        yield from pool.map(work, [range(start, min(start + FILES, number)) for start in starts])
+
+
+def _summary(
+    paths: Sequence[str], outcomes: Sequence[tuple[str, bool]]
+) -> tuple[Bool[np.ndarray, " n"], bool, list[Quarantined]]:
+    """Which files are readable, whether those are all gray, and which are set aside."""
+    aside = [Quarantined(path, reason) for path, (reason, _) in zip(paths, outcomes, strict=True) if reason]
     readable = np.array([not reason for reason, _ in outcomes], bool)
-    all_gray = all(is_gray for reason, is_gray in outcomes if not reason)
-    return Pixels(_compacted(images, np.flatnonzero(readable)), readable, all_gray, quarantine)
+    return readable, all(is_gray for reason, is_gray in outcomes if not reason), aside
 
 
 def _compacted(
@@ -144,24 +189,33 @@ def _compacted(
     return images[: len(kept)]
 
 
-def _read_into(out: UInt8[np.ndarray, "size size ch"], path: Path, gray: bool) -> tuple[str, bool]:
-    """Fill `out`; return why that was impossible, or "", and whether the file is stored in shades of gray."""
+def _read_into(out: UInt8[np.ndarray, "size size ch"], path: Path, gray: bool) -> tuple[str, bool, int]:
+    """Fill `out`; return why that was impossible, or "", whether the file is stored in shades of gray, its CRC-32."""
     try:
-        square, is_gray = decode(path, len(out), "L" if gray else "RGB")
+        content = read_bytes(path)
+        square, is_gray = decode(content, len(out), "L" if gray else "RGB")
     except Exception as error:  # on damaged files PIL raises nearly any type
-        return reason_of(error), False
+        return reason_of(error), False, 0
     out[...] = square.reshape(out.shape)
-    return "", is_gray
+    return "", is_gray, zlib.crc32(content)
 
 
-def decode(path: Path, image_size: int, mode: str) -> tuple[UInt8[np.ndarray, "size size ..."], bool]:
-    """The upright image, its shorter side scaled to `image_size` (bilinear, antialiased), its center kept."""
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
+def read_bytes(path: Path) -> bytes:
+    """The file's content. Raises Unusable where it is empty or no regular file."""
+    if not stat.S_ISREG(path.stat().st_mode):
         raise Unusable("not a regular file")
-    if status.st_size == 0:
+    content = path.read_bytes()
+    if not content:
         raise Unusable("the file is empty")
-    with path.open("rb") as file, Image.open(file, formats=_formats()) as image:
+    return content
+
+
+def decode(content: bytes, image_size: int, mode: str) -> tuple[UInt8[np.ndarray, "size size ..."], bool]:
+    """The upright image, its shorter side scaled to `image_size` (bilinear, antialiased), its center kept.
+
+    And whether it is stored in shades of gray.
+    """
+    with Image.open(io.BytesIO(content), formats=_formats()) as image:
         image.draft(None, (2 * image_size, 2 * image_size))  # JPEG: skip detail that the resizing would drop
         image.load()
         is_gray = image.mode[0] in "1LI"

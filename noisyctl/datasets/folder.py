@@ -13,12 +13,13 @@ letter; classes are numbered in the order of their names, as numbers if all are 
 
 The labels of the training images are given labels, which may be wrong. Those of a test split are taken as
 true, so test results are as good as they are. A second manifest (path, label) of true labels must cover every
-image that is read.
+image that is read; a third, of labels that were checked by hand, names any part of the training images.
 
 Every image is turned upright, put on white where it is transparent, scaled so that its shorter side is
 `image_size` (bilinear, antialiased), and its center square is kept; of an animation, the first frame. What
 cannot be read, and files that are no images, are listed in the quarantine. Hidden files and Thumbs.db are
-ignored. Nothing is ever written.
+ignored. Nothing is ever written. With `keep: files` every image is decoded once, to know that it can be read, and
+again when it is trained on: for sets larger than memory.
 """
 
 import os
@@ -30,8 +31,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int64, Shaped, UInt8
 
-from noisyctl.datasets import ImageData, Quarantined, Split
-from noisyctl.datasets._images import Pixels, find, is_system_file, read, to_ids
+from noisyctl.datasets import Files, ImageData, Quarantined, Split
+from noisyctl.datasets._images import Pixels, Scan, find, is_system_file, read, scan, to_ids
 from noisyctl.datasets._labels import encoded, few, sorted_classes
 from noisyctl.datasets._tables import Table, read_table
 from noisyctl.errors import DataError
@@ -49,6 +50,9 @@ class Params(BaseParams):
         None, "CSV, TSV or Parquet with columns path, label [, split]; else folders are classes"
     )
     truth_manifest: str | None = param(None, "table of true labels for every image, columns path, label")
+    verified_manifest: str | None = param(
+        None, "table of labels checked by hand, of some training images, columns path, label"
+    )
     image_size: int = param(
         32, "pixels a side; shorter side scaled, center kept", source="ours: as CIFAR", ge=1
     )
@@ -57,6 +61,9 @@ class Params(BaseParams):
     )
     on_unreadable: Literal["quarantine", "fail"] = param(
         "quarantine", "list unreadable images and go on, or stop"
+    )
+    keep: Literal["pixels", "files"] = param(
+        "pixels", "files: leave images where they are and decode them while training"
     )
 
 
@@ -94,37 +101,40 @@ def prepare(params: Params) -> ImageData:
     for sample in sorted(source.samples, key=lambda sample: sample.id):
         samples.setdefault(sample.split, []).append(sample)
     _require_images(samples, class_names, source, [])  # before the long reading, and after it
+    checked = {}
+    if params.verified_manifest:
+        checked = read_verified_labels(root, params.verified_manifest, samples["train"], class_names)
 
     gray = params.channels == "gray"
-    pixels = {
-        name: read(root, [sample.id for sample in samples[name]], params.image_size, gray=gray)
+    look = read if params.keep == "pixels" else scan
+    found: dict[str, Pixels | Scan] = {
+        name: look(root, [sample.id for sample in samples[name]], params.image_size, gray=gray)
         for name in sorted(samples, key=("train", "test", "val").index)
     }
-    unreadable = [file for split in pixels.values() for file in split.quarantine]
+    unreadable = [file for split in found.values() for file in split.quarantine]
     if unreadable and params.on_unreadable == "fail":
         raise DataError(
             f"{root}: cannot read {_listed(unreadable)}; repair them, or use --on-unreadable quarantine"
         )
-    kept = {
-        name: [samples[name][i] for i in np.flatnonzero(split.readable)] for name, split in pixels.items()
-    }
+    kept = {name: [samples[name][i] for i in np.flatnonzero(split.readable)] for name, split in found.items()}
     _require_images(kept, class_names, source, unreadable)
 
     labels = {name: encoded([sample.label for sample in split], class_names) for name, split in kept.items()}
     truth = {name: labels[name] for name in kept if name != "train"}
     if params.truth_manifest:
         truth = true_labels(true, params.truth_manifest, kept, class_names)
-    one_channel = gray or (params.channels == "auto" and all(split.all_gray for split in pixels.values()))
+    one_channel = gray or (params.channels == "auto" and all(split.all_gray for split in found.values()))
     quarantine = tuple(sorted([*source.aside, *unreadable], key=lambda file: file.path))
     return ImageData(
         splits={
-            name: Split(_channels(split, one_channel), to_ids([s.id for s in kept[name]]))
-            for name, split in pixels.items()
+            name: Split(_images(split, params.image_size, one_channel), to_ids([s.id for s in kept[name]]))
+            for name, split in found.items()
         },
         class_names=class_names,
         views="natural_gray" if one_channel else "natural",
         truth=truth,
         given_labels=labels["train"],
+        verified=verified_labels(checked, kept["train"], class_names) if params.verified_manifest else None,
         quarantine=quarantine,
         detected=(
             f"{source.layout}: {len(class_names)} classes, "
@@ -285,6 +295,31 @@ def true_labels(
     return {name: encoded([true[sample.id] for sample in split], class_names) for name, split in kept.items()}
 
 
+def read_verified_labels(
+    root: Path, manifest: str, train: Sequence[Sample], class_names: Sequence[str]
+) -> dict[str, str]:
+    """The checked label of each training image that a third manifest names."""
+    checked = read_true_labels(root, manifest)
+    names = {sample.id for sample in train}
+    if unknown := [name for name in checked if name not in names]:
+        raise DataError(
+            f"{manifest}: {few(unknown)} are no training images; correct the paths or remove the rows"
+        )
+    if classes := {label: None for label in checked.values() if label not in class_names}:
+        raise DataError(
+            f"{manifest}: the labels {few(classes)} are no class ({few(class_names)}); correct them or remove the rows"
+        )
+    return checked
+
+
+def verified_labels(
+    checked: Mapping[str, str], train: Sequence[Sample], class_names: Sequence[str]
+) -> tuple[Int64[np.ndarray, " v"], Int64[np.ndarray, " v"]]:
+    """Positions and labels of the checked images among those that could be read."""
+    index = [row for row, sample in enumerate(train) if sample.id in checked]
+    return np.array(index, np.int64), encoded([checked[train[row].id] for row in index], class_names)
+
+
 def _require_images(
     samples: Mapping[str, Sequence[Sample]],
     class_names: Sequence[str],
@@ -308,6 +343,15 @@ def _require_images(
 def _is_of(path: str, classes: Sequence[str], labels: Mapping[str, str]) -> bool:
     """By its label, or where it was set aside before it had one, by its folders."""
     return labels[path] in classes if path in labels else not set(classes).isdisjoint(path.split("/"))
+
+
+def _images(
+    found: Pixels | Scan, image_size: int, one_channel: bool
+) -> UInt8[np.ndarray, "n size size ch"] | Files:
+    if isinstance(found, Pixels):
+        return _channels(found, one_channel)
+    counts = found.value_counts[:1] if one_channel else found.value_counts
+    return Files(image_size, counts, found.checksums)
 
 
 def _channels(pixels: Pixels, one_channel: bool) -> UInt8[np.ndarray, "n size size ch"]:

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from noisyctl.datasets import ImageData
+from noisyctl.datasets import Files, ImageData, value_counts
 from noisyctl.datasets.folder import Params, prepare
 from noisyctl.errors import DataError
 
@@ -559,3 +560,84 @@ def test_true_labels_are_checked_before_images_are_read(root: Path, tmp_path: Pa
 def test_the_home_folder_may_be_written_as_a_tilde(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "HOME", str(root.parent))
     assert len(ids(prepare(Params(root="~/photos", image_size=4)))) == 5
+
+
+# Labels that were checked by hand
+
+
+@pytest.mark.parametrize("extension", ["csv", "tsv", "parquet"])
+def test_verified_labels_in_any_order_of_rows(root: Path, tmp_path: Path, extension: str) -> None:
+    rows = [("dog/2.png", "cat"), ("cat/2.jpg", "cat")]  # the first corrects the folder's label
+    manifest = table(tmp_path / "v.csv", ["path", "label"], *rows)
+    if extension == "tsv":
+        manifest = str(tmp_path / "v.tsv")
+        Path(manifest).write_text("".join("\t".join(row) + "\n" for row in [("path", "label"), *rows]))
+    elif extension == "parquet":
+        manifest = str(tmp_path / "v.parquet")
+        columns = dict(zip(("path", "label"), map(list, zip(*rows, strict=True)), strict=True))
+        parquet.write_table(pyarrow.table(columns), manifest)
+    data = run(root, verified_manifest=manifest)
+    assert data.verified is not None
+    index, labels = data.verified
+    assert [ids(data)[row] for row in index] == ["cat/2.jpg", "dog/2.png"]
+    assert [data.class_names[label] for label in labels] == ["cat", "cat"]
+    assert (index.dtype, labels.dtype) == (np.int64, np.int64)
+    assert data.given_labels is not None
+    assert data.given_labels.tolist() == [0, 0, 0, 1, 1]  # as they were
+    assert run(root).verified is None
+
+
+def test_verified_positions_count_readable_images_only(root: Path, tmp_path: Path) -> None:
+    (root / "cat/1.png").write_bytes(b"")
+    manifest = table(tmp_path / "v.csv", ["path", "label"], ("cat/1.png", "cat"), ("dog/1.png", "dog"))
+    data = run(root, verified_manifest=manifest)
+    assert data.verified is not None
+    assert [ids(data)[row] for row in data.verified[0]] == ["dog/1.png"]
+    assert data.verified[1].tolist() == [1]
+
+
+BAD_VERIFIED = {
+    "unknown path": (
+        [("cat/9.png", "cat")],
+        "'cat/9.png' are no training images; correct the paths or remove",
+    ),
+    "test image": ([("dog/1.png", "dog")], "'dog/1.png' are no training images"),
+    "unknown class": ([("cat/1.png", "eel")], r"the labels 'eel' are no class \('cat', 'dog'\); correct"),
+    "twice": (
+        [("cat/1.png", "cat"), ("cat//1.png", "dog")],
+        "names 'cat/1.png' more than once; keep one row",
+    ),
+    "outside": ([("../1.png", "cat")], "'../1.png' lie outside the root"),
+    "blank": ([("cat/1.png", "")], r"label is missing in 1 rows \(2\)"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_VERIFIED)
+def test_verified_rows_that_cannot_be_used(root: Path, tmp_path: Path, name: str) -> None:
+    rows, message = BAD_VERIFIED[name]
+    manifest = table(tmp_path / "m.csv", ["path", "label", "split"], *ROWS)
+    with pytest.raises(DataError, match=f"v.csv.*{message}"):
+        run(root, manifest=manifest, verified_manifest=table(tmp_path / "v.csv", ["path", "label"], *rows))
+
+
+# Images that stay in their files
+
+
+@pytest.mark.parametrize("channels", ["auto", "rgb", "gray"])
+@pytest.mark.parametrize("colored", [True, False])
+def test_files_are_known_as_pixels_would_be(root: Path, channels: str, colored: bool) -> None:
+    spoil(root)
+    if not colored:
+        for path in [*root.rglob("*.png"), *root.rglob("*.jpg")]:
+            if path.stat().st_size and "text" not in path.name and "cut" not in path.name:
+                Image.open(path).convert("L").save(path)
+    first, second = run(root, channels=channels), run(root, channels=channels, keep="files")
+    assert ids(first) == ids(second)
+    assert first.quarantine == second.quarantine
+    assert (first.mean, first.std) == (second.mean, second.std)
+    assert (first.views, first.detected) == (second.views, second.detected)
+    images, files = first.splits["train"].images, second.splits["train"].images
+    assert isinstance(files, Files)
+    assert files.image_size == 4
+    assert (files.value_counts == value_counts(images)).all()
+    assert files.checksums.tolist() == [zlib.crc32((root / name).read_bytes()) for name in ids(second)]
