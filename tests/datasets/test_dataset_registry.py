@@ -1,7 +1,9 @@
 """Finding data sets by name, and what every image data set carries."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +20,9 @@ def image_data(images: np.ndarray) -> ImageData:
 
 
 def test_files_of_the_folder_are_the_data_sets() -> None:
-    assert {"digits", "features", "folder"} <= set(datasets.available())
+    assert {"cifar10", "cifar100", "digits", "fashion_mnist", "features", "folder", "mnist"} <= set(
+        datasets.available()
+    )
     assert not [name for name in datasets.available() if name.startswith("_")]
 
 
@@ -41,7 +45,8 @@ def test_unknown_name_is_answered_with_the_nearest_and_the_list() -> None:
 
 
 def test_importing_a_data_set_does_not_import_slow_libraries() -> None:
-    code = "import sys, noisyctl.datasets.folder, noisyctl.datasets.digits, noisyctl.datasets.features\n"
+    names = ", ".join(f"noisyctl.datasets.{name}" for name in datasets.available())
+    code = f"import sys, {names}\n"
     code += "print([name for name in ('torch', 'torchvision', 'sklearn', 'pyarrow') if name in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
@@ -69,3 +74,16 @@ def test_moments_of_half_black_half_white_and_of_a_constant() -> None:
     counts[:] = 0
     counts[51] = 7
     assert moments(counts) == (0.2, 1.0)  # nobody divides by zero
+
+
+def test_docs_name_every_data_set_with_its_command_and_its_files() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+    for name in datasets.available():
+        section = text.split(f"\n## {name}\n")[1].split("\n## ")[0]
+        assert f"\n    noisyctl prepare-data --dataset {name}" in section
+        for option in re.findall(r"--[a-z][a-z-]*", section):
+            fields = [field.option for field in module_spec(f"noisyctl.datasets.{name}").fields]
+            assert option in ("--dataset", "--out", *fields)
+        release = getattr(datasets.load(name), "RELEASE", None)
+        for file in release.downloads if release else ():
+            assert f"| `{file.name}` | {file.size:,} | {file.md5} |" in section
