@@ -7,7 +7,7 @@ side). What comes out depends neither on the number of threads nor on what was a
 import os
 import zlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -71,6 +71,13 @@ class FileImages:
         self._waiting.clear()
         self._look_ahead()
         self._forget()
+
+    def split(self, size: int) -> Iterator[UInt8[Tensor, "b size size ch"]]:
+        """All images in order, in batches."""
+        batches = torch.arange(len(self)).split(size)
+        self.prefetch(batches)
+        for index in batches:
+            yield self[index]
 
     def close(self) -> None:
         """Stop the threads; what they have not begun is dropped."""

@@ -117,6 +117,14 @@ def test_a_whole_epoch_decodes_each_image_once_for_two_views(root: Path, decoded
         assert set(decoded.values()) == {1}
 
 
+def test_all_images_in_batches(root: Path, pixels: np.ndarray, decoded: Counter[int]) -> None:
+    with FileImages(root, NAMES, SIZE, 3, CPU, workers=2) as images:
+        batches = list(images.split(8))
+        assert [len(batch) for batch in batches] == [8, 8, 4]
+        assert (torch.cat(batches).numpy() == pixels).all()
+        assert set(decoded.values()) == {1}
+
+
 def test_no_more_than_half_of_the_memory_is_decoded_ahead(root: Path, decoded: Counter[int]) -> None:
     with FileImages(root, NAMES, SIZE, 3, CPU, workers=1, memory=8 * BYTES) as images:
         images.prefetch([torch.arange(NUMBER)])
