@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int64, Shaped, UInt8
+from jaxtyping import Int64, UInt8
 
-from noisyctl.datasets import Split
-from noisyctl.datasets._images import to_ids
 from noisyctl.datasets._official import Release, archived_contents
 from noisyctl.errors import DataError
 
@@ -80,17 +78,6 @@ def read(place: Path, layout: Layout) -> Content:
                     f"{len(names)} classes; {layout.release.cure}"
                 )
     return Content(images, labels, class_names)
-
-
-def splits(content: Content, name: str) -> dict[str, Split]:
-    """Images with ids that tell data set, split and position."""
-    return {
-        split: Split(images, ids(f"{name}-{split}", len(images))) for split, images in content.images.items()
-    }
-
-
-def ids(prefix: str, number: int) -> Shaped[np.ndarray, " n"]:
-    return to_ids([f"{prefix}-{index:05}" for index in range(number)])
 
 
 def _pixels(data: Any, number: int, where: str, release: Release) -> UInt8[np.ndarray, "n 32 32 3"]:

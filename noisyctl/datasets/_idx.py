@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from noisyctl.datasets import ImageData, Split
-from noisyctl.datasets._images import to_ids
-from noisyctl.datasets._official import Release, gzipped_contents
+from noisyctl.datasets import ImageData
+from noisyctl.datasets._official import Release, gzipped_contents, splits
 from noisyctl.errors import DataError
 
 SIDE = 28
@@ -65,10 +64,7 @@ def image_data(
     """The images in the official order, with their clean labels."""
     images, labels = read(place, release, len(class_names), COUNTS)
     return ImageData(
-        splits={
-            split: Split(array, to_ids([f"{release.name}-{split}-{i:05}" for i in range(len(array))]))
-            for split, array in images.items()
-        },
+        splits=splits(images, release.name),
         class_names=class_names,
         views=views,
         truth=labels,

@@ -9,11 +9,16 @@ import os
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import UInt8
+
+from noisyctl.datasets import Split
+from noisyctl.datasets._images import to_ids
 from noisyctl.errors import DataError, ParamsError
 
 LARGEST = 2**28  # bytes of a file once unpacked: the largest official one has 155 MB
@@ -176,6 +181,14 @@ def _content(path: Path, release: Release) -> bytes:
     if len(content) > LARGEST:
         raise DataError(f"{path} holds more than {LARGEST:,} bytes; {release.cure}")
     return content
+
+
+def splits(images: Mapping[str, UInt8[np.ndarray, "_ h w ch"]], name: str) -> dict[str, Split]:
+    """Images with ids that tell data set, split and position."""
+    return {
+        split: Split(array, to_ids([f"{name}-{split}-{index:05}" for index in range(len(array))]))
+        for split, array in images.items()
+    }
 
 
 def _md5(content: bytes = b"") -> "hashlib._Hash":

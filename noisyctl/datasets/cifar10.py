@@ -6,8 +6,8 @@ unpacked; every file must have the official checksum.
 """
 
 from noisyctl.datasets import ImageData
-from noisyctl.datasets._cifar import Layout, read, splits
-from noisyctl.datasets._official import File, Release, locate
+from noisyctl.datasets._cifar import Layout, read
+from noisyctl.datasets._official import File, Release, locate, splits
 from noisyctl.params import Params as BaseParams
 from noisyctl.params import param
 
@@ -41,7 +41,7 @@ LAYOUT = Layout(
 class Params(BaseParams):
     """`cifar10` in params.yaml."""
 
-    root: str | None = param(None, "where the data lie: folder or official archive; downloads go there")
+    root: str | None = param(None, "folder of the official files, or the archive; downloads are kept there")
     download: bool = param(False, "fetch the official files if they are not there")
 
 
@@ -49,7 +49,7 @@ def prepare(params: Params) -> ImageData:
     """The images in the official order, with their clean labels."""
     content = read(locate(params.root, params.download, RELEASE), LAYOUT)
     return ImageData(
-        splits=splits(content, "cifar10"),
+        splits=splits(content.images, "cifar10"),
         class_names=content.class_names["labels"],
         views="natural",
         truth=content.labels["labels"],

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Int64
 
 from noisyctl.datasets import ImageData
-from noisyctl.datasets._cifar import Content, Layout, read, splits
-from noisyctl.datasets._official import File, Release, locate
+from noisyctl.datasets._cifar import Content, Layout, read
+from noisyctl.datasets._official import File, Release, locate, splits
 from noisyctl.errors import DataError
 from noisyctl.params import Params as BaseParams
 from noisyctl.params import param
@@ -66,7 +66,7 @@ COARSE_OF_FINE = tuple(
 class Params(BaseParams):
     """`cifar100` in params.yaml."""
 
-    root: str | None = param(None, "where the data lie: folder or official archive; downloads go there")
+    root: str | None = param(None, "folder of the official files, or the archive; downloads are kept there")
     download: bool = param(False, "fetch the official files if they are not there")
 
 
@@ -75,7 +75,7 @@ def prepare(params: Params) -> ImageData:
     content = read(locate(params.root, params.download, RELEASE), LAYOUT)
     require_superclasses(content)
     return ImageData(
-        splits=splits(content, "cifar100"),
+        splits=splits(content.images, "cifar100"),
         class_names=content.class_names["fine_labels"],
         views="natural",
         truth=content.labels["fine_labels"],

@@ -67,7 +67,7 @@ class Params(BaseParams):
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sample:
     """An image as the user names it."""
 
@@ -287,7 +287,8 @@ def true_labels(
         raise DataError(
             f"{manifest} lacks {len(missing)} of {len(ids)} images ({few(missing)}); add a row for each"
         )
-    if unknown := {true[name]: None for name in ids if true[name] not in class_names}:
+    known = set(class_names)
+    if unknown := {true[name]: None for name in ids if true[name] not in known}:
         raise DataError(
             f"{manifest}: the true labels {few(unknown)} are no class of the given labels "
             f"({few(class_names)}); correct them, or leave those images out"
@@ -305,7 +306,8 @@ def read_verified_labels(
         raise DataError(
             f"{manifest}: {few(unknown)} are no training images; correct the paths or remove the rows"
         )
-    if classes := {label: None for label in checked.values() if label not in class_names}:
+    known = set(class_names)
+    if classes := {label: None for label in checked.values() if label not in known}:
         raise DataError(
             f"{manifest}: the labels {few(classes)} are no class ({few(class_names)}); correct them or remove the rows"
         )

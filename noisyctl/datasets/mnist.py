@@ -33,7 +33,7 @@ RELEASE = Release(
 class Params(BaseParams):
     """`mnist` in params.yaml."""
 
-    root: str | None = param(None, "where the data lie: folder of the official files; downloads go there")
+    root: str | None = param(None, "folder of the official files, or the archive; downloads are kept there")
     download: bool = param(False, "fetch the official files if they are not there")
 
 
