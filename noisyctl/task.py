@@ -25,6 +25,16 @@ class Views(Protocol):
     def simclr(self, images: Tensor, rng: Generator) -> Tensor: ...
 
 
+@runtime_checkable
+class Streamed(Protocol):
+    """Images that are decoded when they are asked for; `prefetch` announces those to come."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: Tensor, /) -> Tensor: ...
+    def split(self, size: int) -> Iterator[Tensor]: ...
+    def prefetch(self, batches: Sequence[Tensor]) -> None: ...
+
+
 @dataclass
 class Monitor:
     """Keeps the first batch whose loss was not finite, on the device: no host sync in the loop."""
@@ -55,12 +65,11 @@ class Monitor:
 class Task:
     """Images and noisy labels of the training set, on one device.
 
-    `images` is anything of one length that gives uint8 [b h w ch] on the device for a tensor of positions: a tensor, or
-    files decoded ahead of use. `held_out` are positions whose noisy labels validate instead of train. `verified` are
-    positions and the labels that the user has checked there.
+    `images` are uint8 [n h w ch]: a tensor, or files decoded ahead of use. `held_out` are positions whose noisy labels
+    validate instead of train. `verified` are positions, and the labels that the user has checked there.
     """
 
-    images: Any
+    images: Tensor | Streamed | None
     views: Views | None
     num_classes: int
     device: torch.device
@@ -118,7 +127,7 @@ class Task:
         images, views = self._seen()
         return views.moco(images[index], rng)  # type: ignore[attr-defined]
 
-    def _seen(self) -> tuple[Any, Views]:
+    def _seen(self) -> tuple[Tensor | Streamed, Views]:
         if self.images is None or self.views is None:
             raise TrainingError(
                 "this method trains on images, and the data set has only features; use knn_vote"
@@ -144,8 +153,8 @@ class Task:
             batches[-2:] = [torch.cat(batches[-2:])]
         if drop_last and len(batches) > 1 and len(batches[-1]) < batch_size:
             batches.pop()
-        if prefetch := getattr(self.images, "prefetch", None):
-            prefetch(batches)
+        if isinstance(self.images, Streamed):
+            self.images.prefetch(batches)
         yield from batches
 
     def endless(
@@ -158,8 +167,8 @@ class Task:
     def in_order(self, batch_size: int = 1024) -> Iterator[Int[Tensor, " b"]]:
         """Every sample, the held-out ones too, from first to last."""
         batches = list(torch.arange(self.num_samples, device=self.device).split(batch_size))
-        if prefetch := getattr(self.images, "prefetch", None):
-            prefetch(batches)
+        if isinstance(self.images, Streamed):
+            self.images.prefetch(batches)
         yield from batches
 
     def step(self, loss: Float[Tensor, ""], *optimizers: torch.optim.Optimizer) -> None:

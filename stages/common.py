@@ -14,6 +14,8 @@ from typing import Any
 from noisyctl.config import ParamsFile
 from noisyctl.errors import NoisyctlError, ParamsError
 
+FILES = "files"  # beside images.zarr: a link to the folder of images that stay in their files
+
 
 @dataclass(frozen=True)
 class Layout:

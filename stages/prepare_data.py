@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from noisyctl.artifacts import store
-from noisyctl.artifacts.kinds import FEATURES, IMAGES, LABELS, TRUTH
-from stages.common import Option, Session, Stage, modules_in
+from noisyctl.artifacts.kinds import FEATURES, IMAGES, LABELS, TRUTH, VERIFIED
+from stages.common import FILES, Option, Session, Stage, modules_in
 
 
 @dataclass(frozen=True)
@@ -22,17 +22,28 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     from noisyctl import datasets
 
     data = datasets.load(inputs.kind).prepare(params)
-    return _write_features(inputs, data) if inputs.kind == "features" else _write_images(inputs, data)
+    if inputs.kind == "features":
+        return _write_features(inputs, data)
+    return _write_images(inputs, data, getattr(params, "root", None))
 
 
-def _write_images(inputs: Inputs, data: Any) -> dict[str, Any]:
-    arrays = {name: split.images for name, split in data.splits.items()}
-    arrays |= {f"{name}_id": split.ids for name, split in data.splits.items()}
+def _write_images(inputs: Inputs, data: Any, root: str | None) -> dict[str, Any]:
+    from noisyctl.datasets import Files
+
+    arrays = {f"{name}_id": split.ids for name, split in data.splits.items()}
     names = list(data.class_names)
     about = {"class_names": names, "mean": list(data.mean), "std": list(data.std), "views": data.views}
+    for name, split in data.splits.items():
+        if isinstance(split.images, Files):
+            arrays[f"{name}_checksum"] = split.images.checksums
+            about["image_size"] = split.images.image_size
+        else:
+            arrays[name] = split.images
     digest = store.write(
         inputs.out / "images.zarr", IMAGES, arrays, params={"dataset": inputs.kind}, attributes=about
     )
+    if root is not None and "image_size" in about:
+        _link(inputs.out / FILES, Path(root).expanduser().resolve())
     if data.truth:
         truth = {
             ("clean_labels" if split == "train" else f"{split}_labels"): y for split, y in data.truth.items()
@@ -46,10 +57,25 @@ def _write_images(inputs: Inputs, data: Any) -> dict[str, Any]:
         )
     if data.given_labels is not None:
         _write_labels(inputs.out, data.given_labels, names, digest)
+    if data.verified is not None:
+        index, labels = data.verified
+        store.write(
+            inputs.out / "verified.zarr",
+            VERIFIED,
+            {"index": index, "verified_labels": labels},
+            inputs={"images": digest},
+            attributes={"class_names": names},
+        )
     if data.quarantine:
         _write_quarantine(inputs.out / "quarantine.csv", data.quarantine)
     counts = {f"{name} images": len(split.ids) for name, split in data.splits.items()}
     return counts | {"classes": len(names), "quarantined": len(data.quarantine), "found": data.detected}
+
+
+def _link(link: Path, root: Path) -> None:
+    """Images that stay in their files are found through a link: no absolute path enters an artifact."""
+    with store.publish(link) as partial:
+        partial.symlink_to(root, target_is_directory=True)
 
 
 def _write_features(inputs: Inputs, data: Any) -> dict[str, Any]:

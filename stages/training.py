@@ -15,6 +15,7 @@ from noisyctl.nn.networks import from_spec
 from noisyctl.seeds import stream
 from noisyctl.task import Task
 from noisyctl.views import Views
+from stages.common import FILES
 
 
 def read_images(path: Path) -> store.Artifact:
@@ -42,19 +43,35 @@ def read_labels(path: Path, images: store.Artifact | None) -> store.Artifact:
 
 def make_task(
     images: store.Artifact | None, device: torch.device, **known: Any
-) -> tuple[Task, dict[str, torch.Tensor]]:
+) -> tuple[Task, dict[str, Any]]:
     """The Task, and the images of the other splits, which only the runner sees."""
     if images is None:
         return Task(None, None, known.pop("num_classes"), device, **known), {}
     about = images.attributes
     views = Views(about["views"], about["mean"], about["std"])
     num_classes = known.pop("num_classes", len(about["class_names"]))
-    pixels = {
-        name: torch.as_tensor(images.array(name)).to(device)
-        for name in images.names
-        if not name.endswith("_id")
-    }
+    splits = [name.removesuffix("_id") for name in images.names if name.endswith("_id")]
+    pixels = {name: _images_of(images, name, device) for name in splits}
     return Task(pixels.pop("train"), views, num_classes, device, **known), pixels
+
+
+def _images_of(images: store.Artifact, split: str, device: torch.device) -> Any:
+    """The pixels of a split on the device, or its files, decoded ahead of use."""
+    if split in images:
+        return torch.as_tensor(images.array(split)).to(device)
+    from noisyctl.datasets._streaming import FileImages
+
+    about, root = images.attributes, images.path.parent / FILES
+    if not root.is_dir():
+        raise ArtifactError(f"{root} leads to no folder of images; {images.remake}")
+    ids, checksums = images.array(f"{split}_id").tolist(), images.array(f"{split}_checksum")
+    return FileImages(root, ids, about["image_size"], len(about["mean"]), device, checksums=checksums)
+
+
+def image_size(images: store.Artifact) -> list[int]:
+    """Height and width."""
+    size = images.attributes.get("image_size")
+    return [size, size] if size else list(images.lazy("train").shape[1:3])
 
 
 def hold_out(number: int, rate: float, seed: int, device: torch.device) -> torch.Tensor | None:
@@ -85,7 +102,7 @@ def spec(params: Any, images: store.Artifact, num_outputs: int, head: str) -> di
         "backbone": params.backbone,
         "width": params.width,
         "channels": channels,
-        "size": list(images.lazy("train").shape[1:3]),
+        "size": image_size(images),
         "num_outputs": num_outputs,
         "head": head,
     }
@@ -99,7 +116,7 @@ def preprocessing(images: store.Artifact) -> dict[str, Any]:
         "mean": about["mean"],
         "std": about["std"],
         "views": about["views"],
-        "size": list(images.lazy("train").shape[1:3]),
+        "size": image_size(images),
     }
 
 

@@ -7,9 +7,16 @@ IMAGES = Kind(
     1,
     "Images of every split, as uint8, with stable ids. No label.",
     {
-        "train": Array("uint8", ("sample", "y", "x", "channel"), "training images"),
+        "train": Array("uint8", ("sample", "y", "x", "channel"), "training images", optional=True),
         "train_id": Array("str", ("sample",), "stable id: relative path or index"),
+        "train_checksum": Array(
+            "uint32",
+            ("sample",),
+            "CRC-32 of the file that is the id, where images stay in files",
+            optional=True,
+        ),
         "<split>_id": Array("str", ("<split>_sample",), "stable id", optional=True),
+        "<split>_checksum": Array("uint32", ("<split>_sample",), "likewise", optional=True),
         "<split>": Array(
             "uint8",
             ("<split>_sample", "y", "x", "channel"),
@@ -22,6 +29,7 @@ IMAGES = Kind(
         "mean": "per channel, 0 to 1",
         "std": "per channel",
         "views": "name of the view recipe",
+        "image_size": "pixels a side, where images stay in files",
     },
     "noisyctl prepare-data",
 )

@@ -32,7 +32,7 @@ def modules_of(state: Any) -> dict[str, nn.Module]:
     return {name: value for name, value in vars(state).items() if isinstance(value, nn.Module)}
 
 
-def outputs(call: Callable[[Tensor], Tensor], images: Tensor, plain: Callable[[Tensor], Tensor]) -> Tensor:
+def outputs(call: Callable[[Tensor], Tensor], images: Any, plain: Callable[[Tensor], Tensor]) -> Tensor:
     """`call` on every image, as one tensor."""
     return torch.cat([call(plain(block)) for block in images.split(BATCH)])
 

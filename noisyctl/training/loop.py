@@ -1,6 +1,6 @@
 """The runner: epochs, checkpoints, exact resume, traces. It contains no method's name."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -92,7 +92,9 @@ def _trace_epoch(
 ) -> None:
     for key, vector in record.vectors.items():
         scratch.write_row(TRACE_NAMES.get(key, key), epoch, vector.cpu().numpy())
-    validation = {"validation": task.images[task.validation_index]} if len(task.validation_index) else {}
+    validation = (
+        {"validation": _Part(task.images, task.validation_index)} if len(task.validation_index) else {}
+    )
     for split, images in {**held_out, **validation}.items():
         logits = _predict(method, state, task, images)
         if logits is None:
@@ -126,6 +128,17 @@ def _memory_format(device: torch.device) -> torch.memory_format:
 
 def _autocast(device: torch.device, precision: Precision) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Images at some positions, read in blocks."""
+
+    images: Any
+    index: Tensor
+
+    def split(self, size: int) -> Iterator[Tensor]:
+        return (self.images[part] for part in self.index.split(size))
 
 
 class _seeded:

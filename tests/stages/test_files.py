@@ -1,0 +1,80 @@
+"""Images that stay in their files train as pixels do, and verified labels reach the method's door."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pipeline
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from noisyctl.artifacts import store
+from noisyctl.artifacts.kinds import TRACE, VERIFIED
+from noisyctl.datasets import folder
+from noisyctl.errors import ArtifactError, DataError
+from noisyctl.training.warmup import Params
+from stages import prepare_data, train_method, warmup
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    bunch = load_digits()
+    rows = []
+    for i in range(90):
+        name = f"{bunch.target[i] % 3}/{i:02}.png"
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((bunch.images[i] * 15.9).astype(np.uint8)).save(tmp_path / "photos" / name)
+        rows.append((name, bunch.target[i] % 3))
+    with (tmp_path / "checked.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "label"), *rows[10:20]])
+    return tmp_path
+
+
+def prepare(photos: Path, keep: str) -> Path:
+    checked = str(photos / "checked.csv")
+    params = folder.Params(root=str(photos / "photos"), image_size=8, keep=keep, verified_manifest=checked)  # type: ignore[arg-type]
+    prepare_data.run(prepare_data.Inputs("folder", photos / keep), params)
+    return photos / keep
+
+
+def warm(home: Path) -> store.Artifact:
+    params = Params(backbone="small_cnn", width=4, epochs=2, batch_size=32, networks=1)
+    warmup.run(
+        warmup.Inputs(home / "images.zarr", home / "labels.zarr", home / "warmup"),
+        params,
+        pipeline.session(home),
+    )
+    return store.read(home / "warmup/trace.zarr", TRACE)
+
+
+def test_files_and_pixels_give_the_same_training(photos: Path) -> None:
+    kept, streamed = (warm(prepare(photos, keep)) for keep in ("pixels", "files"))
+    assert kept.names == streamed.names
+    for name in kept.names:
+        np.testing.assert_array_equal(kept.array(name), streamed.array(name))
+
+
+def test_a_file_that_changed_and_a_folder_that_moved_are_named(photos: Path) -> None:
+    home = prepare(photos, "files")
+    changed = photos / "photos/0/00.png"
+    whole = changed.read_bytes()
+    shutil.copy(photos / "photos/1/01.png", changed)
+    with pytest.raises(DataError, match=r"00\.png.*changed"):
+        warm(home)
+    changed.write_bytes(whole)
+    (photos / "photos").rename(photos / "moved")
+    with pytest.raises(
+        ArtifactError, match="leads to no folder of images; remake it with `noisyctl prepare-data`"
+    ):
+        warm(home)
+
+
+def test_verified_labels_are_an_artifact_of_these_images(photos: Path) -> None:
+    home = prepare(photos, "pixels")
+    verified = store.read(home / "verified.zarr", VERIFIED)
+    assert len(verified.array("index")) == 10
+    given = store.read(home / "labels.zarr", prepare_data.LABELS).array("noisy_labels")
+    np.testing.assert_array_equal(given[verified.array("index")], verified.array("verified_labels"))
+    assert train_method.Inputs("x", home, home).verified is None
