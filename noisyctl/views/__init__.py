@@ -17,8 +17,9 @@ from torch import Generator, Tensor
 
 from noisyctl.errors import DataError, ParamsError
 from noisyctl.views.color import color_jitter, gaussian_blur, random_grayscale
-from noisyctl.views.geometry import pad_crop_flip, resized_crop
-from noisyctl.views.recipes import RECIPES, Recipe, read_recipe
+from noisyctl.views.geometry import center_crop, pad_crop_flip, resized_crop
+from noisyctl.views.recipes import RECIPES, Recipe, Simclr, read_recipe
+from noisyctl.views.strong import augment, cutout, limits
 
 __all__ = ["RECIPES", "Views"]
 
@@ -42,36 +43,68 @@ class Views:
             )
         object.__setattr__(self, "_params", read_recipe(self.recipe))
 
-    def plain(self, images: UInt8[Tensor, "b h w ch"]) -> Float[Tensor, "b ch h w"]:
-        """The images as they are."""
-        return self._normalize(_to_float(images.permute(0, 3, 1, 2)))
+    def plain(self, images: UInt8[Tensor, "b h w ch"]) -> Float[Tensor, "b ch h2 w2"]:
+        """The images as they are, or the middle of them."""
+        return self._normalize(_to_float(center_crop(images, self._size(images)).permute(0, 3, 1, 2)))
 
-    def weak(self, images: UInt8[Tensor, "b h w ch"], rng: Generator) -> Float[Tensor, "b ch h w"]:
-        """Pad with zeros, crop back, flip."""
-        weak = self._params.weak
-        pad = max(1, min(images.shape[1:3]) // 8) if weak.pad is None else weak.pad
-        return self._normalize(_to_float(pad_crop_flip(images, pad, weak.flip, rng)))
+    def weak(self, images: UInt8[Tensor, "b h w ch"], rng: Generator) -> Float[Tensor, "b ch h2 w2"]:
+        """Pad with zeros, crop, flip."""
+        size = self._size(images)
+        pad, flip = self._params.weak.pad, self._params.weak.flip
+        if pad is None:
+            pad = max(1, min(size) // 8) if self._params.crop is None else 0
+        return self._normalize(_to_float(pad_crop_flip(images, pad, size, flip, rng)))
 
-    def simclr(self, images: UInt8[Tensor, "b h w ch"], rng: Generator) -> Float[Tensor, "b ch h w"]:
+    def strong(self, images: UInt8[Tensor, "b h w ch"], rng: Generator) -> Float[Tensor, "b ch h2 w2"]:
+        """Crop, flip, a few operations drawn from fourteen, a hole; as ScanMix's official code."""
+        strong, size = self._params.strong, self._size(images)
+        views = pad_crop_flip(images, 0, size, strong.flip, rng).float()
+        ranges = limits(strong.rotate, strong.shear, strong.translate, strong.enhance, strong.posterize)
+        views = self._normalize(augment(views, strong.steps, ranges, rng).div_(255))
+        longest = round(strong.cutout * min(size))
+        return cutout(views, longest, rng) if longest > 0 else views
+
+    def simclr(self, images: UInt8[Tensor, "b h w ch"], rng: Generator) -> Float[Tensor, "b ch h2 w2"]:
         """One view of Chen et al., "A Simple Framework for Contrastive Learning", ICML 2020, appendix A."""
-        simclr = self._params.simclr
+        return self._contrastive(images, self._params.simclr, rng)
+
+    def moco(self, images: UInt8[Tensor, "b h w ch"], rng: Generator) -> Float[Tensor, "b ch h2 w2"]:
+        """One view of Chen et al., "Improved Baselines with Momentum Contrastive Learning" (MoCo v2), 2020."""
+        return self._contrastive(images, self._params.moco, rng)
+
+    def _contrastive(
+        self, images: UInt8[Tensor, "b h w ch"], block: Simclr, rng: Generator
+    ) -> Float[Tensor, "b ch h2 w2"]:
+        """Resized crop, flip, color jitter, grayscale, blur."""
+        size = self._size(images)
         views = _to_float(images.permute(0, 3, 1, 2))
-        views = resized_crop(views, simclr.crop_scale, simclr.crop_ratio, simclr.flip, rng)
+        views = resized_crop(views, block.crop_scale, block.crop_ratio, size, block.flip, rng)
         views = color_jitter(
             views,
-            brightness=simclr.brightness,
-            contrast=simclr.contrast,
-            saturation=simclr.saturation,
-            hue=simclr.hue,
-            probability=simclr.jitter_probability,
+            brightness=block.brightness,
+            contrast=block.contrast,
+            saturation=block.saturation,
+            hue=block.hue,
+            probability=block.jitter_probability,
             rng=rng,
         )
-        if simclr.grayscale_probability > 0:
-            views = random_grayscale(views, simclr.grayscale_probability, rng)
-        if simclr.blur_probability > 0:
-            kernel = _blur_kernel(min(images.shape[1:3]), simclr.blur_kernel)
-            views = gaussian_blur(views, simclr.blur_sigma, simclr.blur_probability, kernel, rng)
+        if block.grayscale_probability > 0:
+            views = random_grayscale(views, block.grayscale_probability, rng)
+        if block.blur_probability > 0:
+            kernel = _blur_kernel(min(size), block.blur_kernel)
+            views = gaussian_blur(views, block.blur_sigma, block.blur_probability, kernel, rng)
         return self._normalize(views)
+
+    def _size(self, images: UInt8[Tensor, "b h w ch"]) -> tuple[int, int]:
+        """Height and width of a view."""
+        (h, w), crop = images.shape[1:3], self._params.crop
+        if crop is None:
+            return h, w
+        if crop > min(h, w):
+            raise ParamsError(
+                f"view recipe: crop is {crop}, the images are {h} x {w}; write at most {min(h, w)}, or null"
+            )
+        return crop, crop
 
     def _normalize(self, views: Float[Tensor, "b ch h w"]) -> Float[Tensor, "b ch h w"]:
         if views.shape[1] != len(self.mean):
@@ -99,6 +132,6 @@ def _blur_kernel(side: int, kernel: int | None) -> int:
     taps = max(3, side // 10 | 1) if kernel is None else kernel
     if taps // 2 >= side:
         raise ParamsError(
-            f"view recipe: simclr.blur_kernel is {taps}, images have a side of {side}; write at most {2 * side - 1}"
+            f"view recipe: blur_kernel is {taps}, the views have a side of {side}; write at most {2 * side - 1}"
         )
     return taps

@@ -3,8 +3,9 @@
 The distributions are those of torchvision's RandomCrop(size, padding), RandomHorizontalFlip and
 RandomResizedCrop. Each random function draws, then calls a function that takes what was drawn.
 
-Differs from torchvision on PIL images: a resized crop is not rounded to 8 bits. No antialiasing filter is needed:
-a crop is never larger than the view made of it, and such a filter acts on reductions only.
+Differs from torchvision on PIL images: a resized crop is not rounded to 8 bits, and passes no antialiasing filter.
+Such a filter acts on reductions only: never where the view is as large as the image, and by at most 256 / 224 where
+the recipe crops 224 of 256.
 """
 
 import math
@@ -18,67 +19,95 @@ TRIES = 10  # torchvision draws this many crops before it takes the central one
 
 
 def pad_crop_flip(
-    images: UInt8[Tensor, "b h w ch"], pad: int, flip: bool, rng: Generator
-) -> UInt8[Tensor, "b ch h w"]:
-    """Pad by `pad` zeros, crop back at a random place, flip half of the images left to right."""
-    b, device = len(images), images.device
-    offsets = torch.randint(2 * pad + 1, (b, 2), generator=rng, device=device)
-    return crop_flip(images, offsets, draw_flips(b, flip, device, rng), pad)
+    images: UInt8[Tensor, "b h w ch"], pad: int, size: tuple[int, int], flip: bool, rng: Generator
+) -> UInt8[Tensor, "b ch h2 w2"]:
+    """Pad by `pad` zeros, crop to `size` at a random place, flip half of the images left to right."""
+    b, h, w, _ = images.shape
+    offsets = draw_offsets(b, h + 2 * pad - size[0] + 1, w + 2 * pad - size[1] + 1, images.device, rng)
+    return crop_flip(images, offsets, draw_flips(b, flip, images.device, rng), pad, size)
+
+
+def draw_offsets(
+    number: int, rows: int, columns: int, device: torch.device, rng: Generator
+) -> Int[Tensor, "b 2"]:
+    """A row below `rows` and a column below `columns` for each sample; one draw where both limits agree."""
+    if rows == columns:
+        return torch.randint(rows, (number, 2), generator=rng, device=device)
+    limits = (rows, columns)
+    return torch.stack([torch.randint(n, (number,), generator=rng, device=device) for n in limits], dim=1)
 
 
 def crop_flip(
-    images: UInt8[Tensor, "b h w ch"], offsets: Int[Tensor, "b 2"], flips: Bool[Tensor, " b"], pad: int
-) -> UInt8[Tensor, "b ch h w"]:
-    """The crop at (row, column) `offsets` of the padded image, then flipped where `flips`."""
+    images: UInt8[Tensor, "b h w ch"],
+    offsets: Int[Tensor, "b 2"],
+    flips: Bool[Tensor, " b"],
+    pad: int,
+    size: tuple[int, int],
+) -> UInt8[Tensor, "b ch h2 w2"]:
+    """The crop of `size` at (row, column) `offsets` of the padded image, then flipped where `flips`."""
     b, h, w, ch = images.shape
+    height, width = size
     padded = images.new_zeros(b, ch, h + 2 * pad, w + 2 * pad)
     padded[:, :, pad : pad + h, pad : pad + w] = images.permute(0, 3, 1, 2)
-    rows = offsets[:, :1] + torch.arange(h, device=images.device)
-    columns = torch.arange(w, device=images.device)
-    columns = offsets[:, 1:] + torch.where(flips[:, None], w - 1 - columns, columns)
+    rows = offsets[:, :1] + torch.arange(height, device=images.device)
+    columns = torch.arange(width, device=images.device)
+    columns = offsets[:, 1:] + torch.where(flips[:, None], width - 1 - columns, columns)
     pixels = rows[:, :, None] * (w + 2 * pad) + columns[:, None, :]
-    return padded.flatten(2).gather(2, pixels.view(b, 1, h * w).expand(b, ch, h * w)).view(b, ch, h, w)
+    pixels = pixels.view(b, 1, height * width).expand(b, ch, height * width)
+    return padded.flatten(2).gather(2, pixels).view(b, ch, height, width)
+
+
+def center_crop(images: UInt8[Tensor, "b h w ch"], size: tuple[int, int]) -> UInt8[Tensor, "b h2 w2 ch"]:
+    """The part of `size` in the middle; where there is no middle, the even offset, as torchvision."""
+    top, left = (round((side - part) / 2) for side, part in zip(images.shape[1:3], size, strict=True))
+    return images[:, top : top + size[0], left : left + size[1]]
 
 
 def resized_crop(
     images: Float[Tensor, "b ch h w"],
     scale: tuple[float, float],
     ratio: tuple[float, float],
+    size: tuple[int, int],
     flip: bool,
     rng: Generator,
-) -> Float[Tensor, "b ch h w"]:
-    """A random part of each image at full size, half of them flipped left to right.
+) -> Float[Tensor, "b ch h2 w2"]:
+    """A random part of each image, resized to `size`, half of them flipped left to right.
 
     The part's area is uniform in `scale`, a fraction of the image's; the logarithm of width / height is uniform
     in that of `ratio`.
     """
     b, _, h, w = images.shape
     boxes = draw_boxes(b, h, w, scale, ratio, images.device, rng)
-    return crop_resize(images, boxes, draw_flips(b, flip, images.device, rng))
+    return crop_resize(images, boxes, draw_flips(b, flip, images.device, rng), size)
 
 
 def crop_resize(
-    images: Float[Tensor, "b ch h w"], boxes: Int[Tensor, "b 4"], flips: Bool[Tensor, " b"]
-) -> Float[Tensor, "b ch h w"]:
-    """The part in each box (top, left, height, width) at full size, bilinear, then flipped where `flips`.
+    images: Float[Tensor, "b ch h w"],
+    boxes: Int[Tensor, "b 4"],
+    flips: Bool[Tensor, " b"],
+    size: tuple[int, int],
+) -> Float[Tensor, "b ch h2 w2"]:
+    """The part in each box (top, left, height, width) resized to `size`, bilinear, then flipped where `flips`.
 
     Pixels outside the box have no influence on its edges, as if it had been cut out first.
     """
     top, left, height, width = boxes.to(images.dtype).unsqueeze(2).unbind(1)
     h, w = images.shape[2:]
-    rows = _source(top, height, h)
-    columns = _source(left, width, w)
+    rows = _source(top, height, size[0], h)
+    columns = _source(left, width, size[1], w)
     columns = torch.where(flips[:, None], columns.flip(1), columns)
-    shape = (len(images), h, w)
+    shape = (len(images), *size)
     grid = torch.stack([columns[:, None, :].expand(shape), rows[:, :, None].expand(shape)], dim=3)
     return grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-def _source(start: Float[Tensor, "b 1"], length: Float[Tensor, "b 1"], size: int) -> Float[Tensor, "b size"]:
-    """Where each of `size` output pixels looks, from -1 (the image's first edge) to 1 (its last)."""
+def _source(
+    start: Float[Tensor, "b 1"], length: Float[Tensor, "b 1"], size: int, side: int
+) -> Float[Tensor, "b size"]:
+    """Where each of `size` output pixels looks, from -1 (the first edge of the image's `side`) to 1 (its last)."""
     centers = torch.arange(size, device=start.device) + 0.5
     inside = (centers * length / size).clamp_min(0.5).minimum(length - 0.5)
-    return (start + inside) * (2 / size) - 1
+    return (start + inside) * (2 / side) - 1
 
 
 def draw_boxes(

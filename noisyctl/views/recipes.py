@@ -17,7 +17,7 @@ class Weak(Params):
 
     pad: int | None = param(
         None,
-        "pixels added on each side; null: an eighth of the shorter side, at least 1",
+        "pixels added on each side; null: an eighth of the shorter side, at least 1, and 0 under `crop`",
         source="official codes of the papers: 4 at 32 x 32",
         ge=0,
     )
@@ -68,11 +68,67 @@ class Simclr(Params):
         return kernel
 
 
-class Recipe(Params):
-    """One block a view."""
+class Moco(Simclr):
+    """As Simclr, whose values MoCo v2 shares, and blurred."""
 
+    blur_probability: float = param(0.5, "of blur", source="MoCo v2 paper: SimCLR's blur", ge=0, le=1)
+
+
+class Strong(Params):
+    """Flip, a few operations drawn from fourteen, a hole of zeros."""
+
+    flip: bool = param(True, "flip half of the images left to right", source="official code of ScanMix")
+    steps: int = param(4, "operations, drawn with replacement", source="official code of ScanMix", ge=0)
+    rotate: float = param(30.0, "degrees, -x..x", source="official code of ScanMix", ge=0, le=180)
+    shear: float = param(0.1, "pixels a pixel, -x..x", source="official code of ScanMix", ge=0, le=1)
+    translate: float = param(
+        0.1, "fraction of the side, -x..x", source="official code of ScanMix", ge=0, le=1
+    )
+    enhance: tuple[float, float] = param(
+        (0.05, 0.95),
+        "factor of color, contrast, brightness and sharpness, 0..1",
+        source="official code of ScanMix",
+    )
+    posterize: tuple[float, float] = param(
+        (4.0, 8.0), "bits, rounded down", source="official code of ScanMix"
+    )
+    cutout: float = param(
+        0.5,
+        "longest side of the hole, fraction of the shorter side; 0: no hole",
+        source="official code of ScanMix: 16 of 32 pixels, 75 of 227 on WebVision",
+        ge=0,
+        le=1,
+    )
+
+    @field_validator("enhance")
+    @classmethod
+    def _is_share(cls, limits: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= limits[0] <= limits[1] <= 1:
+            raise ValueError("write [low, high] with 0 <= low <= high <= 1")
+        return limits
+
+    @field_validator("posterize")
+    @classmethod
+    def _are_bits(cls, limits: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= limits[0] <= limits[1] <= 8:
+            raise ValueError("write [low, high] with 0 <= low <= high <= 8")
+        return limits
+
+
+class Recipe(Params):
+    """One block a view, and what all of them show."""
+
+    crop: int | None = param(
+        None,
+        "side of the square part that a view shows, pixels: the middle for plain, a random one for weak and strong, "
+        "a resized one for simclr and moco; null: the whole image",
+        source="official codes: 224 of 256 on Clothing1M, 227 of 320 on WebVision",
+        ge=1,
+    )
     weak: Weak = Weak()
     simclr: Simclr = Simclr()
+    moco: Moco = Moco()
+    strong: Strong = Strong()
 
 
 def read_recipe(recipe: str | Mapping[str, Any]) -> Recipe:
@@ -103,14 +159,25 @@ def _problem(kind: str, place: tuple[int | str, ...], given: Any, message: str) 
     return f"view recipe: {name} is {given!r}: {cure[0].lower()}{cure[1:]}"
 
 
+_GRAY: dict[str, Any] = {"saturation": 0, "hue": 0, "grayscale_probability": 0}
+
+# A digit is not its mirror image, has no color, and a small part of one may be any other. Turned far it is another one,
+# or at 8 x 8 pixels none; its strokes are thin, so a blur or a hole that a photo bears hides it. Ours.
+_DIGIT: dict[str, Any] = {**_GRAY, "crop_scale": (0.5, 1.0), "flip": False}
+_DIGITS = Recipe(
+    weak=Weak(pad=1, flip=False),
+    simclr=Simclr(**_DIGIT),
+    moco=Moco(**_DIGIT, blur_sigma=(0.1, 0.5)),
+    strong=Strong(flip=False, rotate=15, cutout=0.25),
+)
+
 RECIPES: dict[str, dict[str, Any]] = {
-    # a digit is not its mirror image, has no color, and a small part of one may be any other; ours
-    "digits": Recipe(
-        weak=Weak(pad=1, flip=False),
-        simclr=Simclr(crop_scale=(0.5, 1.0), flip=False, saturation=0, hue=0, grayscale_probability=0),
-    ).model_dump(mode="json"),
-    "natural": Recipe().model_dump(mode="json"),
-    "natural_gray": Recipe(simclr=Simclr(saturation=0, hue=0, grayscale_probability=0)).model_dump(
-        mode="json"
-    ),
+    name: recipe.model_dump(mode="json")
+    for name, recipe in {
+        "digits": _DIGITS,
+        # 28 x 28, strokes end four pixels before the edge
+        "mnist": _DIGITS.model_copy(update={"weak": Weak(pad=2, flip=False), "moco": Moco(**_DIGIT)}),
+        "natural": Recipe(),
+        "natural_gray": Recipe(simclr=Simclr(**_GRAY), moco=Moco(**_GRAY)),
+    }.items()
 }
