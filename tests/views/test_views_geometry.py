@@ -36,7 +36,7 @@ def test_crop_flip_by_hand():
     image = torch.tensor([[1, 2], [3, 4]], dtype=torch.uint8).view(1, 2, 2, 1)
     places = torch.tensor([[0, 0], [1, 1], [1, 1], [2, 0]])
     flips = torch.tensor([False, False, True, True])
-    crops = geometry.crop_flip(image.expand(4, 2, 2, 1), places, flips, 1)
+    crops = geometry.crop_flip(image.expand(4, 2, 2, 1), places, flips, 1, (2, 2))
     assert crops[:, 0].tolist() == [
         [[0, 0], [0, 1]],  # the corner of the padding, and the first pixel
         [[1, 2], [3, 4]],  # in the middle: the image
@@ -49,11 +49,13 @@ def test_crop_flip_by_hand():
 @given(st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3]), st.integers(0, 4), st.integers(0, 999))
 def test_crop_flip_is_torchvisions(h, w, ch, pad, seed):
     images = photos(6, h, w, ch, seed)
-    places = torch.randint(2 * pad + 1, (6, 2), generator=rng(seed))
+    size = (1 + seed % h, 1 + seed % w)
+    spread = (h + 2 * pad - size[0] + 1, w + 2 * pad - size[1] + 1)
+    places = geometry.draw_offsets(6, *spread, CPU, rng(seed))
     flips = torch.rand(6, generator=rng(seed)) < 0.5
-    crops = geometry.crop_flip(images, places, flips, pad)
+    crops = geometry.crop_flip(images, places, flips, pad, size)
     for image, (top, left), flip, crop in zip(images, places.tolist(), flips, crops, strict=True):
-        expected = F.crop(F.pad(image.permute(2, 0, 1), [pad]), top, left, h, w)
+        expected = F.crop(F.pad(image.permute(2, 0, 1), [pad]), top, left, *size)
         assert torch.equal(crop, F.hflip(expected) if flip else expected)
 
 
@@ -63,7 +65,7 @@ def test_offsets_and_flips_are_uniform_and_independent():
     images = torch.zeros(b, 9, 9, 2, dtype=torch.uint8)
     images[:, 4, 4, 0] = 1  # in the middle: where it goes tells the offset, but for the flip
     images[:, 4, 3, 1] = 1  # its left neighbor, on the other channel: which side it is on tells the flip
-    crops = geometry.pad_crop_flip(images, pad, True, rng())
+    crops = geometry.pad_crop_flip(images, pad, (9, 9), True, rng())
     middle, neighbor = crops[:, 0].flatten(1).int().argmax(1), crops[:, 1].flatten(1).int().argmax(1)
     flipped = neighbor > middle
     row, column = middle // 9 - 2, middle % 9 - 2
@@ -79,7 +81,7 @@ def test_flip_rate(flip):
 
 def test_no_padding_and_no_flip_is_the_image():
     images = photos(4, 6, 5, 3)
-    assert torch.equal(geometry.pad_crop_flip(images, 0, False, rng()), images.permute(0, 3, 1, 2))
+    assert torch.equal(geometry.pad_crop_flip(images, 0, (6, 5), False, rng()), images.permute(0, 3, 1, 2))
 
 
 @pytest.mark.parametrize("h, w, ch", SHAPES)
@@ -89,24 +91,52 @@ def test_crop_resize_is_torchvisions(h, w, ch, antialias):
     images = photos(64, h, w, ch).permute(0, 3, 1, 2).float() / 255
     boxes = geometry.draw_boxes(64, h, w, (0.05, 1.0), (0.4, 2.5), CPU, rng(1))
     boxes[0], boxes[1] = torch.tensor([0, 0, h, w]), torch.tensor([h - 1, w - 1, 1, 1])
-    flips = geometry.draw_flips(64, True, CPU, rng(2))
-    views = geometry.crop_resize(images, boxes, flips)
+    flips, size = geometry.draw_flips(64, True, CPU, rng(2)), (h, w)
+    views = geometry.crop_resize(images, boxes, flips, size)
     for image, box, flip, view in zip(images, boxes.tolist(), flips, views, strict=True):
         expected = F.resized_crop(image, *box, [h, w], antialias=antialias)
         torch.testing.assert_close(view, F.hflip(expected) if flip else expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("size", [(7, 7), (31, 31)])
+def test_crop_resize_to_another_size(size):
+    """Smaller or larger than the image; without the filter of reductions."""
+    images = photos(64, 20, 16, 3).permute(0, 3, 1, 2).float() / 255
+    boxes = geometry.draw_boxes(64, 20, 16, (0.05, 1.0), RATIO, CPU, rng(1))
+    views = geometry.crop_resize(images, boxes, torch.zeros(64, dtype=torch.bool), size)
+    for image, box, view in zip(images, boxes.tolist(), views, strict=True):
+        expected = F.resized_crop(image, *box, list(size), antialias=False)
+        torch.testing.assert_close(view, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("h, w, size", [(8, 8, (4, 4)), (9, 8, (4, 5)), (5, 9, (2, 2)), (7, 7, (7, 7))])
+def test_center_crop_is_torchvisions(h, w, size):
+    images = photos(2, h, w, 3)
+    expected = F.center_crop(images.permute(0, 3, 1, 2), list(size)).permute(0, 2, 3, 1)
+    assert torch.equal(geometry.center_crop(images, size), expected)
+
+
+def test_offsets_are_uniform_on_either_axis():
+    """Four rows and seven columns; likewise with as many rows as columns."""
+    for rows, columns in [(4, 7), (5, 5)]:
+        offsets = geometry.draw_offsets(20000, rows, columns, CPU, rng())
+        cells = offsets[:, 0] * columns + offsets[:, 1]
+        assert abs(chi_square(cells, rows * columns)) < 4
+
+
 def test_crop_resize_of_everything_is_the_image():
     images = torch.rand(3, 3, 7, 11, generator=rng())
     boxes = torch.tensor([[0, 0, 7, 11]]).expand(3, 4)
-    views = geometry.crop_resize(images, boxes, torch.zeros(3, dtype=torch.bool))
+    views = geometry.crop_resize(images, boxes, torch.zeros(3, dtype=torch.bool), (7, 11))
     torch.testing.assert_close(views, images, atol=1e-6, rtol=0)
 
 
 def test_pixels_outside_the_box_have_no_influence():
     images = torch.rand(1, 1, 8, 8, generator=rng()).repeat(2, 1, 1, 1)
     images[1, :, :2], images[1, :, 6:], images[1, :, :, :3], images[1, :, :, 6:] = 9.0, 9.0, 9.0, 9.0
-    views = geometry.crop_resize(images, torch.tensor([[2, 3, 4, 3]] * 2), torch.tensor([False, True]))
+    views = geometry.crop_resize(
+        images, torch.tensor([[2, 3, 4, 3]] * 2), torch.tensor([False, True]), (8, 8)
+    )
     torch.testing.assert_close(views[0], views[1].flip(2), atol=1e-5, rtol=0)
 
 

@@ -13,8 +13,18 @@ from noisyctl.seeds import stream
 from noisyctl.views import RECIPES, Views
 
 MEAN, STD = (0.49, 0.48, 0.45), (0.2, 0.3, 0.25)
-CHANNELS = {"digits": 1, "natural": 3, "natural_gray": 1}
+CHANNELS = {"digits": 1, "mnist": 1, "natural": 3, "natural_gray": 1}
+KINDS = ("weak", "strong", "simclr", "moco")
 SIZES = [(8, 8), (32, 32), (12, 20), (17, 9)]
+
+
+NEUTRAL = {
+    "crop_scale": [1, 1],
+    "crop_ratio": [1, 1],
+    "flip": False,
+    "jitter_probability": 0,
+    "grayscale_probability": 0,
+}
 
 
 def photos(b, h, w, ch, seed=0):
@@ -25,8 +35,8 @@ def views_of(recipe, ch):
     return Views(recipe, MEAN[:ch], STD[:ch])
 
 
-def both(views, images, rng):
-    return {"weak": views.weak(images, rng), "simclr": views.simclr(images, rng)}
+def random_views(views, images, rng):
+    return {kind: getattr(views, kind)(images, rng) for kind in KINDS}
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -36,14 +46,14 @@ def test_every_recipe_on_every_shape(recipe, h, w, b):
     ch = CHANNELS[recipe]
     images = photos(b, h, w, ch)
     views = views_of(recipe, ch)
-    for view in (views.plain(images), *both(views, images, stream(0, "test")).values()):
+    for view in (views.plain(images), *random_views(views, images, stream(0, "test")).values()):
         assert view.shape == (b, ch, h, w) and view.dtype == torch.float32
         assert view.is_contiguous() and view.isfinite().all()
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_works_on_one_channel(recipe):
-    for view in both(views_of(recipe, 1), photos(3, 8, 8, 1), stream(0, "test")).values():
+    for view in random_views(views_of(recipe, 1), photos(3, 8, 8, 1), stream(0, "test")).values():
         assert view.shape == (3, 1, 8, 8) and view.isfinite().all()
 
 
@@ -76,16 +86,12 @@ def test_the_default_padding_is_an_eighth_of_the_shorter_side():
 def test_a_recipe_without_effect_is_plain():
     neutral = {
         "weak": {"pad": 0, "flip": False},
-        "simclr": {
-            "crop_scale": [1, 1],
-            "crop_ratio": [1, 1],
-            "flip": False,
-            "jitter_probability": 0,
-            "grayscale_probability": 0,
-        },
+        "strong": {"flip": False, "steps": 0, "cutout": 0},
+        "simclr": NEUTRAL,
+        "moco": {**NEUTRAL, "blur_probability": 0},
     }
     images, views = photos(6, 10, 10, 3), views_of(neutral, 3)
-    for view in both(views, images, stream(0, "test")).values():
+    for view in random_views(views, images, stream(0, "test")).values():
         torch.testing.assert_close(view, views.plain(images), atol=1e-5, rtol=0)
 
 
@@ -96,37 +102,117 @@ def test_a_gray_recipe_gives_gray():
     assert torch.equal(view[:, 0], view[:, 1]) and torch.equal(view[:, 0], view[:, 2])
 
 
+@pytest.mark.parametrize("kind", ["simclr", "moco"])
 @pytest.mark.parametrize("size, kernel", [(16, 3), (32, 3), (59, 5)])
-def test_a_blurred_recipe_blurs(size, kernel):
+def test_a_blurred_recipe_blurs(kind, size, kernel):
     """The default kernel: a tenth of the side, made odd, at least 3."""
-    only_blur = {
-        "crop_scale": [1, 1],
-        "crop_ratio": [1, 1],
-        "flip": False,
-        "jitter_probability": 0,
-        "grayscale_probability": 0,
-        "blur_probability": 1,
-        "blur_sigma": [1.5, 1.5],
-    }
+    only_blur = {**NEUTRAL, "blur_probability": 1, "blur_sigma": [1.5, 1.5]}
     images = photos(3, size, size, 3)
-    views = views_of({"simclr": only_blur}, 3).simclr(images, stream(0, "test"))
+    views = getattr(views_of({kind: only_blur}, 3), kind)(images, stream(0, "test"))
     for image, view in zip(images, views, strict=True):
         blurred = F.gaussian_blur(F.to_tensor(image.numpy()), [kernel, kernel], [1.5, 1.5])
         torch.testing.assert_close(view, F.normalize(blurred, MEAN, STD), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("kind", ["weak", "simclr"])
+def test_moco_is_simclr_with_blur():
+    """One function, two blocks: where moco's block is simclr's, so is the view; by default half are blurred."""
+    images = photos(64, 16, 16, 3)
+    sharp = views_of({"moco": {"blur_probability": 0}}, 3)
+    unblurred = sharp.simclr(images, stream(0, "test"))
+    assert torch.equal(sharp.moco(images, stream(0, "test")), unblurred)
+    moco = views_of("natural", 3).moco(images, stream(0, "test"))
+    same = (moco - unblurred).abs().flatten(1).amax(1) < 1e-5
+    assert 16 < same.sum() < 48
+
+
+def test_strong_is_a_moved_image_with_a_hole():
+    """No operations: each view is the image or its mirror image but for one square of zeros after normalization."""
+    images, views = photos(1, 32, 32, 3), views_of({"strong": {"steps": 0}}, 3)
+    plain = views.plain(images)
+    seen = views.strong(images.expand(400, 32, 32, 3), stream(0, "test"))
+    hole = (seen == 0).all(1)
+    either = torch.cat([plain, plain.flip(3)])
+    same = ((seen[:, None] == either[None]) | hole[:, None, None]).flatten(2).all(2)
+    assert same.any(1).all() and same.any(0).all()
+    sides = torch.stack([hole.any(2).sum(1), hole.any(1).sum(1)], dim=1)
+    assert sides.max() == 16 and torch.equal(sides.prod(1), hole.flatten(1).sum(1))
+
+
+def test_strong_operates_before_it_normalizes():
+    """Solarize, equalize and so on at levels 0..255: without hole and flip, views hold whole levels of each image."""
+    images = photos(200, 9, 9, 3)
+    views = views_of({"strong": {"flip": False, "cutout": 0}}, 3)
+    seen = views.strong(images, stream(0, "test"))
+    levels = (seen * torch.tensor(STD).view(3, 1, 1) + torch.tensor(MEAN).view(3, 1, 1)) * 255
+    assert (levels - levels.round()).abs().max() < 1e-3
+    assert levels.min() > -1e-3 and levels.max() < 255 + 1e-3
+    assert ((seen == views.plain(images)).flatten(1).all(1)).float().mean() < 0.2
+
+
+def test_the_recipe_of_cifar():
+    """The official codes on CIFAR: RandomCrop(32, padding=4) with zeros, flip; the strong view as METHODS has it."""
+    natural = RECIPES["natural"]
+    assert natural["weak"] == {"pad": None, "flip": True} and natural["crop"] is None
+    images, views = photos(300, 32, 32, 3), views_of({"weak": {"pad": 4}}, 3)
+    weak = views_of("natural", 3).weak(images, stream(0, "test"))
+    assert torch.equal(weak, views.weak(images, stream(0, "test")))
+    assert natural["strong"] == {
+        "flip": True,
+        "steps": 4,
+        "rotate": 30.0,
+        "shear": 0.1,
+        "translate": 0.1,
+        "enhance": [0.05, 0.95],
+        "posterize": [4.0, 8.0],
+        "cutout": 0.5,
+    }
+
+
+@pytest.mark.parametrize("h, w", [(10, 10), (12, 9)])
+def test_a_crop_shows_a_part(h, w):
+    """plain the middle, weak and strong any part, mirrored or not; all views of one size."""
+    image = photos(1, h, w, 3)
+    views = views_of({"crop": 8, "strong": {"steps": 0, "cutout": 0}}, 3)
+    whole = views_of("natural", 3).plain(image)
+    parts = [whole[:, :, i : i + 8, j : j + 8] for i in range(h - 7) for j in range(w - 7)]
+    parts = torch.cat([mirrored for part in parts for mirrored in (part, part.flip(3))])
+    middle = whole[:, :, round((h - 8) / 2) :, round((w - 8) / 2) :][:, :, :8, :8]
+    assert torch.equal(views.plain(image), middle)
+    seen = random_views(views, image.expand(600, h, w, 3), stream(0, "test"))
+    for kind in ("weak", "strong"):
+        matches = (seen[kind][:, None] == parts[None]).flatten(2).all(2)
+        assert matches.any(1).all() and matches.any(0).all()
+    assert all(view.shape == (600, 3, 8, 8) and view.is_contiguous() for view in seen.values())
+
+
+def test_a_cropped_image_can_be_padded():
+    """RandomCrop(8, padding=2) of 10 x 10: none, one or two black rows, all at an edge."""
+    black = Views({"crop": 8, "weak": {"pad": 2}}, (0.0,), (1.0,))
+    seen = black.weak(torch.full((500, 10, 10, 1), 255, dtype=torch.uint8), stream(0, "test"))
+    empty_rows = (seen[:, 0] == 0).all(2)
+    assert set(empty_rows.sum(1).tolist()) == {0, 1, 2}
+    assert torch.equal(seen[~empty_rows.any(1)].amin((1, 2)).unique(), torch.tensor([0.0, 1.0]))
+
+
+@pytest.mark.parametrize("kind", ["plain", *KINDS])
+def test_a_crop_of_a_smaller_image(kind):
+    rng = () if kind == "plain" else (stream(0, "test"),)
+    with pytest.raises(ParamsError, match="crop is 224, the images are 32 x 40; write at most 32, or null"):
+        getattr(views_of({"crop": 224}, 3), kind)(photos(2, 32, 40, 3), *rng)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_samples_of_a_batch_differ(kind):
     images = photos(1, 32, 32, 3).expand(64, 32, 32, 3)
-    view = both(views_of("natural", 3), images, stream(0, "test"))[kind]
+    view = random_views(views_of("natural", 3), images, stream(0, "test"))[kind]
     assert len(view.flatten(1).unique(dim=0)) > (40 if kind == "weak" else 63)
 
 
 def test_same_seed_same_bytes_and_the_stream_goes_on():
     images, views = photos(16, 12, 12, 3), views_of("natural", 3)
     rng = stream(1, "test")
-    first, second = both(views, images, rng), both(views, images, rng)
-    again = both(views, images, stream(1, "test"))
+    first, second = random_views(views, images, rng), random_views(views, images, rng)
+    again = random_views(views, images, stream(1, "test"))
     for kind in first:
         assert torch.equal(first[kind], again[kind])
         assert not torch.equal(first[kind], second[kind])
@@ -140,7 +226,7 @@ def test_the_global_generator_is_neither_read_nor_moved():
         for poison in (1, 2):
             torch.manual_seed(poison)
             before = torch.get_rng_state()
-            results.append(both(views, images, stream(1, "test")))
+            results.append(random_views(views, images, stream(1, "test")))
             assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(results[0][kind], results[1][kind]) for kind in results[0])
 
@@ -149,7 +235,7 @@ def test_the_images_are_not_changed():
     images = photos(8, 12, 12, 1)
     kept, views = images.clone(), views_of("natural_gray", 1)
     views.plain(images)
-    both(views, images, stream(0, "test"))
+    random_views(views, images, stream(0, "test"))
     assert torch.equal(images, kept)
 
 
@@ -177,9 +263,10 @@ def test_no_host_sync(recipe):
     ch = CHANNELS.get(recipe, 3) if isinstance(recipe, str) else 3
     images, views, rng = photos(4, 12, 12, ch), views_of(recipe, ch), stream(0, "test")
     views.plain(images)  # copies mean and std to the device, once
+    random_views(views, images, rng)  # and the tables of the strong view
     with NoSync():
         views.plain(images)
-        both(views, images, rng)
+        random_views(views, images, rng)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +286,7 @@ def test_no_sync_sees_a_sync(act):
 
 
 def test_recipes_are_json():
-    assert set(RECIPES) == {"digits", "natural", "natural_gray"}
+    assert set(RECIPES) == set(CHANNELS)
     for recipe in RECIPES.values():
         assert json.loads(json.dumps(recipe)) == recipe
         assert Views(recipe, MEAN, STD)
@@ -231,6 +318,21 @@ def test_a_name_is_its_recipe():
         ({"weak": {"pad": -1}}, "weak.pad is -1: input should be greater than or equal to 0"),
         ({"weak": {"pad": 1.5}}, "weak.pad is 1.5"),
         ({"weak": 3}, "view recipe: weak is 3"),
+        ({"crop": 0}, "crop is 0: input should be greater than or equal to 1"),
+        ({"strong": {"step": 4}}, "strong.step is not a parameter; did you mean 'steps'?"),
+        (
+            {"strong": {"enhance": [0.5, 1.5]}},
+            "strong.enhance is [0.5, 1.5]: write [low, high] with 0 <= low",
+        ),
+        (
+            {"strong": {"posterize": [8, 4]}},
+            "strong.posterize is [8, 4]: write [low, high] with 0 <= low <= hi",
+        ),
+        ({"strong": {"cutout": 1.2}}, "strong.cutout is 1.2: input should be less than or equal to 1"),
+        (
+            {"moco": {"blur_sigma": [2, 1]}},
+            "moco.blur_sigma is [2, 1]: write [low, high] with 0 < low <= high",
+        ),
     ],
 )
 def test_a_bad_recipe(recipe, message):
@@ -259,7 +361,7 @@ def test_other_channels_than_the_moments():
 
 def test_a_kernel_wider_than_the_image():
     views = views_of({"simclr": {"blur_probability": 1, "blur_kernel": 17}}, 3)
-    with pytest.raises(ParamsError, match="blur_kernel is 17, images have a side of 8; write at most 15"):
+    with pytest.raises(ParamsError, match="blur_kernel is 17, the views have a side of 8; write at most 15"):
         views.simclr(photos(2, 8, 8, 3), stream(0, "test"))
 
 
