@@ -4,8 +4,8 @@ The distributions are those of torchvision's RandomCrop(size, padding), RandomHo
 RandomResizedCrop. Each random function draws, then calls a function that takes what was drawn.
 
 Differs from torchvision on PIL images: a resized crop is not rounded to 8 bits, and passes no antialiasing filter.
-Such a filter acts on reductions only: never where the view is as large as the image, and by at most 256 / 224 where
-the recipe crops 224 of 256.
+Such a filter acts on reductions only: never where the view is as large as the image, and by 256 / 224 at most where
+the recipe has a crop of 224 of 256.
 """
 
 import math

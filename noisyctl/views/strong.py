@@ -24,11 +24,8 @@ from torch import Generator, Tensor
 from torch.nn.functional import grid_sample
 
 LEVELS = 256
-LUMA = (
-    19595 / 65536,
-    38470 / 65536,
-    7471 / 65536,
-)  # weights of red, green and blue, Pillow's; exact in float32
+# weights of red, green and blue in gray, Pillow's; exact in float32
+LUMA = (19595 / 65536, 38470 / 65536, 7471 / 65536)
 
 
 class Op(IntEnum):
@@ -106,10 +103,9 @@ def _look_up(
 ) -> Float[Tensor, "b ch h w"]:
     """Solarize and posterize have ready tables; autocontrast stretches them, equalize puts its own in their place."""
     levels = images.flatten(2).long()
-    largest = images.flatten(2).amax(dim=2, keepdim=True)
-    table = _fixed_tables(images.device).index_select(0, _table_number(operations, magnitudes))
-    least = images.flatten(2).amin(dim=2, keepdim=True)
-    table = _stretch(table[:, None], least, largest, _is(Op.AUTOCONTRAST, operations))
+    least, largest = (reduce(images.flatten(2), 2, keepdim=True) for reduce in (torch.amin, torch.amax))
+    table = _fixed_tables(images.device).index_select(0, _table_number(operations, magnitudes))[:, None]
+    table = _stretch(table, least, largest, _is(Op.AUTOCONTRAST, operations))
     table = _equalize(table, levels, largest, _is(Op.EQUALIZE, operations))
     return table.gather(2, levels).view_as(images)
 
@@ -138,7 +134,8 @@ def _stretch(
     """The levels from `least` to `largest` over 0..255; in float64, as Pillow, since whole numbers are at stake."""
     chosen = chosen & (largest > least)
     span = (largest - least).double()
-    scale = torch.where(chosen, torch.full_like(span, LEVELS - 1) / span, 1)  # a number / a tensor rounds twice
+    whole = torch.full_like(span, LEVELS - 1)  # number / tensor multiplies by a reciprocal: it rounds twice
+    scale = torch.where(chosen, whole / span, 1)
     return table.mul(scale).sub_(torch.where(chosen, least * scale, 0)).floor_().float()
 
 
