@@ -1,19 +1,30 @@
 """Label noise: pure functions of clean labels; one file a model.
 
-Every file holds `Params`, `corrupt(clean, num_classes, params, rng, *, sample_ids=None)` and
-`transition_matrix(num_classes, params)`, the promised matrix (None where nothing is promised). `sample_ids` are the data
-set's; only a model that reads labels from a file looks at them.
+Every file holds
+
+  Params
+  NEEDS = ()                               what `corrupt` takes beside labels: "sample_ids", "images", "probabilities"
+  corrupt(clean, num_classes, params, rng) noisy labels; exactly the names in NEEDS are further keyword arguments
+  transition_matrix(num_classes, params)   the promised P(noisy | clean) [clean_class noisy_class], or None
+  num_noisy_classes(num_classes, params)   only where noisy labels have fewer classes than clean ones: the first ones
+
+`sample_ids` [n] are the data set's ids, `images` uint8 [n h w ch]. `probabilities` [n c] come from a classifier that
+learned a part of the clean labels; a model that needs them has the params `clean_share`, `classifier`, `epochs`, `width`.
 """
 
 import importlib
 import pkgutil
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from noisyctl.errors import DataError, ParamsError, suggest
+
+Draw = Literal["iid", "exact", "exact_total"]
 
 
 def available() -> tuple[str, ...]:
@@ -22,10 +33,16 @@ def available() -> tuple[str, ...]:
 
 
 def load(kind: str) -> ModuleType:
-    """The module of a noise model: Params, corrupt, transition_matrix."""
+    """The module of a noise model: Params, NEEDS, corrupt, transition_matrix."""
     if kind not in available():
         raise ParamsError(f"unknown noise kind {kind!r}; {suggest(kind, available())}")
     return importlib.import_module(f"{__name__}.{kind}")
+
+
+def num_noisy_classes(model: ModuleType, num_classes: int, params: Any) -> int:
+    """How many classes the noisy labels have: as many as the clean ones, unless the model says otherwise."""
+    count = vars(model).get("num_noisy_classes")
+    return count(num_classes, params) if count else num_classes
 
 
 def check_labels(labels: Int[np.ndarray, " n"], num_classes: int, *, place: str = "") -> None:
@@ -40,15 +57,32 @@ def check_labels(labels: Int[np.ndarray, " n"], num_classes: int, *, place: str 
         )
 
 
-def touch_exactly(
-    clean: Int[np.ndarray, " n"], rate: float, rng: np.random.Generator
+def touch(
+    clean: Int[np.ndarray, " n"], rate: float, draw: Draw, rng: np.random.Generator
 ) -> Bool[np.ndarray, " n"]:
-    """A mask of exactly round(rate n_c) samples of each class; halves go to the even number."""
+    """Which labels the noise touches.
+
+    iid: each by itself with probability `rate`; exact: round(rate n_c) of each class, halves to the even number;
+    exact_total: int(rate n) of all, whatever their class.
+    """
+    if draw == "iid":
+        return rng.random(len(clean)) < rate
+    if draw == "exact":
+        return pick_per_class(clean, lambda size: round(rate * size), rng)
     touched = np.zeros(len(clean), bool)
-    for c in np.unique(clean):
-        group = np.flatnonzero(clean == c)
-        touched[rng.permutation(group)[: round(rate * len(group))]] = True
+    touched[rng.permutation(len(clean))[: int(rate * len(clean))]] = True
     return touched
+
+
+def pick_per_class(
+    labels: Int[np.ndarray, " n"], count: Callable[[int], int], rng: np.random.Generator
+) -> Bool[np.ndarray, " n"]:
+    """A mask of `count(n_c)` random samples of each class."""
+    picked = np.zeros(len(labels), bool)
+    for c in np.unique(labels):
+        group = np.flatnonzero(labels == c)
+        picked[rng.permutation(group)[: count(len(group))]] = True
+    return picked
 
 
 def find_file(file: str, suffixes: tuple[str, ...]) -> Path:
@@ -63,13 +97,26 @@ def find_file(file: str, suffixes: tuple[str, ...]) -> Path:
     return path
 
 
+def check_order(theirs: Int[np.ndarray, " n"], ours: Int[np.ndarray, " n"], *, place: str, cure: str) -> None:
+    """Raise DataError where a file's clean labels are not the data set's: its noisy ones belong to other samples."""
+    wrong = np.flatnonzero(theirs != ours)
+    if len(wrong):
+        raise DataError(
+            f"{place}: {len(wrong)} of {len(ours)} clean labels differ from the data set's (first at sample {wrong[0]}: "
+            f"{theirs[wrong[0]]}, there {ours[wrong[0]]}); the file is in another order or for another data set: {cure}"
+        )
+
+
 def measure(
-    clean: Int[np.ndarray, " n"], noisy: Int[np.ndarray, " n"], num_classes: int
-) -> tuple[Bool[np.ndarray, " n"], Float[np.ndarray, "c c"]]:
-    """Which labels are wrong (their mean is the measured rate), and the realised transition matrix.
+    clean: Int[np.ndarray, " n"],
+    noisy: Int[np.ndarray, " n"],
+    num_classes: int,
+    num_noisy_classes: int | None = None,
+) -> tuple[Bool[np.ndarray, " n"], Float[np.ndarray, "c noisy"]]:
+    """Which labels are wrong (their mean is the measured rate), and the realised matrix [clean_class noisy_class].
 
     A class without samples has a row of zeros: nothing was seen of it, and NaN is kept out of artifacts.
     """
-    counts = np.zeros((num_classes, num_classes))
+    counts = np.zeros((num_classes, num_noisy_classes or num_classes))
     np.add.at(counts, (clean, noisy), 1)
     return clean != noisy, counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)

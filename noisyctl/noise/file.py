@@ -15,9 +15,11 @@ import numpy as np
 from jaxtyping import Int, Shaped
 
 from noisyctl.errors import DataError
-from noisyctl.noise import check_labels, find_file
+from noisyctl.noise import check_labels, check_order, find_file
 from noisyctl.params import Params as Base
 from noisyctl.params import param
+
+NEEDS = ("sample_ids",)
 
 
 class Params(Base):
@@ -44,25 +46,24 @@ def corrupt(
     params: Params,
     rng: np.random.Generator,
     *,
-    sample_ids: Shaped[np.ndarray, " n"] | None = None,
+    sample_ids: Shaped[np.ndarray, " n"],
 ) -> Int[np.ndarray, " n"]:
     """The file's labels in the order of the data set. Nothing is drawn from `rng`."""
     check_labels(clean, num_classes)
     found, file = read_columns(params.file), params.file
-    matched = found.ids is not None and sample_ids is not None
-    if matched:
-        found = by_id(found, [str(i) for i in sample_ids], file)  # type: ignore[union-attr]
+    if found.ids is not None:
+        found = by_id(found, [str(i) for i in sample_ids], file)
     if len(found.labels) != len(clean):
         raise DataError(
             f"{file} holds {len(found.labels)} labels, the data set {len(clean)} samples; "
             "give one label for each, or a column id"
         )
     if found.clean is not None:
-        check_clean(found.clean, clean, file)
-    elif not matched and not params.unchecked_order:
-        ids = "the data set's sample ids were not given" if found.ids else "no column id or clean_label"
+        cure = "add a column id, or bring its rows into the data set's order"
+        check_order(found.clean, clean, place=file, cure=cure)
+    elif found.ids is None and not params.unchecked_order:
         raise DataError(
-            f"{file}: the order of its {len(clean)} labels cannot be checked ({ids}); "
+            f"{file}: the order of its {len(clean)} labels cannot be checked (no column id or clean_label); "
             "give a .csv with columns label and clean_label (or id), or set unchecked_order: true if you are sure"
         )
     check_labels(found.labels, num_classes, place=f"{file}: ")
@@ -87,17 +88,6 @@ def by_id(found: Columns, sample_ids: list[str], file: str) -> Columns:
         )
     rows = np.array([row_of[name] for name in sample_ids], int)
     return Columns(found.labels[rows], tuple(sample_ids), None if found.clean is None else found.clean[rows])
-
-
-def check_clean(theirs: Int[np.ndarray, " n"], ours: Int[np.ndarray, " n"], file: str) -> None:
-    """Raise DataError where the file's clean labels are not the data set's."""
-    wrong = np.flatnonzero(theirs != ours)
-    if len(wrong):
-        raise DataError(
-            f"{file}: {len(wrong)} of {len(ours)} clean_label differ from the data set's (first at sample {wrong[0]}: "
-            f"{theirs[wrong[0]]}, there {ours[wrong[0]]}); the file is in another order or for another data set: "
-            "add a column id, or bring its rows into the data set's order"
-        )
 
 
 def read_columns(file: str) -> Columns:

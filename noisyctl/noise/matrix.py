@@ -5,7 +5,6 @@ P(noisy = j | clean = i): not negative, summing to 1.
 """
 
 import json
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -15,6 +14,7 @@ from noisyctl.noise import check_labels, find_file
 from noisyctl.params import Params as Base
 from noisyctl.params import param
 
+NEEDS = ()
 TOLERANCE = 1e-6  # of a row's sum
 
 
@@ -27,12 +27,7 @@ class Params(Base):
 
 
 def corrupt(
-    clean: Int[np.ndarray, " n"],
-    num_classes: int,
-    params: Params,
-    rng: np.random.Generator,
-    *,
-    sample_ids: Any = None,
+    clean: Int[np.ndarray, " n"], num_classes: int, params: Params, rng: np.random.Generator
 ) -> Int[np.ndarray, " n"]:
     """Noisy labels, by the matrix in `params.file`."""
     check_labels(clean, num_classes)
@@ -40,7 +35,7 @@ def corrupt(
 
 
 def corrupt_with(
-    clean: Int[np.ndarray, " n"], matrix: Float[np.ndarray, "c c"], rng: np.random.Generator
+    clean: Int[np.ndarray, " n"], matrix: Float[np.ndarray, "c noisy"], rng: np.random.Generator
 ) -> Int[np.ndarray, " n"]:
     """Each label drawn from its class's row of `matrix`; a class of probability zero is never drawn."""
     limits = matrix.cumsum(axis=1)

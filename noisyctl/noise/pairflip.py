@@ -1,37 +1,34 @@
 """Pair flip: class c becomes c + 1, the last becomes the first (Han et al., "Co-teaching", NeurIPS 2018)."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from noisyctl.noise import check_labels, touch_exactly
+from noisyctl.noise import check_labels, touch
 from noisyctl.params import Params as Base
 from noisyctl.params import param
+
+NEEDS = ()
 
 
 class Params(Base):
     """A block of `noises:` with `kind: pairflip`."""
 
     rate: float = param(meaning="share of the labels that flip [r]", ge=0, le=1)
-    draw: Literal["iid", "exact"] = param(
-        "iid", "flip each label by itself, or exactly round(r n_c) of each class", source="Co-teaching code"
+    draw: Literal["iid", "exact", "exact_total"] = param(
+        "iid",
+        "touched are: iid, each by itself; exact, round(r n_c) of each class; exact_total, int(r n) of all",
+        source="Co-teaching code",
     )
 
 
 def corrupt(
-    clean: Int[np.ndarray, " n"],
-    num_classes: int,
-    params: Params,
-    rng: np.random.Generator,
-    *,
-    sample_ids: Any = None,
+    clean: Int[np.ndarray, " n"], num_classes: int, params: Params, rng: np.random.Generator
 ) -> Int[np.ndarray, " n"]:
     """Noisy labels."""
     check_labels(clean, num_classes)
-    exact = params.draw == "exact"
-    touched = touch_exactly(clean, params.rate, rng) if exact else rng.random(len(clean)) < params.rate
-    return np.where(touched, (clean + 1) % num_classes, clean)
+    return np.where(touch(clean, params.rate, params.draw, rng), (clean + 1) % num_classes, clean)
 
 
 def transition_matrix(num_classes: int, params: Params) -> Float[np.ndarray, "c c"]:

@@ -13,7 +13,7 @@ GIVEN = [0, 2, 2, 1, 1]
 IDS = np.array(["a.png", "b.png", "c.png", "d.png", "e.png"])
 
 
-def take(path: Path, text: str | None = None, *, ids: np.ndarray | None = None, **fields: bool) -> list[int]:
+def take(path: Path, text: str | None = None, *, ids: np.ndarray = IDS, **fields: bool) -> list[int]:
     if text is not None:
         path.write_text(text)
     params = file.Params(file=str(path), **fields)
@@ -28,7 +28,7 @@ def table(*columns: str, order: tuple[int, ...] = (0, 1, 2, 3, 4)) -> str:
 
 def test_rows_are_matched_by_id_in_any_order(tmp_path: Path) -> None:
     text = table("label", "id", order=(4, 2, 0, 3, 1))
-    assert take(tmp_path / "l.csv", text, ids=IDS) == GIVEN
+    assert take(tmp_path / "l.csv", text) == GIVEN
 
 
 def test_ids_of_any_kind_of_array_match_and_other_samples_are_left_out(tmp_path: Path) -> None:
@@ -40,13 +40,13 @@ def test_ids_of_any_kind_of_array_match_and_other_samples_are_left_out(tmp_path:
 def test_clean_labels_prove_the_order(tmp_path: Path) -> None:
     assert take(tmp_path / "l.csv", table("clean_label", "label")) == GIVEN
     both = table("id", "clean_label", "label", order=(3, 1, 0, 2, 4))
-    assert take(tmp_path / "l.csv", both, ids=IDS) == GIVEN
+    assert take(tmp_path / "l.csv", both) == GIVEN
 
 
 def test_another_order_is_refused_with_the_number_of_mismatches(tmp_path: Path) -> None:
     text = table("label", "clean_label", order=(1, 0, 2, 3, 4))
     for trusting in (False, True):
-        with pytest.raises(DataError, match=r"2 of 5 clean_label differ .*sample 0: 1, there 0.*column id"):
+        with pytest.raises(DataError, match=r"2 of 5 clean labels differ .*sample 0: 1, there 0.*column id"):
             take(tmp_path / "l.csv", text, unchecked_order=trusting)
 
 
@@ -58,13 +58,8 @@ def test_labels_alone_need_unchecked_order(tmp_path: Path, name: str) -> None:
     else:
         path.write_text(("label\n" if name == "l.csv" else "") + "\n".join(map(str, GIVEN)) + "\n")
     with pytest.raises(DataError, match=r"order of its 5 labels cannot be checked .*unchecked_order: true"):
-        take(path, ids=IDS)
+        take(path)
     assert take(path, unchecked_order=True) == GIVEN
-
-
-def test_ids_that_cannot_be_compared_are_no_check(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="sample ids were not given"):
-        take(tmp_path / "l.csv", table("id", "label"))
 
 
 @pytest.mark.parametrize(
@@ -90,7 +85,7 @@ def test_ids_that_cannot_be_compared_are_no_check(tmp_path: Path) -> None:
 )
 def test_files_that_do_not_fit_are_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        take(tmp_path / "l.csv", text, ids=IDS)
+        take(tmp_path / "l.csv", text)
 
 
 def test_blank_lines_do_not_shift_labels(tmp_path: Path) -> None:
@@ -118,7 +113,7 @@ def test_foreign_arrays_and_bytes_are_refused(tmp_path: Path) -> None:
 def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path) -> None:
     text = table("id", "label").replace("\n", "\r\n")
     (tmp_path / "l.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
-    assert take(tmp_path / "l.csv", ids=IDS) == GIVEN
+    assert take(tmp_path / "l.csv") == GIVEN
 
 
 def test_a_file_promises_no_matrix() -> None:
