@@ -101,7 +101,7 @@ def _read_pt(path: Path) -> Any:
     import torch
 
     # What a pickled integer array is made of; numpy 1 called `numpy._core` `numpy.core`.
-    rebuild = np._core.multiarray._reconstruct  # type: ignore[attr-defined]
+    rebuild = np.empty(0).__reduce__()[0]
     allowed: list[Any] = [(rebuild, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
     allowed += [np.ndarray, np.dtype, *(type(np.dtype(f"{k}{size}")) for k in "iu" for size in (1, 2, 4, 8))]
     with torch.serialization.safe_globals(allowed):
