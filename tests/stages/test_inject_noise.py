@@ -1,12 +1,15 @@
 """inject-noise: every model through the stage, what it writes, the verified labels, and bad input."""
 
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from pipeline import session, tree
-from test_docs import call
+from test_docs import ROOT, call
 
 from noisyctl import noise
 from noisyctl.artifacts import store
@@ -234,6 +237,21 @@ def test_options_come_from_every_model() -> None:
     assert {m.rsplit(".", 1)[-1] for m in inject_noise.STAGE.fields} == set(noise.available())
     fields = {name for kind in noise.available() for name in noise.load(kind).Params.model_fields}
     assert set(options._specs(inject_noise.STAGE)) == fields
+
+
+def documented() -> list[str]:
+    text = "".join(path.read_text() for path in sorted((ROOT / "docs").glob("*.md")))
+    return re.findall(r"^    noisyctl inject-noise (.*)$", text, re.M)
+
+
+def test_every_model_has_a_command_in_the_documentation() -> None:
+    assert {re.search(r"--kind (\w+)", words)[1] for words in documented()} == set(noise.available())  # type: ignore[index]
+
+
+@pytest.mark.parametrize("words", documented())
+def test_documented_commands_are_understood(words: str) -> None:
+    done = CliRunner().invoke(options.command(inject_noise.STAGE), [*shlex.split(words), "--dry-run"])
+    assert done.exit_code == 0, done.exception
 
 
 def test_a_map_by_hand_on_the_command_line(data: Path, tmp_path: Path) -> None:
