@@ -22,7 +22,9 @@ class Views(Protocol):
 
     def plain(self, images: Tensor) -> Tensor: ...
     def weak(self, images: Tensor, rng: Generator) -> Tensor: ...
+    def strong(self, images: Tensor, rng: Generator) -> Tensor: ...
     def simclr(self, images: Tensor, rng: Generator) -> Tensor: ...
+    def moco(self, images: Tensor, rng: Generator) -> Tensor: ...
 
 
 @runtime_checkable
@@ -115,7 +117,7 @@ class Task:
     def strong(self, index: Int[Tensor, " b"], rng: Generator) -> Float[Tensor, "b ch h w"]:
         """Random operations and a cut-out, as ScanMix's code draws them."""
         images, views = self._seen()
-        return views.strong(images[index], rng)  # type: ignore[attr-defined]
+        return views.strong(images[index], rng)
 
     def simclr(self, index: Int[Tensor, " b"], rng: Generator) -> Float[Tensor, "b ch h w"]:
         """One view as SimCLR draws it."""
@@ -125,7 +127,7 @@ class Task:
     def moco(self, index: Int[Tensor, " b"], rng: Generator) -> Float[Tensor, "b ch h w"]:
         """One view as MoCo v2 draws it."""
         images, views = self._seen()
-        return views.moco(images[index], rng)  # type: ignore[attr-defined]
+        return views.moco(images[index], rng)
 
     def _seen(self) -> tuple[Tensor | Streamed, Views]:
         if self.images is None or self.views is None:

@@ -78,13 +78,16 @@ def _judge(
     }
     if noise is not None:
         result["nominal_noise"] = noise.attributes["nominal_rate"]
-    clean_labels = truth.array("clean_labels") if truth is not None and "clean_labels" in truth else None
+    names = list(trace.attributes["class_names"])
+    clean_labels = _known(truth, "clean_labels", names)
     wrong = None if clean_labels is None else given != clean_labels
     if wrong is not None:
         result["measured_noise"] = float(wrong.mean())
     curve = None
-    if truth is not None and "test_labels" in truth and "test_predictions" in trace:
-        curve = measures.accuracies(trace.array("test_predictions"), truth.array("test_labels"))
+    test_labels = _known(truth, "test_labels", names)
+    if test_labels is not None and "test_predictions" in trace:
+        judged = test_labels >= 0
+        curve = measures.accuracies(trace.array("test_predictions")[:, judged], test_labels[judged])
         validation = None
         if "validation_predictions" in trace:
             held_out = given[trace.array("validation")]
@@ -93,10 +96,10 @@ def _judge(
     suggested, probability = opinion(trace)
     if wrong is not None and clean_labels is not None:
         result["detection"] = measures.detection(probability, wrong)
-        result["suggested_label_accuracy"] = float(100 * (suggested == clean_labels).mean())
+        known = clean_labels >= 0
+        result["suggested_label_accuracy"] = float(100 * (suggested == clean_labels)[known].mean())
     if "train_predictions" in trace:
         result["given_labels_fitted"] = float(100 * (trace.array("train_predictions")[-1] == given).mean())
-    names = list(trace.attributes["class_names"])
     stem = name.replace("/", "-")
     _write_samples(
         out / "samples" / f"{stem}.csv", trace.array("train_id"), given, suggested, probability, names
@@ -108,6 +111,14 @@ def _judge(
         components = list(zip(*mixture, strict=True))
         figures.loss_histogram(out / "figures" / f"{stem}-losses.png", losses, wrong, components)
     return result, curve
+
+
+def _known(truth: store.Artifact | None, name: str, names: list[str]) -> np.ndarray | None:
+    """Labels of the truth as positions in `names`; -1 where the run knows no such class (open set)."""
+    if truth is None or name not in truth:
+        return None
+    place = {label: i for i, label in enumerate(names)}
+    return np.array([place.get(label, -1) for label in truth.attributes["class_names"]])[truth.array(name)]
 
 
 def opinion(trace: store.Artifact) -> tuple[np.ndarray, np.ndarray]:

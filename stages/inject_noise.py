@@ -1,8 +1,6 @@
 """Make noisy labels from clean ones: the only bridge from truth to training."""
 
 import hashlib
-import importlib.util
-import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,7 @@ import numpy as np
 from noisyctl.artifacts import store
 from noisyctl.artifacts.kinds import IMAGES, LABELS, NOISE, TRUTH, VERIFIED
 from noisyctl.errors import ArtifactError, DataError, ParamsError
-from stages.common import Layout, Option, Session, Stage
+from stages.common import Layout, Option, Session, Stage, modules_in
 
 ROWS = 8192  # images that the logistic regression labels at a time
 REGULARIZATION = 0.01  # its C: pixels are many and strongly correlated
@@ -233,13 +231,6 @@ def _inputs(given: Mapping[str, Any], layout: Layout, extra: Mapping[str, Any]) 
     return Inputs(extra["kind"], given["truth"], given["out"], images, verified)
 
 
-def _noises() -> tuple[str, ...]:
-    """The modules of the noises, found without importing one."""
-    found = importlib.util.find_spec("noisyctl.noise")
-    places = found.submodule_search_locations if found else None
-    return tuple(f"noisyctl.noise.{m.name}" for m in pkgutil.iter_modules(places))
-
-
 STAGE = Stage(
     name="inject-noise",
     summary="Make noisy labels from clean ones.",
@@ -251,7 +242,11 @@ STAGE = Stage(
         Option("truth", "truth.zarr", lambda layout: layout.home / "truth.zarr"),
         Option("images", "images.zarr, where the noise needs it", lambda layout: layout.home / "images.zarr"),
         Option("out", "labels to write", lambda layout: layout.labels, output=True),
-        Option("verified_per_class", "also write verified.zarr: so many samples a class with clean labels"),
+        Option(
+            "verified_per_class",
+            "also write verified.zarr: so many samples a class with clean labels",
+            metavar="int",
+        ),
     ),
-    fields=_noises(),
+    fields=modules_in("noisyctl.noise"),
 )

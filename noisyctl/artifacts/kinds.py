@@ -74,7 +74,13 @@ NOISE = Kind(
         "transition_matrix": Array("float64", ("clean_class", "noisy_class"), "realised: P(noisy | clean)"),
         "is_mislabeled": Array("bool", ("sample",), "noisy label differs from the clean one"),
     },
-    {"noise": "kind", "nominal_rate": "as asked for", "measured_rate": "share of wrong labels", "seed": ""},
+    {
+        "noise": "kind",
+        "nominal_rate": "as asked for, none where nothing was",
+        "measured_rate": "share of wrong labels",
+        "convention": "the params beside rate and file",
+        "seed": "",
+    },
     "noisyctl inject-noise",
 )
 FEATURES = Kind(
