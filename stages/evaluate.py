@@ -220,7 +220,9 @@ def _inputs(given: Any, layout: Any, extra: Any) -> Inputs:
     def there(path: Path) -> Path | None:
         return path if path.exists() else None
 
-    noise = tuple(given["noise_facts"]) or tuple(sorted(layout.home.glob("noise/*/noise.zarr")))
+    noise = tuple(given["noise_facts"]) or tuple(
+        sorted([*layout.home.glob("noise/*/noise.zarr"), *layout.home.glob("noise.zarr")])
+    )
     probed = given["encoder"] or there(layout.encoder)
     runs = tuple(given["run"]) or (layout.home / "runs",)
     truth = given["truth"] or there(layout.home / "truth.zarr")
