@@ -1,0 +1,119 @@
+"""MixMatch with a labeled and an unlabeled side found by a division, as DivideMix and its children train it.
+
+Berthelot et al., "MixMatch: A Holistic Approach to Semi-Supervised Learning", NeurIPS 2019; Li et al., "DivideMix", ICLR
+2020, section 3.2 and Algorithm 1. Rows come in the order [labeled view 1, labeled view 2, unlabeled view 1, unlabeled view
+2]; the unlabeled side may be empty.
+Shapes: m = rows of a step, b = labeled images (2 b rows), v views, c classes.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Generator, Tensor
+from torch.nn.functional import log_softmax
+
+from noisyctl.parts.mixing import draw_beta, mix_pair, mixmatch_weight
+from noisyctl.parts.targets import sharpen, soft_cross_entropy
+
+Network = Callable[[Tensor], Tensor]
+
+
+def unit_range(losses: Float[Tensor, "k n"]) -> Float[Tensor, "k n"]:
+    """Each row moved and scaled to [0, 1]; a row of equal losses becomes 0."""
+    low, high = losses.aminmax(dim=1, keepdim=True)
+    return (losses - low) / (high - low).clamp(min=torch.finfo(losses.dtype).tiny)
+
+
+def labeled_side(clean_probability: Float[Tensor, " n"], threshold: float, least: int) -> Bool[Tensor, " n"]:
+    """Where P(clean) is above the threshold; the `least` samples of the highest P(clean) where none is."""
+    clean = clean_probability > threshold
+    if not clean.any():
+        clean[clean_probability.topk(min(least, len(clean))).indices] = True
+    return clean
+
+
+def two_sides(
+    index: Int[Tensor, " n"], labeled: Bool[Tensor, " n"]
+) -> tuple[Int[Tensor, " l"], Int[Tensor, " u"]]:
+    """The labeled and the unlabeled of the samples; a side of one has it twice, for batch norm in train mode."""
+    sides = index[labeled], index[~labeled]
+    first, second = (side.repeat(2) if len(side) == 1 else side for side in sides)
+    return first, second
+
+
+def co_refine(
+    given: Float[Tensor, "b c"],
+    clean_probability: Float[Tensor, " b"],
+    logits: Float[Tensor, "v b c"],
+    temperature: float,
+) -> Float[Tensor, "b c"]:
+    """Targets of labeled images: w given + (1 - w) prediction averaged over the views, sharpened (DivideMix Eq. 3, 4)."""
+    return sharpen(mix_pair(given, logits.softmax(dim=2).mean(dim=0), clean_probability), temperature)
+
+
+def co_guess(logits: Float[Tensor, "v b c"], temperature: float) -> Float[Tensor, "b c"]:
+    """Targets of unlabeled images: predictions averaged over networks and views, sharpened."""
+    return sharpen(logits.softmax(dim=2).mean(dim=0), temperature)
+
+
+@torch.no_grad()
+def make_targets(
+    learner: Network,
+    peer: Network,
+    images: Float[Tensor, "m ch h w"],
+    given: Float[Tensor, "b c"],
+    clean_probability: Float[Tensor, " b"],
+    temperature: float,
+) -> Float[Tensor, "m c"]:
+    """Co-guess, then co-refine: the targets of all rows.
+
+    The learner sees one view at a time: in train mode its batch statistics are those of a view, and move with each. The
+    peer is in eval mode, where both views can go at once.
+    """
+    labeled, unlabeled = images[: 2 * len(given)], images[2 * len(given) :]
+    guessed = given[:0]
+    if len(unlabeled):
+        own = [learner(view) for view in unlabeled.chunk(2)]
+        guessed = co_guess(torch.stack([*own, *peer(unlabeled).chunk(2)]), temperature)
+    own = [learner(view) for view in labeled.chunk(2)]
+    refined = co_refine(given, clean_probability, torch.stack(own), temperature)
+    return torch.cat([refined, refined, guessed, guessed])
+
+
+def mixmatch(
+    images: Float[Tensor, "m ch h w"], targets: Float[Tensor, "m c"], alpha: float, rng: Generator
+) -> tuple[Float[Tensor, "m ch h w"], Float[Tensor, "m c"]]:
+    """Every row mixed with one of any side, all with one weight, of at least a half on the own row."""
+    weight = mixmatch_weight(draw_beta(alpha, (1,), rng))
+    order = torch.randperm(len(images), generator=rng, device=rng.device)
+    return mix_pair(images, images[order], weight), mix_pair(targets, targets[order], weight)
+
+
+def mixmatch_loss(
+    logits: Float[Tensor, "m c"],
+    targets: Float[Tensor, "m c"],
+    num_labeled: int,
+    unlabeled_weight: float,
+    prior_weight: float,
+) -> Float[Tensor, ""]:
+    """Cross-entropy of the first `num_labeled` rows, squared error of the others, prior penalty of all.
+
+    Each is a mean over its rows; the squared error of no row is 0.
+    """
+    others = squared_error(logits[num_labeled:], targets[num_labeled:])
+    labeled = soft_cross_entropy(logits[:num_labeled], targets[:num_labeled]).mean()
+    unlabeled = others.sum() / max(len(others), 1)
+    return labeled + unlabeled_weight * unlabeled + prior_weight * prior_penalty(logits)
+
+
+def squared_error(logits: Float[Tensor, "b c"], targets: Float[Tensor, "b c"]) -> Float[Tensor, " b"]:
+    """Mean over the classes of (prediction - target)^2: a C-th of the squared norm that DivideMix writes."""
+    return (logits.softmax(dim=1) - targets).square().mean(dim=1)
+
+
+def prior_penalty(logits: Float[Tensor, "b c"]) -> Float[Tensor, ""]:
+    """KL divergence of the batch's mean prediction from the uniform prior: sum_c 1/C log(1/C / mean p_c)."""
+    log_mean = log_softmax(logits, dim=1).logsumexp(dim=0) - math.log(len(logits))
+    return -log_mean.mean() - math.log(logits.shape[1])
