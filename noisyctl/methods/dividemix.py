@@ -68,13 +68,15 @@ class Params(MethodParams):
 class State:
     network1: nn.Module
     network2: nn.Module
-    optimizers: list[torch.optim.Optimizer]
+    optimizers: list[torch.optim.SGD]
     history: Tensor  # [epochs 2 t] scaled losses of the last epochs
 
 
 def start(networks: list[nn.Module], task: Task, params: Params, rng: Generator) -> State:
-    options = {"lr": params.learning_rate, "momentum": 0.9, "weight_decay": params.weight_decay}
-    optimizers = [torch.optim.SGD(network.parameters(), **options) for network in networks]
+    rate, decay = params.learning_rate, params.weight_decay
+    optimizers = [
+        torch.optim.SGD(n.parameters(), lr=rate, momentum=0.9, weight_decay=decay) for n in networks
+    ]
     history = torch.zeros(0, 2, len(task.train_index), device=task.device)
     return State(networks[0], networks[1], optimizers, history)
 
