@@ -20,6 +20,7 @@ import torch
 
 from noisyctl.methods import dividemix
 from noisyctl.nn.networks import build
+from noisyctl.parts.co_divide import steps
 from noisyctl.parts.mixmatch import make_targets, mixmatch, mixmatch_loss
 from noisyctl.parts.targets import one_hot
 from noisyctl.seeds import stream
@@ -39,7 +40,14 @@ class Bench:
         )
         labels = torch.arange(2 * BATCH, device=device) % CLASSES
         self.task = Task(images, Views("natural", (0.5,) * 3, (0.25,) * 3), CLASSES, device, labels=labels)
-        spec = {"backbone": backbone, "width": width, "channels": 3, "num_outputs": CLASSES, "head": "linear"}
+        spec = {
+            "backbone": backbone,
+            "width": width,
+            "channels": 3,
+            "size": [32, 32],
+            "num_outputs": CLASSES,
+            "head": "linear",
+        }
         networks: list[Any] = [build(spec, stream(k, "init")).to(device) for k in (0, 1)]
         self.params = dividemix.Params(batch_size=BATCH)
         self.state = dividemix.start(networks, self.task, self.params, self.rng)
@@ -85,7 +93,9 @@ class Bench:
         took["sgd"], _ = self.time(optimizer.step)
 
         def whole() -> None:
-            for each in dividemix.steps(learner, peer, self.division, self.task, self.params, 0, self.rng):
+            for each in steps(
+                learner, peer, self.division, self.task, self.params, 0, self.rng, view=self.task.weak
+            ):
                 self.task.step(each, optimizer)
 
         took["whole"], _ = self.time(whole)

@@ -88,14 +88,22 @@ def module_spec(module: str, class_name: str = "Params") -> ModuleSpec:
 def _fields(tree: ast.Module, class_name: str) -> list[FieldSpec]:
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name == class_name:
-            inherited = {spec.name: spec for base in node.bases for spec in _inherited(ast.unparse(base))}
+            inherited = {
+                spec.name: spec for base in node.bases for spec in _inherited(tree, ast.unparse(base))
+            }
             own = [_field(line) for line in node.body if isinstance(line, ast.AnnAssign)]
             return list((inherited | {spec.name: spec for spec in own}).values())
     return []
 
 
-def _inherited(base: str) -> tuple[FieldSpec, ...]:
-    return METHOD_FIELDS if base == "MethodParams" else ()
+def _inherited(tree: ast.Module, base: str) -> tuple[FieldSpec, ...]:
+    """The fields of a base class, from the source of the module that it is imported from."""
+    if base == "MethodParams":
+        return METHOD_FIELDS
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and base in [name.asname or name.name for name in node.names]:
+            return module_spec(str(node.module), base).fields
+    return ()
 
 
 def _field(line: ast.AnnAssign) -> FieldSpec:

@@ -15,13 +15,21 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from noisyctl.methods import dividemix
 from noisyctl.nn.networks import build
+from noisyctl.parts import co_divide
 from noisyctl.seeds import stream
 from noisyctl.task import EpochRecord, Task
 from noisyctl.training import warmup
 from noisyctl.views import Views
 
 CLASSES, SIZE = 4, 40
-SPEC = {"backbone": "small_cnn", "width": 1, "channels": 1, "num_outputs": CLASSES, "head": "linear"}
+SPEC = {
+    "backbone": "small_cnn",
+    "width": 1,
+    "channels": 1,
+    "size": [8, 8],
+    "num_outputs": CLASSES,
+    "head": "linear",
+}
 HALVES = torch.arange(SIZE) < SIZE // 2
 
 
@@ -61,7 +69,7 @@ def divided(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[torch.Tensor]
             asked.append(losses.clone())
             return posteriors[(len(asked) - 1) % len(posteriors)]
 
-        monkeypatch.setattr(dividemix, "clean_probability", posterior)
+        monkeypatch.setattr(co_divide, "clean_probability", posterior)
         return asked
 
     return put
@@ -76,8 +84,8 @@ def losses_asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         calls.append(arguments)
         return original(*arguments)
 
-    original = dividemix.mixmatch_loss
-    monkeypatch.setattr(dividemix, "mixmatch_loss", loss)
+    original = co_divide.mixmatch_loss
+    monkeypatch.setattr(co_divide, "mixmatch_loss", loss)
     return calls
 
 
@@ -93,8 +101,8 @@ def test_each_network_learns_on_the_division_of_the_other(divided, monkeypatch) 
         learned.append((names[id(learner)], learner.training, peer.training, given, clean))
         return original(learner, peer, images, given, clean, temperature)
 
-    original = dividemix.make_targets
-    monkeypatch.setattr(dividemix, "make_targets", targets)
+    original = co_divide.make_targets
+    monkeypatch.setattr(co_divide, "make_targets", targets)
     record = run(state, task, params)
     assert [name for name, *_ in learned] == ["first"] * 3 + ["second"] * 3  # 20 labeled in batches of 8
     assert all(learning and not peering for _, learning, peering, *_ in learned)
@@ -149,11 +157,11 @@ def test_an_epoch_is_one_pass_over_the_labeled_side_and_lambda_u_grows_within_it
     ("epoch", "expected"), [(0.0, 0.0), (8.0, 12.5), (15.5, 24.21875), (16.0, 25.0), (290.0, 25.0)]
 )
 def test_lambda_u_rises_over_sixteen_epochs(epoch: float, expected: float) -> None:
-    assert dividemix.unlabeled_weight(epoch, dividemix.Params()) == expected
+    assert co_divide.unlabeled_weight(epoch, dividemix.Params()) == expected
 
 
 def test_without_a_ramp_lambda_u_is_whole_at_once() -> None:
-    assert dividemix.unlabeled_weight(0.0, dividemix.Params(ramp_epochs=0)) == 25.0
+    assert co_divide.unlabeled_weight(0.0, dividemix.Params(ramp_epochs=0)) == 25.0
 
 
 def test_the_learning_rate_falls_at_epoch_150_counted_with_warm_up(divided) -> None:  # type: ignore[no-untyped-def]
@@ -190,8 +198,8 @@ def test_mixed_in_forwards_labeled_rows_only_though_partners_are_unlabeled(
         mixed.append(len(images))
         return original(images, targets, alpha, rng)
 
-    original = dividemix.mixmatch
-    monkeypatch.setattr(dividemix, "mixmatch", mix)
+    original = co_divide.mixmatch
+    monkeypatch.setattr(co_divide, "mixmatch", mix)
     task = make_task()
     state, params = begin(task, unlabeled="mixed_in")
     run(state, task, params)
@@ -231,8 +239,8 @@ def test_no_division_stops_it(divided, losses_asked, posterior: torch.Tensor, la
 
 
 def constant(network: nn.Module) -> None:
-    nn.init.zeros_(network.get_submodule("head").weight)
-    nn.init.zeros_(network.get_submodule("head").bias)
+    nn.init.zeros_(network.get_submodule("head.0").weight)
+    nn.init.zeros_(network.get_submodule("head.0").bias)
 
 
 @pytest.mark.parametrize("spread", [0.0, 1e-4])
@@ -241,7 +249,7 @@ def test_equal_losses_and_one_mode_go_on(spread: float) -> None:
     state, params = begin(task)
     for network in (state.network1, state.network2):
         constant(network)
-        nn.init.normal_(network.get_submodule("head").bias, std=spread, generator=stream(0, "bias"))
+        nn.init.normal_(network.get_submodule("head.0").bias, std=spread, generator=stream(0, "bias"))
     record = finite_after(state, task, params)
     if not spread:
         assert record.scalars["labeled_rate"] == 1.0
@@ -293,14 +301,14 @@ def test_the_batch_loop_never_waits_for_the_device(monkeypatch) -> None:  # type
     state, params = begin(task, epochs=1)
     task.plain(index)  # copies mean and std to the device, once
     # one-hot rows check their range on a CPU only; they are made before the loop in any case
-    monkeypatch.setattr(dividemix, "one_hot", lambda labels, c, rows=torch.eye(CLASSES): rows[labels])
+    monkeypatch.setattr(co_divide, "one_hot", lambda labels, c, rows=torch.eye(CLASSES): rows[labels])
     division = index[HALVES], index[~HALVES], HALVES.float()
     for name in ("tolist", "numpy"):  # they read a CPU tensor past the dispatcher
         monkeypatch.setattr(torch.Tensor, name, None, raising=False)
     with NoSync():
         number = 0
-        for loss in dividemix.steps(
-            state.network1, state.network2, division, task, params, 0, stream(0, "e")
+        for loss in co_divide.steps(
+            state.network1, state.network2, division, task, params, 0, stream(0, "e"), view=task.weak
         ):
             task.step(loss, state.optimizers[0])
             number += 1
