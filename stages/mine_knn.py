@@ -23,7 +23,7 @@ class Params(Base):
     engine: Literal["auto", "faiss", "torch", "hnsw"] = param(
         "auto",
         "auto: exact, by faiss on a CPU where installed, else by torch; hnsw: a graph on the CPU that misses some",
-        source="ours: exact as ScanMix's code; hnsw as in MixNN IV",
+        source="ours: exact as ScanMix's code; hnsw as in MixNN IV-C",
     )
     hnsw_links: int = param(32, "of a sample in the graph [M]", source="ours: recall", ge=2)
     hnsw_construction: int = param(

@@ -1,6 +1,6 @@
 """Exact search of the nearest rows, whatever proposes them.
 
-  [1] an engine proposes k + 8 candidates by float32 scores, and a score that no other row exceeds
+  [1] an engine proposes k + 4 candidates by float32 scores, and a score that no other row exceeds
   [2] similarities of the candidates are computed in float64, rounded to float32, and order them; ties by index
   [3] where rounding or ties could hide a better row behind the candidates, every row is compared
 
@@ -19,7 +19,7 @@ from torch.nn.functional import embedding
 
 from noisyctl.errors import ParamsError
 
-EXTRA = 8  # candidates beyond k
+EXTRA = 4  # candidates beyond k: the sample itself, and some to prove that none was missed
 ROUNDING = 2**-23  # of a similarity, to float32; twice what it can be
 # Queries x rows scored at a time, and float64 numbers of candidates held at a time (a cache's worth).
 SIZES = {"cpu": (512, 8192, 2**18), "cuda": (4096, 65536, 2**24)}

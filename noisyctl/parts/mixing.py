@@ -1,7 +1,7 @@
 """Convex combinations of samples, and the random weights of mixup and MixMatch."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 
@@ -15,6 +15,11 @@ def draw_beta(alpha: float, shape: tuple[int, ...], rng: Generator) -> Float[Ten
     uniform = torch.rand(size.shape, dtype=size.dtype, device=rng.device, generator=rng)
     log_gamma = torch._standard_gamma(size, generator=rng).log() + torch.log1p(-uniform) / alpha
     return (log_gamma[0] - log_gamma[1]).sigmoid().float()
+
+
+def draw_partners(n: int, rng: Generator) -> Int[Tensor, " n"]:
+    """A random order of n samples: whom each is mixed with, which may be itself (mixup)."""
+    return torch.randperm(n, generator=rng, device=rng.device)
 
 
 def mixmatch_weight(weight: Tensor) -> Tensor:

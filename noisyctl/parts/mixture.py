@@ -36,6 +36,7 @@ def clean_probability(
     Equal losses, as of a single sample, tell nothing apart: every sample then gets 1. Raises TrainingError on a loss that
     is not finite. `reg_covar` and `tol` are in the unit of the scaled losses.
     """
+    _check_finite(losses)
     if _are_equal(losses):
         return torch.ones_like(losses)
     scaled, fitted = _fit(losses, rng, max_iter, tol, reg_covar)
@@ -52,6 +53,7 @@ def fit_mixture(
     reg_covar: float = REG_COVAR,
 ) -> Mixture:
     """The two Gaussians behind `clean_probability`, for a figure; equal losses are one component of variance 0."""
+    _check_finite(losses)
     low, span = float(losses.min()), float(losses.max() - losses.min())
     if _are_equal(losses):
         return Mixture((1.0, 0.0), (low, low), (0.0, 0.0))
@@ -67,14 +69,17 @@ def fit_mixture(
 
 def _are_equal(losses: Float[Tensor, " n"]) -> bool:
     """Whether the losses differ by rounding at most."""
+    if len(losses) < 2:
+        return True
+    return bool(losses.max() - losses.min() <= torch.finfo(losses.dtype).eps * losses.abs().max())
+
+
+def _check_finite(losses: Float[Tensor, " n"]) -> None:
     wrong = (~torch.isfinite(losses)).nonzero().ravel().tolist()
     if wrong:
         raise TrainingError(
             f"{len(wrong)} of {len(losses)} per-sample losses are not finite (samples {wrong[:5]}); lower learning_rate"
         )
-    if len(losses) < 2:
-        return True
-    return bool(losses.max() - losses.min() <= torch.finfo(losses.dtype).eps * losses.abs().max())
 
 
 def _fit(
@@ -83,8 +88,8 @@ def _fit(
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
-    low, high = losses.min(), losses.max()
-    scaled = ((losses - low) / (high - low)).double().cpu().numpy()[:, None]
+    values = losses.double().cpu()
+    scaled = ((values - values.min()) / (values.max() - values.min())).numpy()[:, None]
     mixture = GaussianMixture(2, max_iter=max_iter, tol=tol, reg_covar=reg_covar, random_state=draw_seed(rng))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # ten iterations are the method's choice

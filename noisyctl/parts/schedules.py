@@ -13,6 +13,11 @@ def linear(t: Number, t0: Number, t1: Number, a: Number, b: Number) -> float:
     return float(a) if t <= t0 else a + (b - a) * (t - t0) / (t1 - t0)
 
 
+def gaussian_ramp(t: Number, length: Number) -> float:
+    """exp(-5 (1 - t / length)^2) up to `length`, 1 from there on (Laine and Aila 2017, section 3)."""
+    return math.exp(-5 * (1 - min(max(t / length, 0.0), 1.0)) ** 2) if length else 1.0
+
+
 def linear_decay_after(epoch: Number, start: Number, end: Number, rate: Number) -> float:
     """`rate` up to `start`, from there on a line down to 0 at `end` (Co-teaching, JoCoR, Jo-SRC)."""
     return linear(epoch, start, end, rate, 0.0)

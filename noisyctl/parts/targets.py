@@ -1,4 +1,4 @@
-"""Soft targets: one-hot rows, smoothing, sharpening, running averages, the cross-entropy with soft targets."""
+"""Soft targets: one-hot rows, smoothing, sharpening, averages, the cross-entropy with soft targets."""
 
 import torch
 from jaxtyping import Float, Int
@@ -20,10 +20,16 @@ def smooth_one_hot(labels: Int[Tensor, " n"], num_classes: int, smoothing: float
 def sharpen(probs: Float[Tensor, "n c"], temperature: float) -> Float[Tensor, "n c"]:
     """Rows raised to 1/temperature and renormalized (below 1 sharpens, above 1 flattens; MixMatch Eq. 7).
 
-    Rows are divided by their largest entry first, which changes nothing but keeps small powers from vanishing.
+    Rows are divided by their largest entry first, which changes nothing but keeps small powers from vanishing. For
+    targets: above 1 the gradient at a probability of 0 is infinite.
     """
     powered = (probs / probs.amax(dim=1, keepdim=True)) ** (1 / temperature)
     return powered / powered.sum(dim=1, keepdim=True)
+
+
+def average_probs(*logits: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
+    """Mean of the softmax over networks and views (co-guessing of DivideMix 3.2, MixMatch Eq. 6)."""
+    return torch.stack(logits).softmax(dim=2).mean(dim=0)
 
 
 def running_average(old: Tensor, new: Tensor, momentum: float) -> Tensor:
