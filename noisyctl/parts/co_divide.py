@@ -54,6 +54,7 @@ class Division:
 
     losses: Float[Tensor, "2 n"]
     probs: Float[Tensor, "n c"]  # mean of both
+    predictions: Int[Tensor, "2 n"]
     clean: Float[Tensor, "2 n"]
     selected: Bool[Tensor, "2 t"]
     history: Float[Tensor, "epochs 2 t"]  # scaled losses of the last epochs, this one last
@@ -87,26 +88,30 @@ def co_divide(
 ) -> Division:
     """Two Gaussians on each network's losses -> P(clean); labeled: above the threshold (section 3.1)."""
     train = task.train_index
-    losses, probs = losses_and_probs(networks, task)
+    losses, probs, predictions = opinions(networks, task)
     history = torch.cat([history, unit_range(losses[:, train])[None]])[-params.averaged_losses :]
     clean = torch.zeros_like(losses)
     clean[:, train] = torch.stack([clean_probability(row, rng) for row in history.mean(dim=0)])
     sides = [labeled_side(row, params.clean_threshold, params.batch_size) for row in clean[:, train]]
-    return Division(losses, probs, clean, torch.stack(sides), history)
+    return Division(losses, probs, predictions, clean, torch.stack(sides), history)
 
 
-def losses_and_probs(
+def opinions(
     networks: list[nn.Module], task: Task
-) -> tuple[Float[Tensor, "2 n"], Float[Tensor, "n c"]]:
-    """Cross-entropy with the given labels of each network and their mean prediction, on plain views in eval mode."""
-    losses, probs = [], []
+) -> tuple[Float[Tensor, "2 n"], Float[Tensor, "n c"], Int[Tensor, "2 n"]]:
+    """Losses with the given labels, mean prediction and predicted classes, on plain views in eval mode.
+
+    Both networks see each block of images in turn, so that it is made once.
+    """
+    losses, probs, predictions = [], [], []
     with evaluating(*networks):
         for index in task.in_order():
             images, labels = task.plain(index), task.noisy_labels[index]
-            logits = [network(images) for network in networks]
+            logits = [network(images).float() for network in networks]
             losses.append(torch.stack([cross_entropy(z, labels, reduction="none") for z in logits]))
             probs.append(torch.stack(logits).softmax(dim=2).mean(dim=0))
-    return torch.cat(losses, dim=1), torch.cat(probs)
+            predictions.append(torch.stack(logits).argmax(dim=2))
+    return torch.cat(losses, dim=1), torch.cat(probs), torch.cat(predictions, dim=1)
 
 
 def steps(

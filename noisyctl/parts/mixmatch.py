@@ -6,14 +6,13 @@ Berthelot et al., "MixMatch: A Holistic Approach to Semi-Supervised Learning", N
 Shapes: m = rows of a step, b = labeled images (2 b rows), v views, c classes.
 """
 
-import math
 from collections.abc import Callable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
-from torch.nn.functional import log_softmax
 
+from noisyctl.parts.losses import prior_penalty, squared_error
 from noisyctl.parts.mixing import draw_beta, mix_pair, mixmatch_weight
 from noisyctl.parts.targets import sharpen, soft_cross_entropy
 
@@ -106,14 +105,3 @@ def mixmatch_loss(
     labeled = soft_cross_entropy(logits[:num_labeled], targets[:num_labeled]).mean()
     unlabeled = others.sum() / max(len(others), 1)
     return labeled + unlabeled_weight * unlabeled + prior_weight * prior_penalty(logits)
-
-
-def squared_error(logits: Float[Tensor, "b c"], targets: Float[Tensor, "b c"]) -> Float[Tensor, " b"]:
-    """Mean over the classes of (prediction - target)^2: a C-th of the squared norm that DivideMix writes."""
-    return (logits.softmax(dim=1) - targets).square().mean(dim=1)
-
-
-def prior_penalty(logits: Float[Tensor, "b c"]) -> Float[Tensor, ""]:
-    """KL divergence of the batch's mean prediction from the uniform prior: sum_c 1/C log(1/C / mean p_c)."""
-    log_mean = log_softmax(logits, dim=1).logsumexp(dim=0) - math.log(len(logits))
-    return -log_mean.mean() - math.log(logits.shape[1])
