@@ -1,12 +1,12 @@
 """The contract every method file keeps; a new method is in without a line."""
 
+import os
+import random
 import shutil
 import signal
-import subprocess
-import sys
-import textwrap
-import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pipeline
@@ -18,6 +18,7 @@ from noisyctl import methods
 from noisyctl.artifacts import store
 from noisyctl.artifacts.kinds import TRACE
 from noisyctl.params import module_spec
+from noisyctl.training import scratch
 
 METHODS = methods.available()
 
@@ -28,22 +29,48 @@ def reference(request: pytest.FixtureRequest, home: Path, tmp_path_factory: pyte
     return request.param, pipeline.train(home, request.param, out), out
 
 
-def test_same_seed_gives_same_bytes_though_global_generators_are_poisoned(reference, home, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_poisoned_generators_and_permuted_truth_change_no_byte(reference, home, tmp_path) -> None:  # type: ignore[no-untyped-def]
     method, expected, _ = reference
+    twin = Path(shutil.copytree(home, tmp_path / "home"))
+    pipeline.permute_truth(twin, np.random.default_rng(0))
     torch.manual_seed(666)
     np.random.seed(666)  # noqa: NPY002  the poison
-    assert pipeline.train(home, method, tmp_path / "run") == expected
+    random.seed(666)
+    assert pipeline.train(twin, method, tmp_path / "run") == expected
 
 
-def test_permuted_or_deleted_truth_changes_no_byte(reference, home, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_kill_9_and_run_again_without_truth_equals_uninterrupted(reference, home, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """Killed after some rows of the second epoch are written and before its checkpoint is."""
     method, expected, _ = reference
-    twin = tmp_path / "home"
-    shutil.copytree(home, twin)
-    pipeline.permute_truth(twin, np.random.default_rng(0))
-    assert pipeline.train(twin, method, tmp_path / "permuted") == expected
+    twin = Path(shutil.copytree(home, tmp_path / "home"))
     shutil.rmtree(twin / "truth.zarr")
     shutil.rmtree(twin / "noise.zarr")
-    assert pipeline.train(twin, method, tmp_path / "deleted") == expected
+    epochs = pipeline.params_of(method).epochs
+    if epochs > 1:
+        status = killed_before_checkpoint(2, lambda: pipeline.train(twin, method, tmp_path / "run"))
+        assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        assert list(twin.glob("scratch/scratch/train-method-*/checkpoint.safetensors"))
+        assert not (tmp_path / "run").exists()
+    assert pipeline.train(twin, method, tmp_path / "run") == expected
+
+
+def killed_before_checkpoint(number: int, work: Callable[[], object]) -> int:
+    """The exit status of a process that does `work` and kills itself in place of its checkpoint `number`."""
+    child = os.fork()
+    if child == 0:
+        save = scratch.Scratch.save
+
+        def die_or_save(self: scratch.Scratch, epoch: int, *rest: Any) -> None:
+            if epoch == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            save(self, epoch, *rest)
+
+        scratch.Scratch.save = die_or_save  # type: ignore[method-assign]
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return os.waitpid(child, 0)[1]
 
 
 def test_metrics_are_finite(reference) -> None:  # type: ignore[no-untyped-def]
@@ -68,25 +95,3 @@ def test_the_source_text_and_the_class_agree_on_the_params(method: str) -> None:
     assert [f.name for f in spec.fields] == list(fields)
     assert [f.default for f in spec.fields] == [info.default for info in fields.values()]
     assert all(f.source for f in spec.fields)
-
-
-@pytest.mark.parametrize(
-    "method", [m for m in METHODS if m != "knn_vote"]
-)  # which has one epoch of a few milliseconds
-def test_kill_9_and_run_again_equals_uninterrupted(method: str, home: Path, tmp_path: Path) -> None:
-    expected = pipeline.train(home, method, tmp_path / "whole", epochs=40)
-    script = f"""
-        import sys; sys.path.insert(0, {str(Path(pipeline.__file__).parent)!r})
-        import torch; torch.set_num_threads(1)
-        from pathlib import Path
-        import pipeline
-        pipeline.train(Path({str(home)!r}), {method!r}, Path({str(tmp_path / "killed")!r}), epochs=40)
-    """
-    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)])
-    pattern = f"scratch/scratch/train-method-{method}-*/rows/*-3.npy"
-    while not list(home.glob(pattern)) and process.poll() is None:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
-    assert not (tmp_path / "killed" / "trace.zarr").exists()
-    assert pipeline.train(home, method, tmp_path / "killed", epochs=40) == expected

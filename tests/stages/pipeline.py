@@ -61,6 +61,8 @@ def params_of(method: str, epochs: int = 3):  # type: ignore[no-untyped-def]
         "epochs": min(epochs, 1 if method == "knn_vote" else epochs),
         "batch_size": 64,
         "correction_epoch": 2,
+        "cluster_batch_size": 64,
+        "drawn_neighbors": 1,
     }
     return model(**{k: v for k, v in wanted.items() if k in model.model_fields})
 
