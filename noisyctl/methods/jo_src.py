@@ -1,0 +1,186 @@
+"""Jo-SRC: select, relabel and regularize by the consistency of two views.
+
+Yao et al., "Jo-SRC: A Contrastive Approach for Combating Noisy Labels", CVPR 2021. Algorithm 1:
+
+  [1] clean: 1 - JS(prediction of view 1, smoothed label), in bits, is above a threshold that rises (Eq. 2, 3, 5, 12)
+  [2] else ID where the predictions of both views agree, OOD where they do not                      (Eq. 4)
+  [3] targets: clean the smoothed label, ID the teacher's prediction, OOD the same flattened        (Eq. 5, 6, 7)
+  [4] loss: cross-entropy of both views + consistency, whose sign is turned for OOD                 (Eq. 9, 10, 11);
+      in the first epochs cross-entropy of the clean samples alone
+  [5] the teacher follows the student after every step                                              (Eq. 8)
+
+The first epochs are this algorithm's own warm-up: the paper starts from an untrained network, which is a warm-up profile
+of 0 epochs and an MLP head; it runs from any other. Table 6 is `trained_on: clean, id, all` at consistency_weight 0.
+`counting: paper` numbers epochs from 1 and compares with >; `code`, from 0 and with >=, as the authors' code does.
+`optimizer: adam` decays linearly from decay_start on; `sgd` is Nesterov with a cosine, the code's on web data.
+Differs from the paper: targets average the teacher over both views, as the authors' code does. Bits in [4] too: the paper
+names base 2 for the JS divergence alone, but writes both with one D_KL.
+Differs from the authors' code: probabilities in logarithms are floored at 1e-8 (which bounds the OOD term); the teacher
+copies batch-norm buffers and predicts with them (`teacher_statistics: batch` does without, as the code); a batch
+without clean samples has loss 0 in the first epochs, not NaN.
+Shapes: b = batch, c = classes.
+"""
+
+import copy
+import math
+import operator
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Generator, Tensor, nn
+
+from noisyctl.errors import ParamsError
+from noisyctl.parts.divergences import jensen_shannon, symmetric_kl
+from noisyctl.parts.schedules import cosine, linear, linear_decay_after
+from noisyctl.parts.targets import smooth_one_hot, soft_cross_entropy
+from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param, state
+
+NEEDS = Needs(networks=1)
+CLEAN, ID, OOD = 0, 1, 2  # the trace's verdicts
+COUNTINGS = {"paper": (1, operator.gt), "code": (0, operator.ge)}  # number of the first epoch, "above"
+TRAINED_ON = {"clean": CLEAN, "id": ID, "all": OOD}  # the last verdict that is trained on
+
+
+class Params(MethodParams):
+    """`methods.jo_src` in params.yaml."""
+
+    epochs: int = param(200, "[t_max]", source="Jo-SRC 4.1", ge=0)
+    ramp_epochs: int = param(10, "first epochs, on clean samples [t_w]", source="official code: CIFAR", ge=0)
+    clean_threshold: float = param(0.75, "after these [tau_c]", source="official code: CIFAR", ge=0, le=1)
+    final_clean_threshold: float = param(0.95, "at the end [tau_m]", source="Jo-SRC 3.5", ge=0, le=1)
+    counting: Literal["paper", "code"] = param("paper", "of epochs", source="Jo-SRC Eq. 12; official code")
+    label_smoothing: float = param(0.6, "of the given labels [epsilon]", source="Jo-SRC 4.1", ge=0, lt=1)
+    consistency_weight: float = param(0.5, "[alpha]", source="official code: CIFAR", ge=0, le=1)
+    trained_on: Literal["clean", "id", "all"] = param(
+        "all", "after the first epochs", source="Jo-SRC Table 6"
+    )
+    ood_temperature: float = param(10.0, "that flattens targets [s]", source="Jo-SRC Eq. 7", gt=0)
+    teacher_momentum: float = param(0.99, "[omega]", source="Jo-SRC 4.1", ge=0, le=1)
+    teacher_statistics: Literal["running", "batch"] = param(
+        "running", "", source="ours; batch: official code"
+    )
+    batch_size: int = param(128, "images a step", source="Jo-SRC 4.1", ge=2)
+    optimizer: Literal["adam", "sgd"] = param("adam", "", source="Jo-SRC 4.1; sgd: official code, web data")
+    learning_rate: float = param(1e-3, "at the start", source="Jo-SRC 4.1", gt=0)
+    weight_decay: float = param(0.0, "", source="official code: CIFAR", ge=0)
+    decay_start: int = param(80, "epoch from which Adam's rate falls to 0", source="Jo-SRC 4.1", ge=0)
+    late_beta1: float = param(0.9, "from decay_start", source="Jo-SRC 4.1; official code: 0.1", ge=0, lt=1)
+
+
+@state
+class State:
+    student: nn.Module
+    teacher: nn.Module
+    optimizer: torch.optim.Optimizer
+
+
+def start(networks: list[nn.Module], task: Task, params: Params, rng: Generator) -> State:
+    largest = 1 - 1 / task.num_classes
+    if params.label_smoothing >= largest:
+        raise ParamsError(
+            f"methods.jo_src.label_smoothing {params.label_smoothing} leaves a label of {task.num_classes} classes no "
+            f"more than the others; choose it below {largest:.3g}"
+        )
+    student, rate, decay = networks[0], params.learning_rate, params.weight_decay
+    optimizer: torch.optim.Optimizer = torch.optim.Adam(student.parameters(), lr=rate, weight_decay=decay)
+    if params.optimizer == "sgd":
+        optimizer = torch.optim.SGD(student.parameters(), rate, 0.9, weight_decay=decay, nesterov=True)
+    return State(student, make_teacher(student), optimizer)
+
+
+def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generator) -> EpochRecord:
+    first, above = COUNTINGS[params.counting]
+    t = first + epoch
+    threshold = clean_threshold(t, params)
+    ramping = t < params.ramp_epochs
+    last_used, alpha = (CLEAN, 0.0) if ramping else (TRAINED_ON[params.trained_on], params.consistency_weight)
+    rate = set_rate(state.optimizer, params, epoch)
+    record = EpochRecord(task, learning_rate=rate, clean_threshold=threshold)
+    state.student.train()
+    state.teacher.train(params.teacher_statistics == "batch")
+    for index in task.batches(params.batch_size, rng):
+        view1, view2 = task.weak(index, rng), task.weak(index, rng)
+        logits1, logits2 = state.student(view1), state.student(view2)
+        with torch.no_grad():
+            guess = (state.teacher(view1).softmax(dim=1) + state.teacher(view2).softmax(dim=1)) / 2
+        given = smooth_one_hot(task.noisy_labels[index], task.num_classes, params.label_smoothing)
+        probability = clean_probability(logits1, given)
+        verdict = divide(above(probability, threshold), logits1, logits2)  # [1] [2]
+        targets = relabel(verdict, given, guess, params.ood_temperature)  # [3]
+        losses = soft_cross_entropy(logits1, targets) + soft_cross_entropy(logits2, targets)
+        used = verdict <= last_used
+        joint = (1 - alpha) * losses + alpha * consistency(verdict, logits1, logits2)
+        task.step((joint * used).sum() / used.sum().clamp(min=1), state.optimizer)  # [4]
+        update_teacher(state.teacher, state.student, params.teacher_momentum)  # [5]
+        record.add(index, losses=losses, clean_probability=probability, verdict=verdict)
+        record.add(index, selected=verdict == CLEAN, pseudo_labels=targets.argmax(dim=1), predictions=logits1)
+    return record
+
+
+def predict(state: State, images: Tensor) -> Tensor:
+    return state.student(images)
+
+
+def clean_threshold(t: int, params: Params) -> float:
+    """Eq. 12: from 0 at t = 0 to tau_c at t_w, then to tau_m at t_max."""
+    if t <= params.ramp_epochs:
+        return linear(t, 0, params.ramp_epochs, 0.0, params.clean_threshold)
+    return linear(t, params.ramp_epochs, params.epochs, params.clean_threshold, params.final_clean_threshold)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, params: Params, epoch: int) -> float:
+    """Set the epoch's learning rate, and Adam's beta1."""
+    if params.optimizer == "sgd":
+        rate = cosine(epoch, params.epochs, params.learning_rate)
+    else:
+        rate = linear_decay_after(epoch, params.decay_start, params.epochs, params.learning_rate)
+        for group in optimizer.param_groups:
+            group["betas"] = (params.late_beta1 if epoch >= params.decay_start else 0.9, 0.999)
+    Task.set_learning_rate(optimizer, rate)
+    return rate
+
+
+@torch.no_grad()
+def clean_probability(logits: Float[Tensor, "b c"], given: Float[Tensor, "b c"]) -> Float[Tensor, " b"]:
+    """1 - JS in bits (Eq. 3): 1 where the prediction equals the smoothed label, not where it is sure of it."""
+    return (1 - jensen_shannon(logits.softmax(dim=1), given)).clamp(0, 1)
+
+
+def divide(
+    clean: Bool[Tensor, " b"], logits1: Float[Tensor, "b c"], logits2: Float[Tensor, "b c"]
+) -> UInt8[Tensor, " b"]:
+    """Criterion 3.2: of the samples that are not clean, ID where both views have one argmax, else OOD."""
+    agree = logits1.argmax(dim=1) == logits2.argmax(dim=1)
+    return torch.where(clean, CLEAN, torch.where(agree, ID, OOD)).to(torch.uint8)
+
+
+def relabel(
+    verdict: UInt8[Tensor, " b"], given: Float[Tensor, "b c"], guess: Float[Tensor, "b c"], temperature: float
+) -> Float[Tensor, "b c"]:
+    """Eq. 5, 6 and 7."""
+    flat = (guess / temperature).softmax(dim=1)  # a softmax of probabilities: nearly uniform
+    unclean = torch.where(verdict[:, None] == OOD, flat, guess)
+    return torch.where(verdict[:, None] == CLEAN, given, unclean)
+
+
+def consistency(
+    verdict: UInt8[Tensor, " b"], logits1: Float[Tensor, "b c"], logits2: Float[Tensor, "b c"]
+) -> Float[Tensor, " b"]:
+    """Eq. 9 in bits: the views are pulled together, those of OOD samples apart."""
+    bits = symmetric_kl(logits1.softmax(dim=1), logits2.softmax(dim=1)) / math.log(2)
+    return torch.where(verdict == OOD, -bits, bits)
+
+
+def make_teacher(student: nn.Module) -> nn.Module:
+    """A copy of the student in eval mode that no gradient reaches."""
+    return copy.deepcopy(student).requires_grad_(False).eval()
+
+
+@torch.no_grad()
+def update_teacher(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
+    """Parameters: momentum * teacher + (1 - momentum) * student. Buffers: the student's."""
+    for old, new in zip(teacher.parameters(), student.parameters(), strict=True):
+        old.lerp_(new, 1 - momentum)
+    for kept, current in zip(teacher.buffers(), student.buffers(), strict=True):
+        kept.copy_(current)
