@@ -9,8 +9,8 @@ the start of warm-up:
   [4] (1 - alpha) cross-entropy with the given + alpha cross-entropy with the corrected labels (Eq. 4)
 
 Left open by the paper and chosen here: the start epoch; S_c by either reading of "ranked top 40%", an element of S with
-its diagonal; where fewer than p samples are apart, those, and where none is, the densest; features of plain views in eval
-mode; a class without samples has no prototypes and no label is corrected to it.
+its diagonal; where fewer than p samples are apart the densest others follow, as in the paper's first attempt; features of
+plain views in eval mode; a class without samples has no prototypes and no label is corrected to it.
 Verified labels (the paper's second setting) only choose prototypes: among the samples verified as the class, or given it
 where none is. With `verified_role: finetune` (its third) they are cross-entropy's labels in the last epochs.
 Differs from the paper: the learning rate falls by epochs after warm-up; with a warm-up of 0 epochs it is the paper's.
@@ -40,7 +40,7 @@ class Params(MethodParams):
     epochs: int = param(15, "after warm-up", source="SMP 4: Clothing1M; Food-101N: 30", ge=0)
     start_epoch: int = param(5, "of [2], from 1 and with warm-up", source="ours: not printed", ge=1)
     samples_per_class: int = param(1280, "at most, to choose prototypes from [m]", source="SMP 4", ge=1)
-    num_prototypes: int = param(8, "at most, of a class [p]", source="SMP 4", ge=1)
+    num_prototypes: int = param(8, "of a class [p]", source="SMP 4", ge=1)
     selection: Literal["densest_apart", "density_peaks", "kmeans"] = param(
         "densest_apart", "how prototypes are chosen", source="SMP 3.3; the others: Table 4"
     )

@@ -1,7 +1,7 @@
 """Prototypes: a few feature vectors that stand for a class, and the similarity of samples to them.
 
 Three ways to choose them from the features of one class, as Han et al., "Deep Self-Learning From Noisy Labels" (SMP),
-ICCV 2019, compare in Table 4; each gives at most `number` rows, and at least one:
+ICCV 2019, compare in Table 4; each gives `number` rows, fewer of a class that has fewer samples:
 
   [1] densest_apart: the densest samples by cosine that no denser sample is close to (SMP 3.3)
   [2] density_peaks: the samples with the largest density times distance (Rodriguez and Laio, Science 2014)
@@ -23,14 +23,17 @@ def densest_apart(
 ) -> Float[Tensor, "p d"]:
     """The samples of largest density among those with closeness below `limit`; equals in the order given.
 
-    Where fewer than `number` are below it, those there are: a sample above it repeats a denser one. Where none is (all
-    look alike), the densest one.
+    Where fewer than `number` are below it, the densest of the others follow: else a tight class with few samples would be
+    judged by its outliers, which are never close to a denser one.
     """
     similarity = cosine_similarity(features, features)
+    similarity = (
+        similarity + similarity.T
+    ) / 2  # S_c is one of them: its mirror image must equal it to the bit
     dense = density(similarity, ranked(similarity, percent))
     order = dense.argsort(descending=True, stable=True)
-    apart = order[closeness(similarity, dense)[order] < limit]
-    return features[(apart if len(apart) else order[:1])[:number]]
+    apart = closeness(similarity, dense)[order] < limit
+    return features[torch.cat([order[apart], order[~apart]])[:number]]
 
 
 def density_peaks(features: Float[Tensor, "m d"], number: int) -> Float[Tensor, "p d"]:
