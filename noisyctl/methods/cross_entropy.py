@@ -1,16 +1,15 @@
 """Cross-entropy on the noisy labels as they are: what every method is compared with.
 
 Steps:
-  [1] weak views, mean cross-entropy with the given labels, SGD with a cosine schedule
+  [1] weak views, mean cross-entropy with the given labels, SGD with a cosine schedule: the loop of parts/supervised.py
 Differs from the authors' code: no single source; the papers' tables use it with each paper's own schedule.
 """
 
-import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 from torch.nn.functional import cross_entropy
 
-from noisyctl.parts.schedules import cosine
-from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param, state
+from noisyctl.parts import supervised
+from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param
 
 NEEDS = Needs(networks=1)
 
@@ -24,32 +23,11 @@ class Params(MethodParams):
     weight_decay: float = param(1e-3, "", source="MixNN VI-A", ge=0)
 
 
-@state
-class State:
-    network: nn.Module
-    optimizer: torch.optim.Optimizer
+start, predict = supervised.start, supervised.predict
 
 
-def start(networks: list[nn.Module], task: Task, params: Params, rng: Generator) -> State:
-    network = networks[0]
-    optimizer = torch.optim.SGD(
-        network.parameters(), lr=params.learning_rate, momentum=0.9, weight_decay=params.weight_decay
-    )
-    return State(network, optimizer)
+def run_epoch(state: supervised.State, task: Task, params: Params, epoch: int, rng: Generator) -> EpochRecord:
+    def losses_of(logits: Tensor, labels: Tensor) -> Tensor:
+        return cross_entropy(logits, labels, reduction="none")  # [1]
 
-
-def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generator) -> EpochRecord:
-    rate = cosine(epoch, params.epochs, params.learning_rate)
-    task.set_learning_rate(state.optimizer, rate)
-    record = EpochRecord(task, learning_rate=rate)
-    state.network.train()
-    for index in task.batches(params.batch_size, rng):
-        logits = state.network(task.weak(index, rng))
-        losses = cross_entropy(logits, task.noisy_labels[index], reduction="none")
-        task.step(losses.mean(), state.optimizer)  # [1]
-        record.add(index, losses=losses, predictions=logits)
-    return record
-
-
-def predict(state: State, images: Tensor) -> Tensor:
-    return state.network(images)
+    return supervised.run_epoch(state, task, params, epoch, rng, losses_of=losses_of)
