@@ -1,0 +1,36 @@
+"""Hard bootstrapping: the target is the given label with a little of the predicted one.
+
+Reed et al., "Training Deep Neural Networks on Noisy Labels with Bootstrapping", ICLR 2015 workshop. Steps:
+
+  [1] cross-entropy with beta y + (1 - beta) onehot(argmax p), in the loop of parts/supervised.py
+Differs from the paper: the schedule is that of Patrini et al., whose CIFAR table has this baseline, as a cosine (`ours`).
+Differs from the authors' code: none was published.
+"""
+
+from torch import Generator, Tensor
+
+from noisyctl.parts import supervised
+from noisyctl.parts.robust_losses import hard_bootstrap
+from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param
+
+NEEDS = Needs(networks=1)
+
+
+class Params(MethodParams):
+    """`methods.bootstrap_hard` in params.yaml."""
+
+    epochs: int = param(120, "after warm-up", source="Patrini code: CIFAR-10", ge=0)
+    batch_size: int = param(128, "images a step", source="Patrini code: CIFAR-10", ge=2)
+    learning_rate: float = param(0.1, "at the start of the cosine", source="Patrini code: CIFAR-10", gt=0)
+    weight_decay: float = param(1e-4, "", source="Patrini code: CIFAR-10", ge=0)
+    given_weight: float = param(0.8, "of the given label [beta]", source="Patrini code", ge=0, le=1)
+
+
+start, predict = supervised.start, supervised.predict
+
+
+def run_epoch(state: supervised.State, task: Task, params: Params, epoch: int, rng: Generator) -> EpochRecord:
+    def losses_of(logits: Tensor, labels: Tensor) -> Tensor:
+        return hard_bootstrap(logits, labels, params.given_weight)  # [1]
+
+    return supervised.run_epoch(state, task, params, epoch, rng, losses_of=losses_of)

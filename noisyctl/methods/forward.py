@@ -1,0 +1,65 @@
+"""Forward correction: the loss compares the given label with the prediction after the noise.
+
+Patrini et al., "Making Deep Neural Networks Robust to Label Noise: a Loss Correction Approach", CVPR 2017. Steps:
+
+  [1] T: the given matrix, or the warm-up network's prediction for the surest sample of each class   (Eq. 12, 13)
+  [2] -log (p T)_y                                (Theorem 2), in the loop of parts/supervised.py
+Differs from the paper: training goes on from the network that estimated T; a cosine schedule instead of steps (`ours`).
+Differs from the authors' code: outliers of one class stay candidates for the others (there they are zeroed in place);
+T, not p T, has the floor of 1e-7.
+"""
+
+from torch import Generator, Tensor, nn
+
+from noisyctl.nn.inference import evaluate_train
+from noisyctl.parts import supervised, transition
+from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param, state
+
+NEEDS = Needs(networks=1)
+
+
+class Params(MethodParams):
+    """`methods.forward` in params.yaml."""
+
+    epochs: int = param(120, "after warm-up", source="Patrini code: CIFAR-10", ge=0)
+    batch_size: int = param(128, "images a step", source="Patrini code: CIFAR-10", ge=2)
+    learning_rate: float = param(0.1, "at the start of the cosine", source="Patrini code: CIFAR-10", gt=0)
+    weight_decay: float = param(1e-4, "", source="Patrini code: CIFAR-10", ge=0)
+    assumed_transition_matrix: list[list[float]] | None = param(
+        None,
+        "row i: P(given label | clean label i) [T]; none: estimated",
+        source="Patrini et al. 4.2",
+        min_length=2,
+    )
+    outlier_rate: float = param(
+        0.03,
+        "of a class's surest samples, in the estimate",
+        source="Patrini code: CIFAR-10; CIFAR-100: 0",
+        ge=0,
+        lt=1,
+    )
+
+
+@state
+class State(supervised.State):
+    matrix: Tensor  # [c c]
+
+
+def start(networks: list[nn.Module], task: Task, params: Params, rng: Generator) -> State:
+    if params.assumed_transition_matrix is not None:
+        matrix = transition.given(params.assumed_transition_matrix, task.num_classes).to(task.device)
+    else:
+        logits, _ = evaluate_train(networks[0], task)
+        matrix = transition.estimated(logits[task.train_index].softmax(dim=1), params.outlier_rate)  # [1]
+    plain = supervised.start(networks, task, params, rng)
+    return State(plain.network, plain.optimizer, matrix)
+
+
+def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generator) -> EpochRecord:
+    def losses_of(logits: Tensor, labels: Tensor) -> Tensor:
+        return transition.forward_losses(logits, labels, state.matrix)  # [2]
+
+    return supervised.run_epoch(state, task, params, epoch, rng, losses_of=losses_of)
+
+
+predict = supervised.predict
