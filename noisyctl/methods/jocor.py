@@ -1,0 +1,114 @@
+"""JoCoR: two networks learn as one from samples that both find easy and agree on.
+
+Wei et al., "Combating Noisy Labels by Agreement: A Joint Training Method with Co-Regularization", CVPR 2020. Algorithm 1:
+
+  [1] joint loss: (1 - lambda) (CE_1 + CE_2) + lambda (KL(p1, p2) + KL(p2, p1))
+  [2] the share R(t) of the batch with the smallest joint losses is chosen, R(t) = 1 - tau min(t / T_k, 1), t from 1
+  [3] both networks learn from the mean joint loss of the chosen, with one optimizer
+At least one sample of a batch is chosen. Network 1 predicts; the paper's numbers are the mean of the accuracies of both.
+Differs from the paper: tau may be estimated; images are augmented.
+Differs from the authors' code: for asymmetric noise that halves tau, here it is what the params say; the last short batch of
+an epoch is kept.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Generator, Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from noisyctl.nn.inference import evaluate_train
+from noisyctl.parts.divergences import symmetric_kl
+from noisyctl.parts.schedules import linear_decay_after
+from noisyctl.parts.small_loss import estimated_noise_rate, forget_rate, mean_of, set_adam, small_losses
+from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param, state
+
+NEEDS = Needs(networks=2)
+
+
+class Params(MethodParams):
+    """`methods.jocor` in params.yaml."""
+
+    epochs: int = param(200, "after warm-up", source="JoCoR code", ge=0)
+    batch_size: int = param(128, "images a step", source="JoCoR code", ge=2)
+    learning_rate: float = param(1e-3, "of Adam, up to decay_start", source="JoCoR code", gt=0)
+    decay_start: int = param(
+        80,
+        "epoch from which the rate falls on a line to 0",
+        source="JoCoR code: CIFAR-10; CIFAR-100: 100",
+        ge=0,
+    )
+    momentum: float = param(0.9, "first beta of Adam, up to decay_start", source="JoCoR code", ge=0, lt=1)
+    late_momentum: float = param(0.1, "from decay_start on", source="JoCoR code", ge=0, lt=1)
+    assumed_noise_rate: float | None = param(
+        None,
+        "share of wrong labels [tau]; none: of two Gaussians on the warm-up's losses",
+        source="ours: the papers give the true one; JoCoR's code: half of it for asymmetric noise",
+        gt=0,
+        lt=1,
+    )
+    ramp_epochs: int = param(
+        10,
+        "in which the forget rate rises to the noise rate, counted with warm-up [T_k]",
+        source="JoCoR code",
+        ge=1,
+    )
+    agreement_weight: float = param(
+        0.9,
+        "of the agreement in the joint loss [lambda]",
+        source="JoCoR code: CIFAR-10; at rate 0.8: 0.65, CIFAR-100: 0.85",
+        ge=0,
+        le=1,
+    )
+
+
+@state
+class State:
+    network1: nn.Module
+    network2: nn.Module
+    optimizer: torch.optim.Optimizer
+    noise_rate: float
+
+
+def start(networks: list[nn.Module], task: Task, params: Params, rng: Generator) -> State:
+    noise_rate = params.assumed_noise_rate
+    if noise_rate is None:
+        logits = [evaluate_train(network, task)[0] for network in networks]
+        noise_rate = estimated_noise_rate(logits, task, rng)
+    both = [parameter for network in networks for parameter in network.parameters()]
+    return State(networks[0], networks[1], torch.optim.Adam(both, lr=params.learning_rate), noise_rate)
+
+
+def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generator) -> EpochRecord:
+    late = epoch >= params.decay_start
+    rate = linear_decay_after(epoch, params.decay_start, params.epochs, params.learning_rate)
+    set_adam(state.optimizer, rate, params.late_momentum if late else params.momentum)
+    forget = forget_rate(task.warmup_epochs + epoch, params.ramp_epochs, state.noise_rate)
+    record = EpochRecord(task, learning_rate=rate, forget_rate=forget)
+    state.network1.train()
+    state.network2.train()
+    for index in task.batches(params.batch_size, rng):
+        images, labels = task.weak(index, rng), task.noisy_labels[index]
+        logits1, logits2 = state.network1(images), state.network2(images)
+        losses = joint_losses(logits1, logits2, labels, params.agreement_weight)  # [1]
+        chosen = small_losses(losses, forget)  # [2]
+        task.step(mean_of(losses, chosen), state.optimizer)  # [3]
+        record.add(index, losses=losses, selected=chosen, predictions=logits1)
+    return record
+
+
+def predict(state: State, images: Tensor) -> Tensor:
+    return state.network1(images)
+
+
+def joint_losses(
+    logits1: Float[Tensor, "b c"],
+    logits2: Float[Tensor, "b c"],
+    labels: Int[Tensor, " b"],
+    agreement_weight: float,
+) -> Float[Tensor, " b"]:
+    """Both cross-entropies, and the divergence of the two predictions in both directions, in nats."""
+    supervised = cross_entropy(logits1, labels, reduction="none") + cross_entropy(
+        logits2, labels, reduction="none"
+    )
+    apart = symmetric_kl(logits1.softmax(dim=1), logits2.softmax(dim=1))
+    return (1 - agreement_weight) * supervised + agreement_weight * apart
