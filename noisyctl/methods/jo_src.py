@@ -21,7 +21,6 @@ without clean samples has loss 0 in the first epochs, not NaN.
 Shapes: b = batch, c = classes.
 """
 
-import copy
 import math
 import operator
 from typing import Literal
@@ -31,6 +30,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Generator, Tensor, nn
 
 from noisyctl.errors import ParamsError
+from noisyctl.nn.teacher import make_teacher, update_teacher
 from noisyctl.parts.divergences import jensen_shannon, symmetric_kl
 from noisyctl.parts.schedules import cosine, linear, linear_decay_after
 from noisyctl.parts.targets import smooth_one_hot, soft_cross_entropy
@@ -170,17 +170,3 @@ def consistency(
     """Eq. 9 in bits: the views are pulled together, those of OOD samples apart."""
     bits = symmetric_kl(logits1.softmax(dim=1), logits2.softmax(dim=1)) / math.log(2)
     return torch.where(verdict == OOD, -bits, bits)
-
-
-def make_teacher(student: nn.Module) -> nn.Module:
-    """A copy of the student in eval mode that no gradient reaches."""
-    return copy.deepcopy(student).requires_grad_(False).eval()
-
-
-@torch.no_grad()
-def update_teacher(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
-    """Parameters: momentum * teacher + (1 - momentum) * student. Buffers: the student's."""
-    for old, new in zip(teacher.parameters(), student.parameters(), strict=True):
-        old.lerp_(new, 1 - momentum)
-    for kept, current in zip(teacher.buffers(), student.buffers(), strict=True):
-        kept.copy_(current)

@@ -35,7 +35,7 @@ class NoisyViews:
         plain = self.plain(images)
         return plain + 0.5 * torch.randn(plain.shape, generator=rng)
 
-    simclr = weak
+    simclr = moco = strong = weak
 
 
 class RecordingTask(Task):

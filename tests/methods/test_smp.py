@@ -21,7 +21,7 @@ class PixelViews:
         plain = self.plain(images)
         return plain + 0.01 * torch.randn(plain.shape, generator=rng)
 
-    simclr = weak
+    simclr = moco = strong = weak
 
 
 class PixelNetwork(nn.Module):
