@@ -89,10 +89,8 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
         among, corrected = (given >= 0).nonzero()[:, 0], given
     elif task.warmup_epochs + epoch + 1 >= params.start_epoch:
         classes, directions = class_directions(state.network, task, params, rng)  # [2]
-        corrected, weight = (
-            corrected_labels(state.network, task, classes, directions),
-            params.correction_weight,
-        )
+        corrected = corrected_labels(state.network, task, classes, directions)  # [3]
+        weight = params.correction_weight
     task.set_learning_rate(state.optimizer, rate)
     record = EpochRecord(task, learning_rate=rate, correction_weight=weight)
     record.vectors |= state.last
@@ -159,7 +157,7 @@ def verified_labels(task: Task) -> Int[Tensor, " n"]:
 def corrected_labels(
     network: nn.Module, task: Task, classes: Int[Tensor, " k"], directions: Float[Tensor, "k d"]
 ) -> Int[Tensor, " n"]:
-    """[3] Eq. 8 and 9."""
+    """Eq. 8 and 9, for every training image."""
     found = [
         prototypes.class_similarity(features(network, task, index), directions).argmax(dim=1)
         for index in task.in_order(BATCH)
