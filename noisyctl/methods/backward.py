@@ -7,7 +7,7 @@ Patrini et al., "Making Deep Neural Networks Robust to Label Noise: a Loss Corre
   [3] -sum_j (T^-1)_yj log p_j                    (Theorem 1), in the loop of parts/supervised.py
 Differs from the paper: training goes on from the network that estimated T; a cosine schedule instead of steps (`ours`).
 Differs from the authors' code: outliers of one class stay candidates for the others (there they are zeroed in place);
-[2], which that leaves out: the weight is the scalar `identity_weight` of the trace, 0 where T stays as it is.
+when and how much [2] mixes is ours. The weight is the scalar `identity_weight` of the trace, 0 where T stays as it is.
 """
 
 import torch
