@@ -95,7 +95,8 @@ def _judge(
         result["test_accuracy"] = measures.selection_rules(curve, validation)
     suggested, probability = opinion(trace)
     if wrong is not None and clean_labels is not None:
-        result["detection"] = measures.detection(probability, wrong)
+        called = _over_networks(trace.array("selected")[-1]) < 0.5 if "selected" in trace else None
+        result["detection"] = measures.detection(probability, wrong, called)
         known = clean_labels >= 0
         result["suggested_label_accuracy"] = float(100 * (suggested == clean_labels)[known].mean())
     if "train_predictions" in trace:

@@ -30,15 +30,19 @@ def selection_rules(
 
 
 def detection(
-    clean_probability: Float[np.ndarray, " n"], is_mislabeled: Bool[np.ndarray, " n"]
+    clean_probability: Float[np.ndarray, " n"],
+    is_mislabeled: Bool[np.ndarray, " n"],
+    called: Bool[np.ndarray, " n"] | None = None,
 ) -> dict[str, float | None]:
-    """Precision and recall of calling a label wrong where its clean probability is below 1/2, and the AUC of the ranking.
+    """Precision and recall of calling a label wrong, and the AUC of the ranking.
+
+    `called` is the method's own decision; without one, a label is called wrong where its clean probability is below 1/2.
 
     Where nothing is called wrong precision has no value; without both kinds of labels the AUC has none.
     """
     from sklearn.metrics import roc_auc_score
 
-    called = clean_probability < 0.5
+    called = clean_probability < 0.5 if called is None else called
     hits = int((called & is_mislabeled).sum())
     both = is_mislabeled.any() and not is_mislabeled.all()
     return {

@@ -38,3 +38,12 @@ def test_what_cannot_be_measured_has_no_number() -> None:
     assert clean == {"precision": None, "recall": None, "auc": None}
     noise = measures.detection(np.zeros(3), np.ones(3, bool))
     assert noise == {"precision": 1.0, "recall": 1.0, "auc": None}
+
+
+def test_a_method_s_own_decision_counts_for_precision_and_recall() -> None:
+    probability, wrong = (
+        np.array([0.9, 0.8, 0.7]),
+        np.array([False, True, True]),
+    )  # all above 1/2, as Jo-SRC's are
+    found = measures.detection(probability, wrong, called=np.array([False, False, True]))
+    assert (found["precision"], found["recall"], found["auc"]) == (1.0, 0.5, 1.0)

@@ -59,7 +59,9 @@ def test_losses_of_scores_equal_naive_loops(name: str) -> None:
     torch.testing.assert_close(vectorized(scores, LABELS), expected)
 
 
-@pytest.mark.parametrize("name", [*sorted(set(CASES) - {"nfl"}), *SCORES])  # nfl: no gradient through (1 - p)^gamma
+@pytest.mark.parametrize(
+    "name", [*sorted(set(CASES) - {"nfl"}), *SCORES]
+)  # nfl: no gradient through (1 - p)^gamma
 def test_gradients_are_those_of_the_values(name: str) -> None:
     call = (CASES | SCORES)[name][0]
     assert torch.autograd.gradcheck(lambda z: call(z, LABELS), random_logits().requires_grad_())

@@ -63,6 +63,8 @@ def params_of(method: str, epochs: int = 3):  # type: ignore[no-untyped-def]
         "correction_epoch": 2,
         "cluster_batch_size": 64,
         "drawn_neighbors": 1,
+        "ramp_epochs": 1,
+        "start_epoch": 3,
     }
     return model(**{k: v for k, v in wanted.items() if k in model.model_fields})
 
