@@ -68,7 +68,7 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
     total, steps = torch.zeros((), device=task.device), 0
     for index in task.batches(params.batch_size, rng, drop_last=True):
         views = torch.cat([task.simclr(index, rng), task.simclr(index, rng)])  # [1]
-        losses = contrastive_losses(state.network(views), params.temperature)
+        losses = contrastive_losses(state.network(views).float(), params.temperature)
         loss = losses.mean() if params.anchors == "both" else losses[: len(index)].mean()
         task.step(loss, state.optimizer)
         total, steps = total + loss.detach(), steps + 1
@@ -81,8 +81,9 @@ def predict(state: State, images: Tensor) -> Tensor:
 
 def contrastive_losses(embeddings: Float[Tensor, "m d"], temperature: float) -> Float[Tensor, " m"]:
     """Eq. 1 for every anchor; rows i and i + m/2 are the two views of one image."""
-    unit = normalize(embeddings, dim=1)
-    logits = unit @ unit.T / temperature  # [2]
+    with torch.autocast(embeddings.device.type, enabled=False):
+        unit = normalize(embeddings, dim=1)
+        logits = unit @ unit.T / temperature  # [2]
     logits = logits.masked_fill(torch.eye(len(unit), dtype=torch.bool, device=unit.device), -torch.inf)
     partner = torch.arange(len(unit), device=unit.device).roll(len(unit) // 2)
     return cross_entropy(logits, partner, reduction="none")  # [3]
