@@ -13,7 +13,9 @@ COMMANDS = {
     "prepare-data": ("stages.prepare_data", "Bring a data set or your own folder of images to images.zarr."),
     "inject-noise": ("stages.inject_noise", "Make noisy labels from clean ones."),
     "pretrain-simclr": ("stages.pretrain", "Train an encoder without labels (SimCLR)."),
+    "pretrain-moco": ("stages.pretrain", "Train an encoder without labels (MoCo v2)."),
     "mine-knn": ("stages.mine_knn", "Mine the nearest neighbors of every training image."),
+    "cluster-scan": ("stages.cluster_scan", "Sort images into clusters without labels (SCAN)."),
     "warmup": ("stages.warmup", "Train networks on all noisy labels for a few epochs."),
     "train-method": ("stages.train_method", "Train one method on noisy labels."),
     "evaluate": ("stages.evaluate", "Judge runs: metrics, figures, and the list of labels to look at."),
@@ -41,7 +43,8 @@ class Commands(TyperGroup):
         if cmd_name == "train-method":
             return method_group()
         module = importlib.import_module(COMMANDS[cmd_name][0])
-        return command(module.stage("simclr") if cmd_name.startswith("pretrain-") else module.STAGE)
+        pretraining = cmd_name.removeprefix("pretrain-")
+        return command(module.STAGE if pretraining == cmd_name else module.stage(pretraining))
 
 
 def _plain(name: str, summary: str) -> Any:

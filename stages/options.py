@@ -36,7 +36,7 @@ DEFAULTS: dict[str, Any] = {
     "precision": "auto",
     "threads": 0,
 }
-TOP_LEVEL = (*DEFAULTS, "noise", "datasets", "noises", "warmups", "methods", "simclr", "knn")
+TOP_LEVEL = (*DEFAULTS, "noise", "datasets", "noises", "warmups", "methods", "simclr", "moco", "scan", "knn")
 
 
 def command(stage: Stage) -> Any:

@@ -63,10 +63,10 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
                 arrays[f"{prefix}embeddings"] = (
                     torch.cat([encoder.head(f) for f in features.split(1024)]).cpu().numpy()
                 )
-        tensors, modules = training.network_tensors(fitted.state)
+        tensors = {f"network.{key}": tensor for key, tensor in encoder.state_dict().items()}
         header = {
             "kind": "encoder",
-            "modules": modules,
+            "modules": {"network": encoder.spec},
             "params": recorded,
             "inputs": {"images": images.digest},
         }

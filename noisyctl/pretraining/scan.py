@@ -1,0 +1,104 @@
+"""SCAN: sort images into clusters so that an image and its mined neighbors fall into the same one.
+
+Van Gansbeke et al., "SCAN: Learning to Classify Images without Labels", ECCV 2020, section 2.2. Steps:
+
+  [1] one of the mined neighbors of each image, drawn uniformly; strong views of both
+  [2] consistency: -log <p_anchor, p_neighbor>                               (Eq. 2, first term)
+  [3] entropy: of the mean prediction of the batch's anchors, maximized      (Eq. 2, second term); without it all images
+      would fall into one cluster
+The whole network learns, from a pretrained backbone and a fresh linear head. CIFAR-10: 50 epochs, batch 128; CIFAR-100: 100
+epochs, batch 1024 (ScanMix code). The self-labeling that follows in SCAN (section 2.3) is not part of ScanMix and not here.
+Differs from the paper: one neighbor is drawn instead of the sum over all, as the authors' code does.
+Differs from the authors' code: the last epoch counts (theirs keeps the one of least loss on test images); logarithms are
+exact (theirs are clamped).
+Shapes: b = batch, c = clusters, k = neighbors.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Generator, Tensor, nn
+from torch.nn.functional import log_softmax
+
+from noisyctl.params import Params as Base
+from noisyctl.params import param
+from noisyctl.task import EpochRecord, Needs, Task, state
+
+NEEDS = Needs(networks=1, warmup=False, neighbors=True)
+
+
+class Params(Base):
+    """`scan` in params.yaml."""
+
+    num_clusters: int | None = param(
+        None, "clusters; null: as many as the images have classes [C]", source="SCAN 3.1; ScanMix code", ge=2
+    )
+    epochs: int = param(50, "epochs", source="ScanMix code: CIFAR-10, 100 for CIFAR-100; SCAN 3.1: 100", ge=0)
+    batch_size: int = param(128, "anchors a step", source="SCAN 3.1; ScanMix code: 1024 for CIFAR-100", ge=2)
+    learning_rate: float = param(1e-4, "of Adam, constant", source="SCAN 3.1", gt=0)
+    weight_decay: float = param(1e-4, "", source="SCAN 3.1", ge=0)
+    entropy_weight: float = param(
+        5.0, "[lambda]", source="SCAN 3.1; ScanMix code; ScanMix 4.2 prints 2", ge=0
+    )
+    include_self: bool = param(
+        False, "an image is one of its neighbors", source="SCAN Eq. 2; true: ScanMix code"
+    )
+    views: Literal["strong", "simclr", "weak"] = param("strong", "augmentation", source="SCAN 3.1")
+
+
+@state
+class State:
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+
+
+def start(networks: list[nn.Module], task: Task, params: Params, rng: Generator) -> State:
+    (network,) = networks
+    optimizer = torch.optim.Adam(
+        network.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay
+    )
+    return State(network, optimizer)
+
+
+def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generator) -> EpochRecord:
+    assert task.neighbors is not None
+    candidates = task.neighbors
+    if params.include_self:
+        itself = torch.arange(task.num_samples, device=task.device)
+        candidates = torch.cat([itself[:, None], candidates], dim=1)
+    view = {"strong": task.strong, "simclr": task.simclr, "weak": task.weak}[params.views]
+    state.network.train()
+    totals, steps = torch.zeros(2, device=task.device), 0
+    for index in task.batches(params.batch_size, rng, drop_last=True):
+        partners = draw_one(candidates[index], rng)  # [1]
+        anchors, neighbors = (state.network(view(i, rng)).float() for i in (index, partners))
+        agreement = consistency_losses(anchors, neighbors).mean()  # [2]
+        spread = mean_entropy(anchors)  # [3]
+        task.step(agreement - params.entropy_weight * spread, state.optimizer)
+        totals, steps = totals + torch.stack([agreement, spread]).detach(), steps + 1
+    agreement, spread = totals / steps
+    return EpochRecord(task, consistency=float(agreement), entropy=float(spread))
+
+
+def predict(state: State, images: Tensor) -> Tensor:
+    return state.network(images)
+
+
+def draw_one(candidates: Int[Tensor, "b k"], rng: Generator) -> Int[Tensor, " b"]:
+    """One of each row, uniformly."""
+    b, k = candidates.shape
+    column = torch.randint(k, (b, 1), generator=rng, device=rng.device).to(candidates.device)
+    return candidates.gather(1, column)[:, 0]
+
+
+def consistency_losses(anchors: Float[Tensor, "b c"], neighbors: Float[Tensor, "b c"]) -> Float[Tensor, " b"]:
+    """-log of the probability that a draw from each softmax gives the same cluster. Takes logits."""
+    return -(log_softmax(anchors, dim=1) + log_softmax(neighbors, dim=1)).logsumexp(dim=1)
+
+
+def mean_entropy(logits: Float[Tensor, "b c"]) -> Float[Tensor, ""]:
+    """Entropy of the mean softmax, in nats: 0 where all fall into one cluster, log c where all are used alike."""
+    log_mean = log_softmax(logits, dim=1).logsumexp(dim=0) - math.log(len(logits))
+    return -(log_mean.exp() * log_mean).sum()
