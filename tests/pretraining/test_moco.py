@@ -70,6 +70,13 @@ def test_gradients_are_those_of_finite_differences() -> None:
     assert torch.autograd.gradcheck(lambda x: moco.info_nce(x, keys, queue, 0.2), queries)
 
 
+def test_autocast_does_not_round_the_similarities() -> None:
+    queries, keys, queue = (unit(4, 8, seed=seed).float() for seed in (1, 2, 3))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = moco.info_nce(queries, keys, queue, 0.1)
+    assert torch.equal(rounded, moco.info_nce(queries, keys, queue, 0.1))
+
+
 def test_the_queue_goes_round() -> None:
     queue, pointer = torch.zeros(5, 1), 0
     seen = []

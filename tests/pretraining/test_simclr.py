@@ -65,6 +65,13 @@ def test_gradients_are_those_of_finite_differences() -> None:
     assert torch.autograd.gradcheck(lambda x: simclr.contrastive_losses(x, 0.5), rows)
 
 
+def test_autocast_does_not_round_the_similarities() -> None:
+    rows = embeddings(4).float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = simclr.contrastive_losses(rows, 0.1)
+    assert torch.equal(rounded, simclr.contrastive_losses(rows, 0.1))
+
+
 class Table(nn.Module):
     """The same embeddings whatever it sees."""
 

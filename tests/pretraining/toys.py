@@ -68,11 +68,21 @@ def numbered(n: int, **known: Any) -> Task:
     return Task(images, Pixels(), 10, CPU, **known)
 
 
-def run(method: Any, task: Task, params: Any, folder: Path, epochs: int | None = None, width: int = 4) -> Any:
-    network = build(SPEC | {"width": width}, stream(0, "init"))
-    epochs = params.epochs if epochs is None else epochs
-    scratch = Scratch(folder, "mark")
-    return fit(method, [network], task, params, name="test", epochs=epochs, seed=0, scratch=scratch).state
+def run(
+    method: Any, task: Task, params: Any, folder: Path, epochs: int | None = None, precision: Any = "float32"
+) -> Any:
+    """The state after so many epochs, or all of them."""
+    return fit(
+        method,
+        [build(SPEC, stream(0, "init"))],
+        task,
+        params,
+        name="test",
+        epochs=params.epochs if epochs is None else epochs,
+        seed=0,
+        scratch=Scratch(folder, "mark"),
+        precision=precision,
+    ).state
 
 
 def equal(state1: Any, state2: Any) -> bool:
