@@ -12,7 +12,7 @@ v2 adds the hidden layer of the projection head, blur in the view, and the cosin
 Shuffling needs groups, which are the paper's GPUs. On one device the batch is split in `batch_norm_groups` groups that are
 normalized each by itself, and `shuffle` deals the keys anew, so that the statistics do not tell which key is a query's.
 Differs from the paper: groups of one device instead of GPUs; running statistics average over all groups.
-Differs from the authors' code: not compared. Theirs moves the teacher before it encodes, which gives the same keys.
+Differs from the authors' code: not known; it was not read.
 Shapes: b = batch, d = embedding, q = queue.
 """
 
