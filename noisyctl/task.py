@@ -151,10 +151,10 @@ class Task:
         among = self.train_index if among is None else among
         order = among[torch.randperm(len(among), generator=rng, device=rng.device).to(self.device)]
         batches = list(order.split(batch_size))
-        if len(batches) > 1 and len(batches[-1]) == 1:
-            batches[-2:] = [torch.cat(batches[-2:])]
-        if drop_last and len(batches) > 1 and len(batches[-1]) < batch_size:
+        if len(batches) > 1 and drop_last and len(batches[-1]) < batch_size:
             batches.pop()
+        elif len(batches) > 1 and len(batches[-1]) == 1:
+            batches[-2:] = [torch.cat(batches[-2:])]
         if isinstance(self.images, Streamed):
             self.images.prefetch(batches)
         yield from batches

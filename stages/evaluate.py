@@ -180,6 +180,7 @@ def _probe(encoder: Path, images_path: Path, truth: store.Artifact, session: Ses
     """k-NN accuracy on the test split of the trained encoder's features, and of the same encoder untrained."""
     import torch
 
+    from noisyctl.evaluation import measures
     from noisyctl.nn.inference import evaluating, outputs
     from noisyctl.nn.networks import build
     from noisyctl.parts.neighbors import knn_classify
@@ -203,9 +204,8 @@ def _probe(encoder: Path, images_path: Path, truth: store.Artifact, session: Ses
             100 * (knn_classify(queries.cpu(), train.cpu(), y, 20, task.num_classes).numpy() == test).mean()
         )
 
-    untrained = build(built["network"].spec, stream(header["params"]["seed"], "pretrain-simclr", "init")).to(
-        device
-    )
+    name = f"pretrain-{encoder.name}"  # the stage's, as its folder
+    untrained = build(built["network"].spec, stream(header["params"]["seed"], name, "init")).to(device)
     with evaluating(untrained):
         before = accuracy(
             outputs(untrained.features, task.images, plain),
@@ -214,7 +214,14 @@ def _probe(encoder: Path, images_path: Path, truth: store.Artifact, session: Ses
     after = accuracy(
         torch.as_tensor(features.array("features")), torch.as_tensor(features.array("test_features"))
     )
-    return {"knn_accuracy": after, "knn_accuracy_untrained": before}
+    found = {"knn_accuracy": after, "knn_accuracy_untrained": before}
+    if (encoder / "clusters.safetensors").exists():
+        clusters, _ = training.read_networks(encoder / "clusters.safetensors", "noisyctl cluster-scan")
+        network = clusters["network"].to(device)
+        with evaluating(network):
+            of_test = outputs(network, held_out["test"], plain).argmax(dim=1).cpu().numpy()
+        found["clustering_accuracy"] = measures.clustering_accuracy(of_test, test)
+    return found
 
 
 def _inputs(given: Any, layout: Any, extra: Any) -> Inputs:

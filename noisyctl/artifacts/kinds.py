@@ -96,7 +96,7 @@ FEATURES = Kind(
         ),
     },
     {},
-    "noisyctl pretrain-simclr",
+    "noisyctl pretrain-simclr (or pretrain-moco)",
 )
 NEIGHBORS = Kind(
     "neighbors",

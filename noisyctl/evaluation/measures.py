@@ -50,3 +50,12 @@ def detection(
         "recall": hits / int(is_mislabeled.sum()) if is_mislabeled.any() else None,
         "auc": finite_or_none(roc_auc_score(is_mislabeled, 1 - clean_probability)) if both else None,
     }
+
+
+def clustering_accuracy(clusters: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> float:
+    """Percent right under the best one-to-one naming of clusters by classes (Hungarian algorithm)."""
+    from scipy.optimize import linear_sum_assignment
+
+    counts = np.zeros((clusters.max() + 1, labels.max() + 1), int)
+    np.add.at(counts, (clusters, labels), 1)
+    return float(100 * counts[linear_sum_assignment(-counts)].sum() / len(labels))

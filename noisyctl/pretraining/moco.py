@@ -16,7 +16,6 @@ Differs from the authors' code: not known; it was not read.
 Shapes: b = batch, d = embedding, q = queue.
 """
 
-import copy
 import math
 from typing import Literal
 
@@ -27,6 +26,7 @@ from torch.nn.functional import batch_norm, normalize
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from noisyctl.errors import ParamsError
+from noisyctl.nn.teacher import make_teacher, update_teacher
 from noisyctl.params import Params as Base
 from noisyctl.params import param
 from noisyctl.parts.schedules import cosine
@@ -39,7 +39,7 @@ class Params(Base):
     """`moco` in params.yaml."""
 
     backbone: str = param("resnet18", "network", source="ours: as simclr; MoCo ResNet-50")
-    width: int = param(64, "channels of the first stage", source="ResNet-18 as in the papers", ge=1)
+    width: int | None = param(None, "channels of the first stage; none: the paper's", ge=1)
     embedding_size: int = param(128, "outputs of the projection head", source="MoCo 3.3; ScanMix 4.2", ge=2)
     epochs: int = param(500, "epochs", source="ScanMix 4.2: WebVision; MoCo v2 200 and 800", ge=0)
     batch_size: int = param(128, "images a step, two views each", source="ScanMix 4.2: WebVision", ge=2)
@@ -76,7 +76,7 @@ class State:
 def start(networks: list[nn.Module], task: Task, params: Params, rng: Generator) -> State:
     _check(params)
     (network,) = networks
-    teacher = _make_teacher(network)
+    teacher = make_teacher(network)
     if params.batch_norm != "plain":
         split_batch_norms(network, params.batch_norm_groups)
         split_batch_norms(teacher, params.batch_norm_groups)
@@ -101,7 +101,7 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
         keys = encode_keys(state.teacher, task.moco(index, rng), order)
         loss = info_nce(queries, keys, state.queue, params.temperature).mean()  # [3]
         task.step(loss, state.optimizer)
-        _update_teacher(state.teacher, state.network, params.teacher_momentum)  # [4]
+        update_teacher(state.teacher, state.network, params.teacher_momentum)  # [4]
         state.pointer = enqueue(state.queue, keys, state.pointer)  # [5]
         total, steps = total + loss.detach(), steps + 1
     return EpochRecord(task, learning_rate=rate, loss=float(total) / steps)
@@ -187,12 +187,3 @@ def _check(params: Params) -> None:
             f"moco.batch_size {params.batch_size} does not divide into moco.batch_norm_groups "
             f"{params.batch_norm_groups} groups; give a multiple, or batch_norm plain"
         )
-
-
-def _make_teacher(student: nn.Module) -> nn.Module:
-    return copy.deepcopy(student).requires_grad_(False)
-
-
-@torch.no_grad()
-def _update_teacher(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
-    torch._foreach_lerp_(list(teacher.parameters()), list(student.parameters()), 1 - momentum)

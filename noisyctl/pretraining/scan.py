@@ -14,16 +14,15 @@ exact (theirs are clamped).
 Shapes: b = batch, c = clusters, k = neighbors.
 """
 
-import math
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Generator, Tensor, nn
-from torch.nn.functional import log_softmax
 
 from noisyctl.params import Params as Base
 from noisyctl.params import param
+from noisyctl.parts.losses import mean_entropy, pair_consistency
 from noisyctl.task import EpochRecord, Needs, Task, state
 
 NEEDS = Needs(networks=1, warmup=False, neighbors=True)
@@ -74,7 +73,7 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
     for index in task.batches(params.batch_size, rng, drop_last=True):
         partners = draw_one(candidates[index], rng)  # [1]
         anchors, neighbors = (state.network(view(i, rng)).float() for i in (index, partners))
-        agreement = consistency_losses(anchors, neighbors).mean()  # [2]
+        agreement = pair_consistency(anchors, neighbors).mean()  # [2]
         spread = mean_entropy(anchors)  # [3]
         task.step(agreement - params.entropy_weight * spread, state.optimizer)
         totals, steps = totals + torch.stack([agreement, spread]).detach(), steps + 1
@@ -91,14 +90,3 @@ def draw_one(candidates: Int[Tensor, "b k"], rng: Generator) -> Int[Tensor, " b"
     b, k = candidates.shape
     column = torch.randint(k, (b, 1), generator=rng, device=rng.device).to(candidates.device)
     return candidates.gather(1, column)[:, 0]
-
-
-def consistency_losses(anchors: Float[Tensor, "b c"], neighbors: Float[Tensor, "b c"]) -> Float[Tensor, " b"]:
-    """-log of the probability that a draw from each softmax gives the same cluster. Takes logits."""
-    return -(log_softmax(anchors, dim=1) + log_softmax(neighbors, dim=1)).logsumexp(dim=1)
-
-
-def mean_entropy(logits: Float[Tensor, "b c"]) -> Float[Tensor, ""]:
-    """Entropy of the mean softmax, in nats: 0 where all fall into one cluster, log c where all are used alike."""
-    log_mean = log_softmax(logits, dim=1).logsumexp(dim=0) - math.log(len(logits))
-    return -(log_mean.exp() * log_mean).sum()

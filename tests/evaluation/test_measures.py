@@ -47,3 +47,11 @@ def test_a_method_s_own_decision_counts_for_precision_and_recall() -> None:
     )  # all above 1/2, as Jo-SRC's are
     found = measures.detection(probability, wrong, called=np.array([False, False, True]))
     assert (found["precision"], found["recall"], found["auc"]) == (1.0, 0.5, 1.0)
+
+
+def test_clusters_are_named_by_the_best_matching() -> None:
+    labels = np.array([0, 0, 0, 1, 1, 2])
+    # cluster 2 is class 0 (2 of 3), 0 is class 1 (2), 1 is class 2 (1): greedy by size would do as well, 5 of 6
+    assert measures.clustering_accuracy(np.array([2, 2, 1, 0, 0, 1]), labels) == pytest.approx(100 * 5 / 6)
+    # all in one cluster: the largest class is right
+    assert measures.clustering_accuracy(np.zeros(6, int), labels) == 50.0

@@ -20,7 +20,7 @@ def test_consistency_by_hand() -> None:
     neighbors = logits_of([0.2, 0.8], [0.5, 0.5], [0.5, 0.5], [1.0, 0.0])
     # confident and apart: 0.18 + 0.08; both undecided; one undecided: still a half; both sure and alike: no loss
     expected = [-math.log(0.26), math.log(2), math.log(2), 0.0]
-    losses = scan.consistency_losses(anchors, neighbors.clamp(min=-1e3))
+    losses = scan.pair_consistency(anchors, neighbors.clamp(min=-1e3))
     torch.testing.assert_close(losses, torch.tensor(expected, dtype=torch.float64))
 
 
@@ -48,7 +48,7 @@ def test_both_terms_are_those_of_loops(b: int, c: int) -> None:
         losses.append(-math.log(sum(p[k] * q[k] for k in range(c))))
         mean = [mean[k] + p[k] / b for k in range(c)]
     entropy = -sum(m * math.log(m) for m in mean)
-    found = scan.consistency_losses(anchors, neighbors)
+    found = scan.pair_consistency(anchors, neighbors)
     torch.testing.assert_close(found, torch.tensor(losses, dtype=torch.float64))
     torch.testing.assert_close(scan.mean_entropy(anchors), torch.tensor(entropy, dtype=torch.float64))
 
@@ -56,13 +56,13 @@ def test_both_terms_are_those_of_loops(b: int, c: int) -> None:
 def test_gradients_are_those_of_finite_differences() -> None:
     anchors = torch.randn(3, 4, generator=stream(0, "a"), dtype=torch.float64).requires_grad_()
     neighbors = torch.randn(3, 4, generator=stream(0, "n"), dtype=torch.float64).requires_grad_()
-    assert torch.autograd.gradcheck(scan.consistency_losses, (anchors, neighbors))
+    assert torch.autograd.gradcheck(scan.pair_consistency, (anchors, neighbors))
     assert torch.autograd.gradcheck(scan.mean_entropy, (anchors,))
 
 
 def test_where_the_network_is_sure_and_wrong_loss_and_gradient_are_finite() -> None:
     anchors = torch.tensor([[400.0, 0.0]], requires_grad=True)
-    losses = scan.consistency_losses(anchors, torch.tensor([[0.0, 400.0]]))
+    losses = scan.pair_consistency(anchors, torch.tensor([[0.0, 400.0]]))
     torch.testing.assert_close(losses, torch.tensor([400 - math.log(2)]))  # 2 e^-400, below any float32
     (losses.sum() - scan.mean_entropy(anchors)).backward()
     assert torch.isfinite(anchors.grad).all()
