@@ -103,6 +103,7 @@ noises:
   pair: {kind: pairflip, rate: 0.2}
 simclr: {backbone: small_cnn, width: 4, embedding_size: 8, epochs: 1, batch_size: 256}
 knn: {k: 5}
+scan: {epochs: 1, batch_size: 256}
 warmups:
   default: {backbone: small_cnn, width: 4, epochs: 1}
 methods:

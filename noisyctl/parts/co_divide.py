@@ -124,12 +124,13 @@ def steps(
     rng: Generator,
     *,
     view: View,
+    drop_last: bool = False,
 ) -> Iterator[Float[Tensor, ""]]:
     """The loss of each step of an epoch on the peer's division, computed when asked for: after the step before."""
     labeled, unlabeled, clean = division
     given, size = one_hot(task.noisy_labels, task.num_classes), params.batch_size
     others = task.endless(size, rng, among=unlabeled) if len(unlabeled) else repeat(unlabeled)
-    batches = zip(task.batches(size, rng, among=labeled), others, strict=False)
+    batches = zip(task.batches(size, rng, among=labeled, drop_last=drop_last), others, strict=False)
     learner.train()
     peer.eval()
     for step, (index, other) in enumerate(batches):

@@ -9,9 +9,18 @@ from noisyctl.artifacts import store
 from noisyctl.artifacts.kinds import IMAGES, LABELS, TRUTH
 from noisyctl.datasets import digits
 from noisyctl.noise import symmetric
-from noisyctl.pretraining import simclr
+from noisyctl.pretraining import scan, simclr
 from noisyctl.training import warmup as warmup_method
-from stages import evaluate, inject_noise, mine_knn, prepare_data, pretrain, train_method, warmup
+from stages import (
+    cluster_scan,
+    evaluate,
+    inject_noise,
+    mine_knn,
+    prepare_data,
+    pretrain,
+    train_method,
+    warmup,
+)
 from stages.common import Session
 
 SIZE = 256
@@ -46,12 +55,21 @@ def prepare(home: Path) -> Path:
     )
     profile = warmup_method.Params(**small, epochs=1, batch_size=64)
     warmup.run(warmup.Inputs(home / "images.zarr", home / "labels.zarr", home / "warmup"), profile, s)
+    few = scan.Params(epochs=1, batch_size=64)
+    places = (home / "images.zarr", home / "simclr/encoder.safetensors", home / "neighbors.zarr", home)
+    cluster_scan.run(cluster_scan.Inputs(*places), few, s)
     return home
 
 
 def inputs(home: Path, method: str, out: Path) -> train_method.Inputs:
     return train_method.Inputs(
-        method, home / "labels.zarr", out, home / "images.zarr", home / "warmup", home / "neighbors.zarr"
+        method,
+        home / "labels.zarr",
+        out,
+        home / "images.zarr",
+        home / "warmup",
+        home / "neighbors.zarr",
+        home / "clusters.safetensors",
     )
 
 
