@@ -33,7 +33,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     names = labels.attributes["class_names"]
     y = torch.as_tensor(labels.array("noisy_labels")).to(device)
     task, held_out = training.make_task(images, device, num_classes=len(names), labels=y)
-    spec = training.spec(params, images, len(names), "linear")
+    spec = training.spec(params, images, len(names), params.head)
     networks = [
         build(spec, stream(session.seed, "warmup", "init", i)).to(device) for i in range(params.networks)
     ]
@@ -42,7 +42,10 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
         made_from["encoder"] = _load(inputs.encoder, networks, images, "noisyctl pretrain-simclr", head=False)
     elif params.start == "clusters":
         made_from["clusters"] = _load(inputs.clusters, networks, images, "noisyctl cluster-scan", head=True)
-    recorded = params.model_dump() | {"seed": session.seed, "threads": torch.get_num_threads()}
+    elif params.start == "weights":
+        made_from["weights"] = _load_weights(params.weights, networks)
+    recorded = params.model_dump() | {"weights": params.weights and Path(params.weights).name}
+    recorded |= {"seed": session.seed, "threads": torch.get_num_threads()}
     facts = {"params": recorded, "inputs": made_from, "device": str(device)}
     with hold(session.scratch, "warmup", facts) as scratch:
         fitted = fit(
@@ -95,6 +98,27 @@ def _load(path: Path | None, networks: list[Any], images: Any, made_by: str, *, 
                 f"builds {wants['backbone']} of width {wants['width']} with {wants['num_outputs']}; give both the same"
             ) from error
     return str(header["digest"])
+
+
+def _load_weights(weights: str | None, networks: list[Any]) -> str:
+    """Start all networks from ImageNet weights, and give the digest of the file, or `download`."""
+    import hashlib
+
+    from noisyctl.errors import ParamsError
+    from noisyctl.nn.weights import download_weights, load_weights
+
+    if weights is None:
+        raise ParamsError(
+            "the warm-up starts from weights, and none are named; give --weights FILE or --weights download"
+        )
+    for network in networks:
+        if weights == "download":
+            download_weights(network)
+        else:
+            load_weights(network, Path(weights).expanduser())
+    if weights == "download":
+        return weights
+    return hashlib.sha256(Path(weights).expanduser().read_bytes()).hexdigest()
 
 
 STAGE = Stage(

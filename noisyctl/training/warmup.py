@@ -23,8 +23,14 @@ class Params(Base):
 
     backbone: str = param("resnet18", "network", source="ours: the papers' depth")
     width: int | None = param(None, "channels of the first stage; none: the paper's", ge=1)
-    start: Literal["random", "encoder", "clusters"] = param(
-        "random", "weights to start from", source="DivideMix; encoder: ScanMix 3.2; clusters: ScanMix code"
+    head: Literal["linear", "mlp"] = param("linear", "last layers", source="DivideMix; mlp: Jo-SRC code")
+    start: Literal["random", "encoder", "clusters", "weights"] = param(
+        "random",
+        "where weights come from",
+        source="DivideMix; encoder: ScanMix 3.2; clusters: ScanMix code; weights: Clothing1M in every paper",
+    )
+    weights: str | None = param(
+        None, "where start is weights: a file of ImageNet weights (.pth, .safetensors), or download"
     )
     networks: int = param(2, "networks with starts and orders of their own", source="DivideMix", ge=1, le=2)
     epochs: int = param(10, "epochs", source="DivideMix, MixNN: CIFAR-10", ge=0)

@@ -1,0 +1,85 @@
+"""Warm-up: where its weights come from, which head it has, and the confidence penalty."""
+
+from pathlib import Path
+from typing import Any
+
+import pipeline
+import pytest
+import torch
+
+from noisyctl.errors import DataError, ParamsError
+from noisyctl.nn.networks import build
+from noisyctl.seeds import stream
+from noisyctl.training.warmup import Params
+from stages import training, warmup
+
+SMALL: dict[str, Any] = {"backbone": "small_cnn", "width": 4, "epochs": 0, "networks": 2}
+
+
+def run(home: Path, out: Path, **values: Any) -> dict[str, Any]:
+    encoder, clusters = home / "simclr/encoder.safetensors", home / "clusters.safetensors"
+    inputs = warmup.Inputs(home / "images.zarr", home / "labels.zarr", out, encoder, clusters)
+    warmup.run(inputs, Params(**SMALL | values), pipeline.session(home))
+    return training.read_networks(out / "networks.safetensors", "noisyctl warmup")[0]
+
+
+def equal(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_networks_start_apart_or_from_one_encoder_or_from_one_clustering(home: Path, tmp_path: Path) -> None:
+    apart = run(home, tmp_path / "random")
+    assert not equal(apart["network1"].features, apart["network2"].features)
+    encoder, _ = training.read_networks(home / "simclr/encoder.safetensors", "")
+    pretrained = run(home, tmp_path / "encoder", start="encoder")
+    assert equal(pretrained["network1"].features, encoder["network"].features)
+    assert equal(pretrained["network2"].features, encoder["network"].features)
+    assert not equal(pretrained["network1"].head, pretrained["network2"].head)
+    clusters, _ = training.read_networks(home / "clusters.safetensors", "")
+    clustered = run(home, tmp_path / "clusters", start="clusters")
+    assert equal(clustered["network1"], clusters["network"])
+    assert equal(clustered["network2"], clusters["network"])
+
+
+def test_only_the_head_learns_while_batch_statistics_move(home: Path, tmp_path: Path) -> None:
+    encoder, _ = training.read_networks(home / "simclr/encoder.safetensors", "")
+    found = run(home, tmp_path / "w", start="encoder", train="head", epochs=1, views="strong")["network1"]
+    before, after = encoder["network"].features, found.features
+    assert all(torch.equal(a, b) for a, b in zip(before.parameters(), after.parameters(), strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(before.buffers(), after.buffers(), strict=True))
+
+
+def test_the_confidence_penalty_leaves_predictions_less_sure(home: Path, tmp_path: Path) -> None:
+    from noisyctl.artifacts import store
+    from noisyctl.artifacts.kinds import TRACE
+
+    def sureness(out: Path, weight: float) -> float:
+        run(home, out, epochs=6, batch_size=32, penalty_weight=weight)
+        return float(store.read(out / "trace.zarr", TRACE).array("train_probabilities").max(axis=1).mean())
+
+    assert sureness(tmp_path / "with", 1.0) < sureness(tmp_path / "without", 0.0)
+
+
+def test_an_mlp_head(home: Path, tmp_path: Path) -> None:
+    found = run(home, tmp_path / "w", head="mlp")["network1"]
+    assert found.spec["head"] == "mlp"
+    assert sum(isinstance(m, torch.nn.Linear) for m in found.head.modules()) == 2
+
+
+def test_weights_from_a_file_fill_both_networks(home: Path, tmp_path: Path) -> None:
+    spec = run(home, tmp_path / "spec")["network1"].spec
+    source = build(spec, stream(7, "imagenet"))
+    torch.save(source.features.state_dict(), tmp_path / "weights.pth")
+    found = run(home, tmp_path / "w", start="weights", weights=str(tmp_path / "weights.pth"))
+    assert equal(found["network1"].features, source.features)
+    assert equal(found["network2"].features, source.features)
+
+
+def test_weights_that_are_missing_or_not_named(home: Path, tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match="give --weights FILE or --weights download"):
+        run(home, tmp_path / "w", start="weights")
+    with pytest.raises(DataError, match=r"nowhere\.pth does not exist"):
+        run(home, tmp_path / "w", start="weights", weights=str(tmp_path / "nowhere.pth"))
+    with pytest.raises(ParamsError, match=r"torchvision has no weights of backbone 'small_cnn'"):
+        run(home, tmp_path / "w", start="weights", weights="download")
