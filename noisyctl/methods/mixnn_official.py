@@ -16,7 +16,7 @@ code, by behavior. `mixnn` follows the paper. Its epochs e count from 1 and incl
 The warm-up is the profile's business. The authors' has 9 epochs, without augmentation and without shuffling.
 Differs from the paper: all of the above but [4]'s lambda and [5]'s last loss (see `mixnn`).
 Differs from the authors' code: neighbors are exact, not HNSW's; log-softmax, not the log of a softmax that may be 0;
-averaged losses are scaled to [0, 1] once more; `averaged_epochs` is a parameter, there it is 5 where the true rate is .8 and
+averaged losses are scaled to [0, 1] once more; `averaged_losses` is a parameter, there it is 5 where the true rate is .8 and
 else 1; a last batch of one joins the one before.
 """
 
@@ -28,7 +28,8 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from noisyctl.nn.inference import evaluate_train
-from noisyctl.parts.mixing import draw_beta, mix_pair
+from noisyctl.parts.mixing import draw_beta, draw_partners, mix_pair
+from noisyctl.parts.mixmatch import unit_range
 from noisyctl.parts.mixture import clean_probability
 from noisyctl.parts.schedules import cosine_warm_restarts
 from noisyctl.parts.targets import one_hot, running_average, soft_cross_entropy
@@ -45,8 +46,10 @@ class Params(MethodParams):
     correction_epoch: int = param(60, "from 1, with warm-up [E_s]", source="official code", ge=0)
     update_period: int = param(10, "targets move in its multiples", source="official code", ge=1)
     target_momentum: float = param(0.9, "of the old target", source="official code", ge=0, lt=1)
-    averaged_epochs: int = param(1, "losses behind [1]", source="official code; 5 at rate .8", ge=1)
-    mixup_alpha: float = param(1.0, "of Beta(alpha, alpha)", source="official code", gt=0)
+    averaged_losses: int = param(
+        1, "epochs that are averaged in [1]", source="official code; 5 at rate .8", ge=1
+    )
+    mixing_alpha: float = param(1.0, "of Beta(alpha, alpha)", source="official code", gt=0)
     batch_size: int = param(128, "images a step", source="official code", ge=2)
     learning_rate: float = param(0.02, "at each restart", source="MixNN VI-A", gt=0)
     floor_rate: float = param(0.001, "at the end of each period", source="MixNN VI-A", ge=0)
@@ -59,7 +62,7 @@ class State:
     network: nn.Module
     optimizer: torch.optim.Optimizer
     targets: Tensor  # [n c]
-    history: Tensor  # [h n]: scaled losses of the last epochs, the newest last
+    history: Tensor  # [h t]: scaled losses of the training samples of the last epochs, the newest last
 
 
 class Phase(NamedTuple):
@@ -75,7 +78,7 @@ def start(networks: list[nn.Module], task: Task, params: Params, rng: Generator)
     optimizer = torch.optim.SGD(
         network.parameters(), lr=params.learning_rate, momentum=0.9, weight_decay=params.weight_decay
     )
-    history = torch.zeros(0, task.num_samples, device=task.device)
+    history = torch.zeros(0, len(task.train_index), device=task.device)
     return State(network, optimizer, one_hot(task.noisy_labels, task.num_classes), history)
 
 
@@ -87,12 +90,12 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
     task.set_learning_rate(state.optimizer, rate)
     corrected = state.targets.argmax(dim=1)
     losses = cross_entropy(evaluate_train(state.network, task)[0], corrected, reduction="none")
-    state.history = torch.cat([state.history, min_max(losses)[None]])[-params.averaged_epochs :]
-    clean = clean_probability(state.history.mean(dim=0), rng)  # [1]
-    nearest = float(now.partners == "nearest")
-    record = EpochRecord(
-        task, learning_rate=rate, nearest_partners=nearest, soft_loss=float(now.loss == "soft")
-    )
+    scaled = unit_range(losses[None, task.train_index])
+    state.history = torch.cat([state.history, scaled])[-params.averaged_losses :]
+    clean = torch.zeros_like(losses)
+    clean[task.train_index] = clean_probability(state.history.mean(dim=0), rng)  # [1]
+    nearest, soft = now.partners == "nearest", now.loss == "soft"
+    record = EpochRecord(task, learning_rate=rate, nearest_partners=float(nearest), soft_loss=float(soft))
     state.network.train()
     for index in task.batches(params.batch_size, rng):
         images = task.weak(index, rng)
@@ -101,22 +104,20 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
             probs = state.network.get_submodule("head")(features).softmax(dim=1)
         if now.updates:  # [3]
             state.targets[index] = running_average(state.targets[index], probs, params.target_momentum)
-        if now.partners == "random":  # [4]
-            partners = torch.randperm(len(index), generator=rng, device=rng.device).to(index.device)
-            weight = draw_beta(params.mixup_alpha, (1,), rng).to(images.device)
-        else:
+        if nearest:  # [4]
             partners = nearest_in_batch(features)
             weight = own_weight(clean[index], clean[index[partners]])
+        else:
+            partners = draw_partners(len(index), rng)
+            weight = draw_beta(params.mixing_alpha, (1,), rng)
         logits = state.network(mix_pair(images, images[partners], weight))
         targets = mix_pair(state.targets[index], state.targets[index[partners]], weight)
-        loss = linear_loss if now.loss == "linear" else soft_cross_entropy
+        loss = soft_cross_entropy if soft else linear_loss
         task.step(loss(logits, targets).mean(), state.optimizer)  # [5]
         record.add(index, predictions=logits)
     everything = torch.arange(task.num_samples, device=task.device)
-    given = torch.where(
-        corrected == task.noisy_labels, clean, 0.0
-    )  # a given label that was replaced is not clean
-    record.add(everything, losses=losses, clean_probability=given, pseudo_labels=state.targets.argmax(dim=1))
+    clean = torch.where(corrected == task.noisy_labels, clean, 0.0)  # of the given label, if it still counts
+    record.add(everything, losses=losses, clean_probability=clean, pseudo_labels=state.targets.argmax(dim=1))
     return record
 
 
@@ -132,12 +133,6 @@ def phase(epoch: int, params: Params) -> Phase:
         loss="soft" if correcting else "linear",
         updates=correcting and epoch % params.update_period == 0,
     )
-
-
-def min_max(losses: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-    """Scaled to [0, 1]; equal ones are all 0."""
-    low, high = losses.aminmax()
-    return (losses - low) / (high - low).clamp(min=torch.finfo(losses.dtype).tiny)
 
 
 def nearest_in_batch(features: Float[Tensor, "b d"]) -> Int[Tensor, " b"]:

@@ -32,6 +32,7 @@ from torch.optim import SGD, Adagrad, Adam
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from noisyctl.nn.inference import BATCH, evaluate_train, evaluating
+from noisyctl.parts.schedules import gaussian_ramp
 from noisyctl.parts.targets import running_average
 from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param, state
 
@@ -228,10 +229,10 @@ def ensemble_targets(ensemble: Float[Tensor, "b c"], own: Float[Tensor, "b c"]) 
 
 def ramped_weight(epoch: int, params: Params) -> float:
     """In an epoch of stage 2: alpha exp(-5 (1 - t)^2) rising, exp(-12.5 t^2) falling; 0 in stage 1."""
-    up, down = params.ramp_up_epochs, params.ramp_down_epochs
-    missing = max(1 - epoch / up, 0) if up else 0
+    down = params.ramp_down_epochs
     fallen = max(1 - (params.epochs - params.stage1_epochs - epoch) / down, 0) if down else 0
-    return params.consistency_weight * math.exp(-5 * missing**2 - 12.5 * fallen**2) * (epoch >= 0)
+    rising = gaussian_ramp(epoch, params.ramp_up_epochs) if epoch >= 0 else 0.0
+    return params.consistency_weight * rising * math.exp(-12.5 * fallen**2)
 
 
 def validate(state: State, task: Task, params: Params) -> float:

@@ -28,7 +28,7 @@ class SameViews:
     def weak(self, images: Tensor, rng: torch.Generator) -> Tensor:
         return self.plain(images)
 
-    simclr = weak
+    strong = simclr = moco = weak
 
 
 def tiny_task(labels: Tensor | None = None, warmup_epochs: int = 0) -> Task:
@@ -107,12 +107,6 @@ def test_lambda_is_the_share_of_the_sample_s_clean_probability() -> None:
     torch.testing.assert_close(mixnn_official.own_weight(own, partner), expected, atol=1e-6, rtol=0)
 
 
-def test_losses_are_scaled_to_the_unit_interval() -> None:
-    found = mixnn_official.min_max(torch.tensor([3.0, 1.0, 2.0]))  # (3 - 1) / 2, 0, (2 - 1) / 2
-    assert found.tolist() == [1.0, 0.0, 0.5]
-    assert mixnn_official.min_max(torch.ones(3)).tolist() == [0.0, 0.0, 0.0]
-
-
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**6), n=st.integers(2, 40), d=st.integers(1, 5), far=st.sampled_from([0.0, 1e3]))
 def test_the_nearest_in_the_batch_by_naive_loops(seed: int, n: int, d: int, far: float) -> None:
@@ -189,7 +183,7 @@ def test_an_epoch_equals_the_code_by_naive_loops(e: int) -> None:
 
 
 def test_a_state_saved_at_any_epoch_goes_on_equally() -> None:
-    task, params = tiny_task(), params_of(correction_epoch=2, update_period=2, averaged_epochs=3)
+    task, params = tiny_task(), params_of(correction_epoch=2, update_period=2, averaged_losses=3)
 
     def run(state: mixnn_official.State, epochs: range) -> mixnn_official.State:
         for epoch in epochs:
@@ -211,8 +205,8 @@ def test_a_state_saved_at_any_epoch_goes_on_equally() -> None:
 
 
 def test_trap_5_losses_are_averaged_by_a_parameter_and_not_by_the_true_rate() -> None:
-    assert mixnn_official.Params().averaged_epochs == 1
-    task, params = tiny_task(), params_of(averaged_epochs=5, correction_epoch=99)
+    assert mixnn_official.Params().averaged_losses == 1
+    task, params = tiny_task(), params_of(averaged_losses=5, correction_epoch=99, learning_rate=3.0)
     state = mixnn_official.start([tiny_network()], task, params, stream(0, "s"))
     past = []
     for epoch in range(7):

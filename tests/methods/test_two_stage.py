@@ -32,7 +32,7 @@ class AlternatingViews:
         self.calls += 1
         return self.plain(images) / (2 - self.calls % 2)
 
-    simclr = weak
+    strong = simclr = moco = weak
 
 
 def tiny_task(labels: Tensor | None = None, held_out: tuple[int, ...] = (9, 10, 11), **known) -> Task:  # type: ignore[no-untyped-def]
