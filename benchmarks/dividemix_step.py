@@ -106,7 +106,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--backbones", nargs="*", default=["small_cnn:16", "resnet18:16", "resnet18:64"])
+    parser.add_argument(
+        "--backbones", nargs="*", default=["small_cnn:16", "preact_resnet18:16", "preact_resnet18:64"]
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)

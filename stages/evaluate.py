@@ -95,8 +95,11 @@ def _judge(
         result["test_accuracy"] = measures.selection_rules(curve, validation)
     suggested, probability = opinion(trace)
     if wrong is not None and clean_labels is not None:
-        called = _over_networks(trace.array("selected")[-1]) < 0.5 if "selected" in trace else None
-        result["detection"] = measures.detection(probability, wrong, called)
+        called = (
+            _over_networks(trace.array("selected")[-1]) < 0.5 if "selected" in trace else probability < 0.5
+        )
+        judged = ~trace.array("validation") if "validation" in trace else np.ones(len(given), bool)
+        result["detection"] = measures.detection(probability[judged], wrong[judged], called[judged])
         known = clean_labels >= 0
         result["suggested_label_accuracy"] = float(100 * (suggested == clean_labels)[known].mean())
     if "train_predictions" in trace:
@@ -130,6 +133,11 @@ def opinion(trace: store.Artifact) -> tuple[np.ndarray, np.ndarray]:
     given = trace.array("noisy_labels")
     if "clean_probability" in trace:
         probability = _over_networks(trace.array("clean_probability")[-1])
+        if (
+            "validation" in trace and "train_probabilities" in trace
+        ):  # held out: the method has no opinion on these
+            held_out = trace.array("validation")
+            probability[held_out] = trace.array("train_probabilities")[held_out, given[held_out]]
     elif "train_probabilities" in trace:
         probability = trace.array("train_probabilities")[np.arange(len(given)), given].astype(np.float64)
     else:

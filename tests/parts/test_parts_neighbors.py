@@ -278,15 +278,16 @@ def test_float32_scores_stay_float32_whatever_the_caller_chose() -> None:
     assert torch.equal(found.indices, expected.indices)
 
 
-def test_few_queries_are_searched_twice() -> None:
+@both_metrics
+def test_few_queries_are_searched_twice(metric: Any) -> None:
     """What proves that nothing was missed must not doubt ordinary rows, or mining takes twice as long."""
-    rows, _ = neighbors._read(draw(2000, 64), "cosine", torch.device("cpu"))
+    rows, _ = neighbors._read(draw(2000, 64), metric, torch.device("cpu"))
     doubted = []
     real = _search._among_all
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_search, "_among_all", lambda q, *rest: doubted.append(len(q)) or real(q, *rest))
         for engine in ENGINES:
-            neighbors._mine(rows, None, 20, "cosine", _search.exact(engine, rows, 20, "cosine"))  # type: ignore[arg-type]
+            neighbors._mine(rows, None, 20, metric, _search.exact(engine, rows, 20, metric))  # type: ignore[arg-type]
     assert sum(doubted) <= 4
 
 

@@ -83,6 +83,7 @@ def params_of(method: str, epochs: int = 3):  # type: ignore[no-untyped-def]
         "drawn_neighbors": 1,
         "ramp_epochs": 1,
         "start_epoch": 3,
+        "stage1_epochs": 2,
     }
     return model(**{k: v for k, v in wanted.items() if k in model.model_fields})
 
