@@ -143,6 +143,27 @@ def test_only_neighbors_predicted_alike_and_in_training_pull(monkeypatch: pytest
     assert int(torch.cat([a.ravel() for a in seen]).sum()) == 96 - 20 - 4 - 3
 
 
+def test_the_mean_is_the_sum_over_the_neighbors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One step on one batch from one start: without entropy and momentum the steps are in proportion K to 1."""
+    moved = {}
+    for kind in ("sum", "mean"):
+        task = make_task()
+        state, params = begin(
+            task, neighbor_losses=kind, entropy_weight=0.0, weight_decay=0.0, cluster_batch_size=SIZE
+        )
+        before = torch.cat([p.detach().ravel().clone() for p in state.network1.parameters()])
+        scanmix.cluster(
+            state.network1,
+            state.optimizers[0],
+            torch.zeros(SIZE, dtype=torch.long),
+            task,
+            params,
+            stream(0, "c"),
+        )
+        moved[kind] = torch.cat([p.detach().ravel() for p in state.network1.parameters()]) - before
+    torch.testing.assert_close(moved["sum"], K * moved["mean"], rtol=1e-3, atol=1e-7)
+
+
 def test_no_neighbor_predicted_alike_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     task = make_task()
     state, params = begin(task)
