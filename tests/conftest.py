@@ -8,11 +8,20 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["NO_COLOR"] = "1"
 os.environ["DVC_NO_ANALYTICS"] = "1"
 
+HERE = Path(__file__).parent
+sys.path.insert(
+    0, str(HERE.parent)
+)  # pytest puts tests/ in front, whose folder stages must not pass for the package
+
 import pytest
 import torch
 
+import stages
+
+HERE = Path(__file__).parent
+assert stages.__file__ == str(HERE.parent / "stages" / "__init__.py"), stages
 torch.set_num_threads(1)
-sys.path[:0] = [str(Path(__file__).parent / "stages"), str(Path(__file__).parent)]
+sys.path[:0] = [str(HERE / "stages"), str(HERE)]
 
 
 @pytest.fixture(scope="session")
