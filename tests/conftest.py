@@ -8,10 +8,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["NO_COLOR"] = "1"
 os.environ["DVC_NO_ANALYTICS"] = "1"
 
-HERE = Path(__file__).parent
-sys.path.insert(
-    0, str(HERE.parent)
-)  # pytest puts tests/ in front, whose folder stages must not pass for the package
+# pytest puts tests/ in front, whose folder stages must not pass for the package
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import pytest
 import torch
