@@ -102,6 +102,14 @@ class Session:
             return self.precision
         return "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
 
+    def hardware(self, device: Any) -> str:
+        """What the bytes of a run depend on beside its inputs: the device, its instruction set, precision and threads."""
+        import torch
+
+        if device.type == "cuda":
+            return f"{torch.cuda.get_device_name(device)}, {self.precision_on(device)}"
+        return f"CPU {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
+
     def report(self, what: str) -> Callable[[int, int, Mapping[str, float]], None]:
         """A progress bar on a terminal, one line an epoch otherwise, on stderr."""
         if self.quiet:
@@ -145,7 +153,10 @@ def _bar(what: str) -> Callable[[int, int, Mapping[str, float]], None]:
 
 @dataclass(frozen=True)
 class Option:
-    """An option of a command that is no param: a path, or where `metavar` says so a name. `default` is by layout."""
+    """An option of a command that is no param: a path, or where `metavar` says so a name. `default` is by layout.
+
+    An `argument` is given by its place instead of its name.
+    """
 
     name: str
     help: str
@@ -154,6 +165,7 @@ class Option:
     output: bool = False
     required: bool = False
     metavar: str = "path"
+    argument: bool = False
 
 
 @dataclass(frozen=True)
@@ -168,7 +180,7 @@ class Stage:
     options: tuple[Option, ...] = ()
     params: Callable[[ParamsFile, Layout, Mapping[str, Any]], tuple[str, str]] | None = None
     fields: tuple[str, ...] = ()  # modules whose Params give the options
-    show: Callable[[Any], dict[str, Any]] | None = None
+    show: Callable[[Any, Session], None] | None = None  # what `--dry-run` tells beside params and paths
 
 
 def modules_in(package: str) -> tuple[str, ...]:

@@ -113,6 +113,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
         ids = (images or labels).array("train_id")
         arrays = fitted.arrays | {"train_id": ids, "noisy_labels": labels.array("noisy_labels")}
         about = {"params": recorded, "inputs": made_from, "method": inputs.method, "class_names": names}
+        about["hardware"] = session.hardware(device)
         header = {"kind": "networks", "method": inputs.method, "epochs": params.epochs, "inputs": made_from}
         header |= training.preprocessing(images) if images else {}
         training.publish_run(inputs.out, arrays, fitted.state, about, header)
