@@ -44,6 +44,7 @@ FLOOR = 1e-10  # of P(clean): two samples that are surely wrong still have weigh
 Weights = tuple[
     Float[Tensor, " b"], Float[Tensor, "b k"]
 ]  # of the sample and of its neighbors, which sum to 1
+Weigh = Callable[[Tensor, Tensor, Generator], Weights]
 
 
 class Params(MethodParams):
@@ -149,8 +150,8 @@ def random_others(features: Float[Tensor, "t d"], number: int, rng: Generator) -
 PARTNERS = {"nearest": nearest_others, "random": random_others}
 
 
-def weights_of(params: Params) -> Callable[[Tensor, Tensor, Generator], Weights]:
-    choices = {
+def weights_of(params: Params) -> Weigh:
+    choices: dict[str, Weigh] = {
         "estimated": estimated_weights,
         "average": average_weights,
         "random": partial(random_weights, alpha=params.random_alpha),
