@@ -166,9 +166,12 @@ class Task:
         while True:
             yield from self.batches(batch_size, rng, among=among)
 
-    def in_order(self, batch_size: int = 1024) -> Iterator[Int[Tensor, " b"]]:
-        """Every sample, the held-out ones too, from first to last."""
-        batches = list(torch.arange(self.num_samples, device=self.device).split(batch_size))
+    def in_order(
+        self, batch_size: int = 1024, *, among: Int[Tensor, " m"] | None = None
+    ) -> Iterator[Int[Tensor, " b"]]:
+        """Every sample, the held-out ones too, from first to last; or those `among`, in their order."""
+        everything = torch.arange(self.num_samples, device=self.device)
+        batches = list((everything if among is None else among).split(batch_size))
         if isinstance(self.images, Streamed):
             self.images.prefetch(batches)
         yield from batches

@@ -13,33 +13,15 @@ when and how much [2] mixes is ours. The weight is the scalar `identity_weight` 
 import torch
 from torch import Generator, Tensor, nn
 
-from noisyctl.nn.inference import evaluate_train
 from noisyctl.parts import supervised, transition
-from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param, state
+from noisyctl.parts.transition import CorrectionParams
+from noisyctl.task import EpochRecord, Needs, Task, state
 
 NEEDS = Needs(networks=1)
 
 
-class Params(MethodParams):
+class Params(CorrectionParams):
     """`methods.backward` in params.yaml."""
-
-    epochs: int = param(120, "after warm-up", source="Patrini code: CIFAR-10", ge=0)
-    batch_size: int = param(128, "images a step", source="Patrini code: CIFAR-10", ge=2)
-    learning_rate: float = param(0.1, "at the start of the cosine", source="Patrini code: CIFAR-10", gt=0)
-    weight_decay: float = param(1e-4, "", source="Patrini code: CIFAR-10", ge=0)
-    assumed_transition_matrix: list[list[float]] | None = param(
-        None,
-        "row i: P(given label | clean label i) [T]; none: estimated",
-        source="Patrini et al. 4.2",
-        min_length=2,
-    )
-    outlier_rate: float = param(
-        0.03,
-        "of a class's surest samples, in the estimate",
-        source="Patrini code: CIFAR-10; CIFAR-100: 0",
-        ge=0,
-        lt=1,
-    )
 
 
 @state
@@ -49,11 +31,7 @@ class State(supervised.State):
 
 
 def start(networks: list[nn.Module], task: Task, params: Params, rng: Generator) -> State:
-    if params.assumed_transition_matrix is not None:
-        matrix = transition.given(params.assumed_transition_matrix, task.num_classes).to(task.device)
-    else:
-        logits, _ = evaluate_train(networks[0], task)
-        matrix = transition.estimated(logits[task.train_index].softmax(dim=1), params.outlier_rate)  # [1]
+    matrix = transition.assumed_or_estimated(networks[0], task, params)  # [1]
     matrix, weight = transition.invertible(matrix)  # [2]
     plain = supervised.start(networks, task, params, rng)
     return State(plain.network, plain.optimizer, torch.linalg.inv(matrix), weight)

@@ -11,8 +11,12 @@ Li, Socher and Hoi, "DivideMix: Learning with Noisy Labels as Semi-supervised Le
 [1] to [5] are functions of parts/co_divide.py and parts/mixmatch.py, which ScanMix shares. `epochs` counts those after
 warm-up: 301 in all in the paper, 291 after 10 (CIFAR-10), 271 after 30 (CIFAR-100); `decay_epoch` counts with warm-up, the
 ramp of lambda_u without. Values of the paper's rows: papers/dividemix/params.yaml.
+Its Clothing1M: `epoch_batches: 1000` (2000 in warm-up) of 32, whose samples alone are evaluated and divided, with
+`unlabeled: mixed_in`, `unlabeled_weight: 0`, `mixing_alpha: 0.5` and a warm-up with `penalty_weight: 1`; WebVision:
+`mixing_alpha: 0.5` and `unlabeled_weight: 0` on all samples, without that penalty.
 Traced, of the start of the epoch: each network's losses, clean_probability and selected, on which the other one learns; the
-predictions of both together and their co-refined pseudo_labels. Held-out samples take no part: theirs are 0.
+predictions of both together and their co-refined pseudo_labels. Held-out samples take no part: theirs are 0. A sample
+outside an epoch's subset keeps its last values; before the first its given label counts as right.
 No sample above tau: the batch_size most probable ones are labeled. None below, as when losses are equal: labeled rows
 only. A side of one sample: it counts twice. One mode, or a class without labeled samples: as usual.
 Differs from the paper: the squared error is divided by the number of classes, as in the authors' code, for which the
@@ -24,15 +28,31 @@ again before the fit; optimizers start anew after warm-up.
 import torch
 from torch import Generator, Tensor, nn
 
-from noisyctl.parts.co_divide import CoDivideParams, co_divide, no_history, steps, unlabeled_weight
+from noisyctl.errors import ParamsError
+from noisyctl.parts.co_divide import (
+    CoDivideParams,
+    co_divide,
+    no_history,
+    optimizers_of,
+    steps,
+    unlabeled_weight,
+)
+from noisyctl.parts.sampling import epoch_samples
 from noisyctl.parts.schedules import step_decay
-from noisyctl.task import EpochRecord, Needs, Task, state
+from noisyctl.task import EpochRecord, Needs, Task, param, state
 
 NEEDS = Needs(networks=2)
 
 
 class Params(CoDivideParams):
     """`methods.dividemix` in params.yaml."""
+
+    epoch_batches: int = param(
+        0,
+        "class-balanced batches that an epoch divides, drawn anew; 0: all samples",
+        source="DivideMix code: Clothing1M 1000",
+        ge=0,
+    )
 
 
 @state
@@ -41,29 +61,41 @@ class State:
     network2: nn.Module
     optimizers: list[torch.optim.SGD]
     history: Tensor  # [epochs 2 t] scaled losses of the last epochs
+    last: dict[str, Tensor]  # the last trace, where an epoch divides a part of the samples
 
 
 def start(networks: list[nn.Module], task: Task, params: Params, rng: Generator) -> State:
-    rate, decay = params.learning_rate, params.weight_decay
-    optimizers = [
-        torch.optim.SGD(n.parameters(), lr=rate, momentum=0.9, weight_decay=decay) for n in networks
-    ]
-    return State(networks[0], networks[1], optimizers, no_history(task))
+    if params.epoch_batches and params.averaged_losses > 1:
+        raise ParamsError(
+            f"methods.dividemix.averaged_losses is {params.averaged_losses}, but with epoch_batches every epoch has losses "
+            "of other samples; choose averaged_losses 1 or epoch_batches 0"
+        )
+    last = not_divided_yet(task) if params.epoch_batches else {}
+    return State(networks[0], networks[1], optimizers_of(networks, params), no_history(task), last)
 
 
 def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generator) -> EpochRecord:
     now, weight = task.warmup_epochs + epoch, unlabeled_weight(float(epoch), params)
     rate = step_decay(now, [params.decay_epoch], params.learning_rate, params.decay_factor)
     networks = [state.network1, state.network2]
-    found = co_divide(networks, state.history, task, params, rng)  # [1]
-    state.history = found.history
+    index = epoch_samples(task, params.epoch_batches * params.batch_size, rng)
+    found = co_divide(networks, state.history, task, params, index, rng)  # [1]
+    record = found.record(task, state.last, learning_rate=rate, unlabeled_weight=weight)
+    state.history, state.last = found.history, record.vectors if params.epoch_batches else {}
     for i, peer in ((0, 1), (1, 0)):
-        division = found.for_peer_of(peer, task)  # [2]
+        division = found.for_peer_of(peer)  # [2]
         task.set_learning_rate(state.optimizers[i], rate)
         for loss in steps(networks[i], networks[peer], division, task, params, epoch, rng, view=task.weak):
             task.step(loss, state.optimizers[i])  # [3] [4] [5]
-    return found.record(task, learning_rate=rate, unlabeled_weight=weight)
+    return record
 
 
 def predict(state: State, images: Tensor) -> Tensor:
     return state.network1(images) + state.network2(images)
+
+
+def not_divided_yet(task: Task) -> dict[str, Tensor]:
+    """The trace of samples that no epoch has drawn: their given labels count as right."""
+    ones, given = torch.ones(2, task.num_samples, device=task.device), task.noisy_labels
+    own = {"losses": torch.zeros_like(ones), "clean_probability": ones, "selected": ones.bool()}
+    return own | {"predictions": given.clone(), "pseudo_labels": given.clone()}

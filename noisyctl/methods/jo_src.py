@@ -10,7 +10,8 @@ Yao et al., "Jo-SRC: A Contrastive Approach for Combating Noisy Labels", CVPR 20
   [5] the teacher follows the student after every step                                              (Eq. 8)
 
 The first epochs are this algorithm's own warm-up: the paper starts from an untrained network, which is a warm-up profile
-of 0 epochs and an MLP head; it runs from any other. Table 6 is `trained_on: clean, id, all` at consistency_weight 0.
+of 0 epochs and an MLP head; it runs from any other. Table 6: Jo-SRC-C, -CI and -CIO are `trained_on: clean, id, all` at
+`consistency_weight: 0`, Jo-SRC the defaults, Standard is cross_entropy.
 `counting: paper` numbers epochs from 1 and compares with >; `code`, from 0 and with >=, as the authors' code does.
 `optimizer: adam` decays linearly from decay_start on; `sgd` is Nesterov with a cosine, the code's on web data.
 Differs from the paper: targets average the teacher over both views, as the authors' code does. Bits in [4] too: the paper
@@ -33,7 +34,7 @@ from noisyctl.errors import ParamsError
 from noisyctl.nn.teacher import make_teacher, update_teacher
 from noisyctl.parts.divergences import jensen_shannon, symmetric_kl
 from noisyctl.parts.schedules import cosine, linear, linear_decay_after
-from noisyctl.parts.targets import smooth_one_hot, soft_cross_entropy
+from noisyctl.parts.targets import average_probs, smooth_one_hot, soft_cross_entropy
 from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param, state
 
 NEEDS = Needs(networks=1)
@@ -103,7 +104,7 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
         view1, view2 = task.weak(index, rng), task.weak(index, rng)
         logits1, logits2 = state.student(view1), state.student(view2)
         with torch.no_grad():
-            guess = (state.teacher(view1).softmax(dim=1) + state.teacher(view2).softmax(dim=1)) / 2
+            guess = average_probs(state.teacher(view1), state.teacher(view2))
         given = smooth_one_hot(task.noisy_labels[index], task.num_classes, params.label_smoothing)
         probability = clean_probability(logits1, given)
         verdict = divide(above(probability, threshold), logits1, logits2)  # [1] [2]

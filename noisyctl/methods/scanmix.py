@@ -10,6 +10,8 @@ Semi-Supervised Learning", Pattern Recognition 2023, arXiv 2103.11395. Algorithm
       entropy of the mean prediction                                                                  (Eq. 10-12)
   [5] the learning rate of [4] is larger where the predicted noise |U|/|D| is above 0.6               (section 4.2)
 
+Table 4: its first two rows are the `clustering_accuracy` that `noisyctl evaluate` gives of cluster-scan, the third is
+dividemix, the fourth dividemix from a warm-up with `start: clusters` and this file's backbone.
 Start from a warm-up with `start: encoder`. The two terms are trained one after the other, each a pass over the data, by one
 optimizer a network, whose learning rate [5] sets; the paper writes their sum. [1] and the predicted noise are of the start
 of the epoch; the noise of the first epoch chooses the rate for all. Eq. 11 with every neighbor costs K + 1 images an anchor:
@@ -30,7 +32,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor, nn
 
-from noisyctl.parts.co_divide import CoDivideParams, Division, co_divide, no_history, steps, unlabeled_weight
+from noisyctl.parts.co_divide import (
+    CoDivideParams,
+    Division,
+    co_divide,
+    no_history,
+    optimizers_of,
+    steps,
+    unlabeled_weight,
+)
 from noisyctl.parts.losses import mean_entropy, pair_consistency
 from noisyctl.parts.schedules import step_decay
 from noisyctl.task import EpochRecord, Needs, Task, param, state
@@ -71,24 +81,22 @@ class State:
 
 
 def start(networks: list[nn.Module], task: Task, params: Params, rng: Generator) -> State:
-    rate, decay = params.learning_rate, params.weight_decay
-    optimizers = [
-        torch.optim.SGD(n.parameters(), lr=rate, momentum=0.9, weight_decay=decay) for n in networks
-    ]
-    return State(networks[0], networks[1], optimizers, no_history(task), None)
+    return State(networks[0], networks[1], optimizers_of(networks, params), no_history(task), None)
 
 
 def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generator) -> EpochRecord:
     now, weight = task.warmup_epochs + epoch, unlabeled_weight(float(epoch), params)
     rate = step_decay(now, [params.decay_epoch], params.learning_rate, params.decay_factor)
     networks = [state.network1, state.network2]
-    found = co_divide(networks, state.history, task, params, rng)  # [2]
+    found = co_divide(networks, state.history, task, params, task.train_index, rng)  # [2]
     state.history = found.history
     if state.cluster_rate is None:
         state.cluster_rate = cluster_rate(predicted_noise(found), params)  # [5]
-    record = found.record(task, learning_rate=rate, unlabeled_weight=weight, cluster_rate=state.cluster_rate)
+    record = found.record(
+        task, {}, learning_rate=rate, unlabeled_weight=weight, cluster_rate=state.cluster_rate
+    )
     for i, peer in ((0, 1), (1, 0)):
-        division = found.for_peer_of(peer, task)
+        division = found.for_peer_of(peer)
         task.set_learning_rate(state.optimizers[i], rate)
         for loss in steps(networks[i], networks[peer], division, task, params, epoch, rng, view=task.weak):
             task.step(loss, state.optimizers[i])  # [3]

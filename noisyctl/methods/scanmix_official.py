@@ -26,7 +26,14 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Generator, Tensor, nn
 
-from noisyctl.parts.co_divide import CoDivideParams, co_divide, no_history, steps, unlabeled_weight
+from noisyctl.parts.co_divide import (
+    CoDivideParams,
+    co_divide,
+    no_history,
+    optimizers_of,
+    steps,
+    unlabeled_weight,
+)
 from noisyctl.parts.losses import mean_entropy, pair_consistency
 from noisyctl.parts.schedules import step_decay
 from noisyctl.task import EpochRecord, Needs, Task, param, state
@@ -62,15 +69,7 @@ class State:
 def start(networks: list[nn.Module], task: Task, params: Params, rng: Generator) -> State:
     one, two, clusters = networks
     heads = [copy.deepcopy(clusters.get_submodule("head")) for _ in range(2)]
-    optimizers = [
-        torch.optim.SGD(
-            [*network.parameters(), *head.parameters()],
-            lr=params.learning_rate,
-            momentum=0.9,
-            weight_decay=params.weight_decay,
-        )
-        for network, head in zip((one, two), heads, strict=True)
-    ]
+    optimizers = optimizers_of([nn.ModuleList(pair) for pair in zip((one, two), heads, strict=True)], params)
     return State(one, two, heads[0], heads[1], optimizers, no_history(task), None)
 
 
@@ -78,15 +77,15 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
     now, weight = task.warmup_epochs + epoch, unlabeled_weight(float(epoch), params)
     rate = step_decay(now, [params.decay_epoch], params.learning_rate, params.decay_factor)
     networks, heads = [state.network1, state.network2], [state.cluster_head1, state.cluster_head2]
-    found = co_divide(networks, state.history, task, params, rng)  # [1]
+    found = co_divide(networks, state.history, task, params, task.train_index, rng)  # [1]
     state.history = found.history
     if state.noise is None:
         state.noise = 1 - float(found.selected.float().mean())  # [2]
     high = state.noise > params.noise_threshold
     view, cluster_rate = (task.strong, params.high_noise_rate) if high else (task.weak, params.low_noise_rate)
-    record = found.record(task, learning_rate=rate, unlabeled_weight=weight, cluster_rate=cluster_rate)
+    record = found.record(task, {}, learning_rate=rate, unlabeled_weight=weight, cluster_rate=cluster_rate)
     for i, peer in ((0, 1), (1, 0)):
-        side, optimizer = found.for_peer_of(peer, task), state.optimizers[i]
+        side, optimizer = found.for_peer_of(peer), state.optimizers[i]
         task.set_learning_rate(optimizer, rate)
         for loss in steps(
             networks[i], networks[peer], side, task, params, epoch, rng, view=view, drop_last=True

@@ -13,6 +13,8 @@ its diagonal; where fewer than p samples are apart the densest others follow, as
 plain views in eval mode; a class without samples has no prototypes and no label is corrected to it.
 Verified labels (the paper's second setting) only choose prototypes: among the samples verified as the class, or given it
 where none is. With `verified_role: finetune` (its third) they are cross-entropy's labels in the last epochs.
+Table 3 is `samples_per_class` [m] of 320, 640, 1280, 2560; Table 4 `selection: kmeans, density_peaks, densest_apart`; Fig. 4
+`num_prototypes` [p] and `correction_weight` [alpha]. Their rows "+ 25k verify" add verified labels.
 Differs from the paper: the learning rate falls by epochs after warm-up; with a warm-up of 0 epochs it is the paper's.
 Differs from the authors' code: none was published.
 Shapes: n = training set, b = batch, d = features, k = classes that have prototypes.
@@ -29,6 +31,7 @@ from noisyctl.errors import ParamsError
 from noisyctl.nn.inference import BATCH, evaluating
 from noisyctl.parts import prototypes
 from noisyctl.parts.schedules import step_decay
+from noisyctl.parts.verified import verified_labels
 from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param, state
 
 NEEDS = Needs(networks=1, verified=True)
@@ -143,15 +146,6 @@ def prototype_candidates(task: Task, params: Params) -> Int[Tensor, " n"]:
     if params.verified_role == "finetune":
         return given
     return torch.where((checked >= 0) | torch.isin(given, checked), checked, given)
-
-
-def verified_labels(task: Task) -> Int[Tensor, " n"]:
-    """Labels of the verified training samples; -1 elsewhere."""
-    checked = torch.full_like(task.noisy_labels, -1)
-    if task.verified is not None:
-        checked[task.verified[0]] = task.verified[1]
-    checked[task.validation_index] = -1
-    return checked
 
 
 def corrected_labels(

@@ -15,6 +15,7 @@ The paper leaves open, and ours are: Params with the source "ours"; optimizer an
 pass, and gradients reach both; dropout and noise in stage 2 only; [3] is logistic regression on the features of [1], its
 verified samples train with their verified labels, and a class without any keeps [2].
 Where no label is left, z' alone teaches; where all are, labeled fill both halves; where [4] has none, all validate.
+Table 1 is `keep_rate: 0.05, 0.1, 0.2, 0.5`: the least share of a class that is kept.
 Differs from the paper: no early stop, since the trace keeps every epoch. The averages of the images drawn move, not of all.
 Differs from the authors' code: none was published.
 """
@@ -32,8 +33,10 @@ from torch.optim import SGD, Adagrad, Adam
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from noisyctl.nn.inference import BATCH, evaluate_train, evaluating
+from noisyctl.parts.sampling import oversampled, rank_in_class
 from noisyctl.parts.schedules import gaussian_ramp
 from noisyctl.parts.targets import running_average
+from noisyctl.parts.verified import judge
 from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param, state
 
 NEEDS = Needs(networks=1, verified=True)
@@ -117,7 +120,7 @@ def predict(state: State, images: Tensor) -> Tensor:
 
 
 def train_supervised(state: State, task: Task, params: Params, rng: Generator) -> None:
-    among = balance(task.train_index, state.labels, task.num_classes, rng)
+    among = oversampled(task.train_index, state.labels, task.num_classes, rng)
     for index in task.batches(params.batch_size, rng, among=among):
         log_probs = log_softmax(state.network(task.weak(index, rng)), dim=1)
         task.step(nll_loss(log_probs, state.labels[index]), state.optimizer)  # [1]
@@ -169,23 +172,13 @@ def perturbed(
 def halves(state: State, task: Task, params: Params, rng: Generator) -> Iterator[tuple[Tensor, Tensor]]:
     """Halves of batches, the labeled ones balanced. What the epoch is not over begins anew as often as it ends."""
     half, chosen = params.batch_size // 2, state.selected[task.train_index]
-    labeled = balance(task.train_index[chosen], state.labels, task.num_classes, rng)
+    labeled = oversampled(task.train_index[chosen], state.labels, task.num_classes, rng)
     unlabeled = labeled if chosen.all() else task.train_index[~chosen]
     if params.epoch_over == "labeled" or len(labeled) >= len(unlabeled):
         ours, theirs = task.batches(half, rng, among=labeled), task.endless(half, rng, among=unlabeled)
     else:
         ours, theirs = task.endless(half, rng, among=labeled), task.batches(half, rng, among=unlabeled)
     return zip(ours, theirs, strict=False)
-
-
-def balance(
-    index: Int[Tensor, " m"], labels: Int[Tensor, " n"], num_classes: int, rng: Generator
-) -> Int[Tensor, " o"]:
-    """Every class as often as the most frequent; within a class no sample is drawn twice more than another."""
-    shuffled = index[torch.randperm(len(index), generator=rng, device=rng.device).to(index.device)]
-    classes = [shuffled[labels[shuffled] == c] for c in range(num_classes)]
-    most = max(len(members) for members in classes)
-    return torch.cat([members.repeat(math.ceil(most / max(len(members), 1)))[:most] for members in classes])
 
 
 def select(probs: Float[Tensor, "m c"], given: Int[Tensor, " m"], params: Params) -> Bool[Tensor, " m"]:
@@ -197,28 +190,9 @@ def select(probs: Float[Tensor, "m c"], given: Int[Tensor, " m"], params: Params
     share = params.keep_rate * base.double()
     least = (share - ROUNDING).ceil() if params.keep_rounding == "up" else (share + ROUNDING).floor()
     order = own.where(consistent, -1.0).argsort(descending=True, stable=True)
-    order = order[given[order].argsort(stable=True)]  # class by class, each by descending P(c|x)
-    rank = torch.empty_like(given)
-    rank[order] = torch.arange(len(given), device=given.device)
-    rank -= (counts.cumsum(dim=0) - counts)[given]
+    rank = torch.empty_like(given)  # in the class, by descending P(c|x)
+    rank[order] = rank_in_class(given[order])
     return consistent & ((own >= params.confidence) | (rank < least[given]))
-
-
-def judge(
-    features: Float[Tensor, "n d"], given: Int[Tensor, " n"], verified: tuple[Tensor, Tensor]
-) -> tuple[Bool[Tensor, " n"], Bool[Tensor, " n"]]:
-    """Who is of a class that has a binary classifier, and whose given label it affirms."""
-    from sklearn.linear_model import LogisticRegression
-
-    judged, affirmed = torch.zeros_like(given, dtype=torch.bool), torch.zeros_like(given, dtype=torch.bool)
-    known, labels = features[verified[0]].cpu().numpy(), verified[1].cpu().numpy()
-    for c in verified[1].unique().tolist():
-        members = (given == c).nonzero()[:, 0]
-        if len(members) and (labels != c).any():
-            binary = LogisticRegression(class_weight="balanced", max_iter=1000).fit(known, labels == c)
-            found = torch.from_numpy(binary.predict(features[members].cpu().numpy()))
-            judged[members], affirmed[members] = True, found.to(given.device)
-    return judged, affirmed
 
 
 def ensemble_targets(ensemble: Float[Tensor, "b c"], own: Float[Tensor, "b c"]) -> Float[Tensor, "b c"]:

@@ -3,10 +3,10 @@
 What DivideMix (Li, Socher and Hoi, ICLR 2020, sections 3.1 and 3.2) and ScanMix, which takes it over, share. Both
 divisions are made before either network learns. The learner makes targets in train mode, one forward a view, the peer in
 eval mode. An epoch is one pass over the labeled side; unlabeled batches start again when used up.
-Shapes: n = training set, t = its samples that are not held out, l and u = labeled and unlabeled side.
+Shapes: n = training set, t = its samples that are divided, l and u = labeled and unlabeled side.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Literal
@@ -21,7 +21,7 @@ from noisyctl.parts.mixing import mix_pair
 from noisyctl.parts.mixmatch import labeled_side, make_targets, mixmatch, mixmatch_loss, two_sides, unit_range
 from noisyctl.parts.mixture import clean_probability
 from noisyctl.parts.schedules import linear
-from noisyctl.parts.targets import one_hot
+from noisyctl.parts.targets import average_probs, one_hot
 from noisyctl.task import EpochRecord, MethodParams, Task, param
 
 View = Callable[[Tensor, Generator], Tensor]
@@ -50,8 +50,9 @@ class CoDivideParams(MethodParams):
 
 @dataclass(frozen=True)
 class Division:
-    """What both networks think of the data at the start of an epoch."""
+    """What both networks think of the samples at `index` at the start of an epoch; 0 for the others."""
 
+    index: Int[Tensor, " t"]
     losses: Float[Tensor, "2 n"]
     probs: Float[Tensor, "n c"]  # mean of both
     predictions: Int[Tensor, "2 n"]
@@ -59,23 +60,31 @@ class Division:
     selected: Bool[Tensor, "2 t"]
     history: Float[Tensor, "epochs 2 t"]  # scaled losses of the last epochs, this one last
 
-    def for_peer_of(
-        self, network: int, task: Task
-    ) -> tuple[Int[Tensor, " l"], Int[Tensor, " u"], Float[Tensor, " n"]]:
+    def for_peer_of(self, network: int) -> tuple[Int[Tensor, " l"], Int[Tensor, " u"], Float[Tensor, " n"]]:
         """Labeled and unlabeled side and P(clean), as `network`, 0 or 1, found them: what the other one learns on."""
-        return (*two_sides(task.train_index, self.selected[network]), self.clean[network])
+        return (*two_sides(self.index, self.selected[network]), self.clean[network])
 
-    def record(self, task: Task, **scalars: float) -> EpochRecord:
-        """For the trace: both networks' view of the data, their common prediction and their co-refined labels."""
-        train = task.train_index
+    def record(self, task: Task, last: dict[str, Tensor], **scalars: float) -> EpochRecord:
+        """For the trace: both networks' view of the data, their common prediction and their co-refined labels.
+
+        Samples that are not divided keep their values of the `last` trace.
+        """
+        index = self.index
         record = EpochRecord(task, labeled_rate=float(self.selected.float().mean()), **scalars)
+        record.vectors |= last
         for i in (0, 1):
-            own = {"losses": self.losses[i, train], "clean_probability": self.clean[i, train]}
-            record.add(train, network=i, selected=self.selected[i], **own)
-        given = one_hot(task.noisy_labels, task.num_classes)
-        refined = mix_pair(given, self.probs, self.clean.mean(dim=0))
-        record.add(train, predictions=self.probs[train], pseudo_labels=refined[train].argmax(dim=1))
+            own = {"losses": self.losses[i, index], "clean_probability": self.clean[i, index]}
+            record.add(index, network=i, selected=self.selected[i], **own)
+        given = one_hot(task.noisy_labels[index], task.num_classes)
+        refined = mix_pair(given, self.probs[index], self.clean[:, index].mean(dim=0))
+        record.add(index, predictions=self.probs[index], pseudo_labels=refined.argmax(dim=1))
         return record
+
+
+def optimizers_of(modules: Sequence[nn.Module], params: CoDivideParams) -> list[torch.optim.SGD]:
+    """SGD with momentum for each (section 4.1)."""
+    rate, decay = params.learning_rate, params.weight_decay
+    return [torch.optim.SGD(m.parameters(), lr=rate, momentum=0.9, weight_decay=decay) for m in modules]
 
 
 def no_history(task: Task) -> Float[Tensor, "0 2 t"]:
@@ -84,34 +93,42 @@ def no_history(task: Task) -> Float[Tensor, "0 2 t"]:
 
 
 def co_divide(
-    networks: list[nn.Module], history: Tensor, task: Task, params: CoDivideParams, rng: Generator
+    networks: list[nn.Module],
+    history: Tensor,
+    task: Task,
+    params: CoDivideParams,
+    index: Int[Tensor, " t"],
+    rng: Generator,
 ) -> Division:
     """Two Gaussians on each network's losses -> P(clean); labeled: above the threshold (section 3.1)."""
-    train = task.train_index
-    losses, probs, predictions = opinions(networks, task)
-    history = torch.cat([history, unit_range(losses[:, train])[None]])[-params.averaged_losses :]
+    losses, probs, predictions = opinions(networks, task, index)
+    scaled = unit_range(losses[:, index])[None]
+    if params.averaged_losses > 1:
+        scaled = torch.cat([history, scaled])[-params.averaged_losses :]
     clean = torch.zeros_like(losses)
-    clean[:, train] = torch.stack([clean_probability(row, rng) for row in history.mean(dim=0)])
-    sides = [labeled_side(row, params.clean_threshold, params.batch_size) for row in clean[:, train]]
-    return Division(losses, probs, predictions, clean, torch.stack(sides), history)
+    clean[:, index] = torch.stack([clean_probability(row, rng) for row in scaled.mean(dim=0)])
+    sides = [labeled_side(row, params.clean_threshold, params.batch_size) for row in clean[:, index]]
+    return Division(index, losses, probs, predictions, clean, torch.stack(sides), scaled)
 
 
 def opinions(
-    networks: list[nn.Module], task: Task
+    networks: list[nn.Module], task: Task, index: Int[Tensor, " t"]
 ) -> tuple[Float[Tensor, "2 n"], Float[Tensor, "n c"], Int[Tensor, "2 n"]]:
     """Losses with the given labels, mean prediction and predicted classes, on plain views in eval mode.
 
     Both networks see each block of images in turn, so that it is made once.
     """
-    losses, probs, predictions = [], [], []
+    probs = torch.zeros(task.num_samples, task.num_classes, device=task.device)
+    losses = torch.zeros(2, task.num_samples, device=task.device)
+    predictions = torch.zeros_like(losses, dtype=torch.long)
     with evaluating(*networks):
-        for index in task.in_order():
-            images, labels = task.plain(index), task.noisy_labels[index]
+        for part in task.in_order(among=index):
+            images, labels = task.plain(part), task.noisy_labels[part]
             logits = [network(images).float() for network in networks]
-            losses.append(torch.stack([cross_entropy(z, labels, reduction="none") for z in logits]))
-            probs.append(torch.stack(logits).softmax(dim=2).mean(dim=0))
-            predictions.append(torch.stack(logits).argmax(dim=2))
-    return torch.cat(losses, dim=1), torch.cat(probs), torch.cat(predictions, dim=1)
+            losses[:, part] = torch.stack([cross_entropy(z, labels, reduction="none") for z in logits])
+            probs[part] = average_probs(*logits)
+            predictions[:, part] = torch.stack(logits).argmax(dim=2)
+    return losses, probs, predictions
 
 
 def steps(

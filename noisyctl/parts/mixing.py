@@ -6,15 +6,24 @@ from torch import Generator, Tensor
 
 
 def draw_beta(alpha: float, shape: tuple[int, ...], rng: Generator) -> Float[Tensor, "..."]:
-    """Draws of Beta(alpha, alpha), alpha > 0, on the device of `rng` (mixup, Zhang et al. 2018, Eq. 2).
-
-    Two Gammas over their sum, from logarithms: for a small alpha both are too small for a float. A Gamma(alpha) is a
-    Gamma(alpha + 1) times U^(1/alpha).
-    """
-    size = torch.full((2, *shape), alpha + 1, dtype=torch.float64, device=rng.device)
-    uniform = torch.rand(size.shape, dtype=size.dtype, device=rng.device, generator=rng)
-    log_gamma = torch._standard_gamma(size, generator=rng).log() + torch.log1p(-uniform) / alpha
+    """Draws of Beta(alpha, alpha), alpha > 0, on the device of `rng` (mixup, Zhang et al. 2018, Eq. 2)."""
+    log_gamma = _log_gamma(alpha, (2, *shape), rng)
     return (log_gamma[0] - log_gamma[1]).sigmoid().float()
+
+
+def draw_dirichlet(alpha: float, shape: tuple[int, ...], rng: Generator) -> Float[Tensor, "..."]:
+    """Weights that sum to 1 over the last axis, of Dirichlet(alpha, ..., alpha); two are Beta(alpha, alpha)."""
+    return _log_gamma(alpha, shape, rng).softmax(dim=-1).float()
+
+
+def _log_gamma(alpha: float, shape: tuple[int, ...], rng: Generator) -> Float[Tensor, "..."]:
+    """Logarithms of draws of Gamma(alpha), which for a small alpha are themselves too small for a float.
+
+    A Gamma(alpha) is a Gamma(alpha + 1) times U^(1/alpha).
+    """
+    size = torch.full(shape, alpha + 1, dtype=torch.float64, device=rng.device)
+    uniform = torch.rand(size.shape, dtype=size.dtype, device=rng.device, generator=rng)
+    return torch._standard_gamma(size, generator=rng).log() + torch.log1p(-uniform) / alpha
 
 
 def draw_partners(n: int, rng: Generator) -> Int[Tensor, " n"]:

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from noisyctl.parts.losses import prior_penalty, squared_error
 from noisyctl.parts.mixing import draw_beta, mix_pair, mixmatch_weight
-from noisyctl.parts.targets import sharpen, soft_cross_entropy
+from noisyctl.parts.targets import average_probs, sharpen, soft_cross_entropy
 
 Network = Callable[[Tensor], Tensor]
 
@@ -49,12 +49,12 @@ def co_refine(
     temperature: float,
 ) -> Float[Tensor, "b c"]:
     """Targets of labeled images: w given + (1 - w) prediction averaged over the views, sharpened (DivideMix Eq. 3, 4)."""
-    return sharpen(mix_pair(given, logits.softmax(dim=2).mean(dim=0), clean_probability), temperature)
+    return sharpen(mix_pair(given, average_probs(*logits), clean_probability), temperature)
 
 
 def co_guess(logits: Float[Tensor, "v b c"], temperature: float) -> Float[Tensor, "b c"]:
     """Targets of unlabeled images: predictions averaged over networks and views, sharpened."""
-    return sharpen(logits.softmax(dim=2).mean(dim=0), temperature)
+    return sharpen(average_probs(*logits), temperature)
 
 
 @torch.no_grad()

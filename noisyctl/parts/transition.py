@@ -8,14 +8,38 @@ import math
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
 from noisyctl.errors import ParamsError
+from noisyctl.nn.inference import evaluate_train
+from noisyctl.task import MethodParams, Task, param
 
 FLOOR = 1e-7  # inside a logarithm, as the authors' code
 MAX_CONDITION = 100.0  # of a matrix that is inverted (ours): noise in T grows by no more
 STEPS = 10  # weights of the identity that are tried (ours): 0, 1/10, ..., 1
+
+
+class CorrectionParams(MethodParams):
+    """What a method that corrects its loss has in params.yaml."""
+
+    epochs: int = param(120, "after warm-up", source="Patrini code: CIFAR-10", ge=0)
+    batch_size: int = param(128, "images a step", source="Patrini code: CIFAR-10", ge=2)
+    learning_rate: float = param(0.1, "at the start of the cosine", source="Patrini code: CIFAR-10", gt=0)
+    weight_decay: float = param(1e-4, "", source="Patrini code: CIFAR-10", ge=0)
+    assumed_transition_matrix: list[list[float]] | None = param(
+        None,
+        "row i: P(given label | clean label i) [T]; none: estimated",
+        source="Patrini et al. 4.2",
+        min_length=2,
+    )
+    outlier_rate: float = param(
+        0.03,
+        "of a class's surest samples, in the estimate",
+        source="Patrini code: CIFAR-10; CIFAR-100: 0",
+        ge=0,
+        lt=1,
+    )
 
 
 def forward_losses(
@@ -38,6 +62,14 @@ def backward_losses(
     """
     log_probs = log_softmax(logits, dim=1).clamp(min=math.log(FLOOR))
     return -(inverse[labels] * log_probs).sum(dim=1)
+
+
+def assumed_or_estimated(network: nn.Module, task: Task, params: CorrectionParams) -> Float[Tensor, "c c"]:
+    """The matrix that the user gives, or what the network's predictions of the training samples tell."""
+    if params.assumed_transition_matrix is not None:
+        return given(params.assumed_transition_matrix, task.num_classes).to(task.device)
+    logits, _ = evaluate_train(network, task)
+    return estimated(logits[task.train_index].softmax(dim=1), params.outlier_rate)
 
 
 def estimated(probs: Float[Tensor, "n c"], outlier_rate: float) -> Float[Tensor, "c c"]:

@@ -13,12 +13,14 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from noisyctl.errors import ParamsError
 from noisyctl.methods import dividemix
 from noisyctl.nn.networks import build
 from noisyctl.parts import co_divide
+from noisyctl.parts.sampling import epoch_samples
 from noisyctl.seeds import stream
 from noisyctl.task import EpochRecord, Task
-from noisyctl.training import warmup
+from noisyctl.training import checkpoint, warmup
 from noisyctl.views import Views
 
 CLASSES, SIZE = 4, 40
@@ -184,7 +186,7 @@ def test_predictions_are_the_sum_of_the_logits() -> None:
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return self.logits
 
-    state = dividemix.State(Says(5.0, 0.0, 0.0), Says(-20.0, 0.0, -1.0), [], torch.zeros(0))
+    state = dividemix.State(Says(5.0, 0.0, 0.0), Says(-20.0, 0.0, -1.0), [], torch.zeros(0), {})
     assert dividemix.predict(state, torch.zeros(1)).tolist() == [[-15.0, 0.0, -1.0]]
 
 
@@ -272,6 +274,55 @@ def test_labels_that_are_held_out_change_nothing() -> None:
         trained.append(weights(state))
         assert not record.vectors["selected"][:, out].any()
     assert torch.equal(*trained)
+
+
+def test_a_balanced_part_alone_is_evaluated_divided_and_traced(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    """Two batches of 8 are 4 of each of 4 classes; a sample keeps what the last epoch that drew it found."""
+    asked: list[int] = []
+    original = co_divide.clean_probability
+
+    def posterior(losses: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        asked.append(len(losses))
+        return original(losses, rng)
+
+    monkeypatch.setattr(co_divide, "clean_probability", posterior)
+    task = make_task()
+    state, params = begin(task, epoch_batches=2)
+    drawn = []
+    for epoch in range(2):
+        before = {name: vector.clone() for name, vector in state.last.items()}
+        record = run(state, task, params, epoch)
+        part = epoch_samples(task, 16, stream(0, "epoch", epoch))  # the epoch's first draw
+        assert task.noisy_labels[part].bincount().tolist() == [4] * 4
+        rest = torch.ones(SIZE, dtype=torch.bool)
+        rest[part] = False
+        for name, vector in record.vectors.items():
+            assert torch.equal(vector[..., rest], before[name][..., rest]), name
+        assert (record.vectors["losses"][:, part] > 0).all()
+        drawn.append(set(part.tolist()))
+    assert asked == [16] * 4
+    never = list(set(range(SIZE)) - drawn[0] - drawn[1])
+    assert never and drawn[0] != drawn[1]
+    assert (record.vectors["clean_probability"][:, never] == 1).all()
+    assert torch.equal(record.vectors["pseudo_labels"][never], task.noisy_labels[never])
+
+
+def test_a_balanced_part_of_every_epoch_has_no_losses_to_average() -> None:
+    with pytest.raises(
+        ParamsError, match=r"averaged_losses is 5, .* choose averaged_losses 1 or epoch_batches 0"
+    ):
+        begin(make_task(), epoch_batches=2, averaged_losses=5)
+
+
+def test_a_checkpoint_with_a_balanced_part_gives_the_same_end() -> None:
+    task = make_task()
+    state, params = begin(task, epoch_batches=2)
+    run(state, task, params, 0)
+    other, _ = begin(task, epoch_batches=2)
+    checkpoint.unpack(other, *checkpoint.pack(state))
+    ends = [run(each, task, params, 1) for each in (state, other)]
+    assert torch.equal(weights(state), weights(other))
+    assert all(torch.equal(ends[0].vectors[name], ends[1].vectors[name]) for name in ends[0].vectors)
 
 
 def test_pseudo_labels_are_the_given_label_where_it_is_clean_and_else_the_prediction(divided) -> None:  # type: ignore[no-untyped-def]

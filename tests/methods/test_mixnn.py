@@ -1,6 +1,10 @@
 """MixNN's own functions: golden rows by hand, and both sides of its phase boundary."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
+import scipy.stats
 import torch
 
 from noisyctl.methods import mixnn
@@ -9,17 +13,44 @@ from noisyctl.seeds import stream
 from noisyctl.task import Task
 
 
+def weights(params: mixnn.Params, own: list[float], partners: list[list[float]]) -> tuple[torch.Tensor, ...]:
+    return mixnn.weights_of(params)(torch.tensor(own), torch.tensor(partners), stream(0, "w"))
+
+
 def test_weights_are_the_shares_of_the_clean_probabilities() -> None:
-    own, partners = mixnn.mixing_weights(torch.tensor([0.9, 0.5, 0.0]), torch.tensor([[0.1], [0.5], [1.0]]))
+    own, partners = weights(mixnn.Params(), [0.9, 0.5, 0.0], [[0.1], [0.5], [1.0]])
     # clean sample with a wrong neighbor: 0.9 / (0.9 + 0.1); equals: a half each; wrong sample: all to the neighbor
     torch.testing.assert_close(own, torch.tensor([0.9, 0.5, 0.0]), atol=1e-6, rtol=0)
     torch.testing.assert_close(partners[:, 0], torch.tensor([0.1, 0.5, 1.0]), atol=1e-6, rtol=0)
 
 
 def test_two_surely_wrong_samples_share_evenly() -> None:
-    own, partners = mixnn.mixing_weights(torch.zeros(1), torch.zeros(1, 3))
+    own, partners = weights(mixnn.Params(), [0.0], [[0.0, 0.0, 0.0]])
     torch.testing.assert_close(own, torch.tensor([0.25]))
     torch.testing.assert_close(partners, torch.full((1, 3), 0.25))
+
+
+def test_average_weights_are_equal_whatever_is_clean() -> None:
+    own, partners = weights(mixnn.Params(weights="average"), [0.9, 0.0], [[0.1, 0.0, 0.7], [0.0, 1.0, 1.0]])
+    torch.testing.assert_close(own, torch.full((2,), 0.25))
+    torch.testing.assert_close(partners, torch.full((2, 3), 0.25))
+
+
+@pytest.mark.parametrize("alpha", [1.0, 4.0])
+def test_random_weights_are_of_the_beta_distribution_one_a_sample(alpha: float) -> None:
+    params = mixnn.Params(weights="random", random_alpha=alpha)
+    own, partners = weights(params, [1.0] * 2000, [[0.0]] * 2000)
+    torch.testing.assert_close(own + partners[:, 0], torch.ones(2000))
+    assert scipy.stats.kstest(own.numpy(), scipy.stats.beta(alpha, alpha).cdf).pvalue > 0.01
+
+
+def test_random_partners_are_any_other_sample() -> None:
+    """Of 5 samples each of the 4 others, and never itself, a quarter of 4000 draws."""
+    drawn = mixnn.random_others(torch.zeros(5, 2), 4000, stream(0, "r"))
+    for i, row in enumerate(drawn):
+        counts = row.bincount(minlength=5)
+        assert counts[i] == 0
+        assert scipy.stats.chisquare(counts[counts > 0]).pvalue > 0.001 and (counts > 0).sum() == 4
 
 
 def test_correction_starts_at_its_epoch_counted_with_warm_up(home, tmp_path) -> None:  # type: ignore[no-untyped-def]
@@ -88,6 +119,8 @@ def naive_epoch(
         )
         near = order[: params.num_neighbors]  # line 5
         weights = [max(float(clean[j]), 1e-10) for j in (i, *near)]  # the floor that the file states
+        if params.weights == "average":
+            weights = [1.0] * len(weights)
         weights = [w / sum(weights) for w in weights]  # line 12: Eq. 10, 11
         mixed = sum(w * x[j] for w, j in zip(weights, (i, *near), strict=True))  # line 13
         target = sum(w * targets[j] for w, j in zip(weights, (i, *near), strict=True))  # line 14
@@ -97,9 +130,13 @@ def naive_epoch(
 
 
 @pytest.mark.parametrize("correcting", [False, True])
-@pytest.mark.parametrize("num_neighbors", [1, 3])
-def test_an_epoch_equals_algorithm_1_by_naive_loops(correcting: bool, num_neighbors: int) -> None:
-    params = mixnn.Params(num_neighbors=num_neighbors, correction_epoch=7, batch_size=12, weight_decay=0.0)
+@pytest.mark.parametrize(("num_neighbors", "weights"), [(1, "estimated"), (3, "estimated"), (3, "average")])
+def test_an_epoch_equals_algorithm_1_by_naive_loops(
+    correcting: bool, num_neighbors: int, weights: Any
+) -> None:
+    params = mixnn.Params(
+        num_neighbors=num_neighbors, weights=weights, correction_epoch=7, batch_size=12, weight_decay=0.0
+    )
     task = tiny_task(correcting)
     twin, network = tiny_network().double(), tiny_network()
     loss, targets = naive_epoch(twin, task, params)
@@ -112,3 +149,30 @@ def test_an_epoch_equals_algorithm_1_by_naive_loops(correcting: bool, num_neighb
     torch.testing.assert_close(state.targets.double(), targets, atol=1e-6, rtol=0)
     for found, wanted in zip(network.parameters(), expected, strict=True):
         torch.testing.assert_close(found.double(), wanted, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("partners", ["nearest", "random"])
+def test_held_out_labels_change_nothing(partners: Any) -> None:
+    out = torch.tensor([0, 7])
+    task = replace(tiny_task(True), held_out=out)
+    labels = task.noisy_labels.clone()
+    labels[out] = (labels[out] + 1) % 3
+    trained = []
+    for each in (task, replace(task, labels=labels)):
+        params = mixnn.Params(num_neighbors=3, partners=partners, batch_size=5, correction_epoch=7)
+        state = mixnn.start([tiny_network()], each, params, stream(0, "start"))
+        mixnn.run_epoch(state, each, params, 0, stream(0, "epoch"))
+        trained.append(torch.cat([p.detach().ravel() for p in state.network.parameters()]))
+    assert torch.equal(*trained)
+
+
+def test_epoch_batches_train_on_a_balanced_part_and_trace_all() -> None:
+    """Eight samples of class 0: two batches of 3 take 2 of each class, and their targets alone move."""
+    task = replace(tiny_task(True), labels=torch.tensor([0] * 8 + [1, 1, 2, 2]))
+    params = mixnn.Params(batch_size=3, epoch_batches=2, correction_epoch=0)
+    state = mixnn.start([tiny_network()], task, params, stream(0, "start"))
+    before = state.targets.clone()
+    record = mixnn.run_epoch(state, task, params, 0, stream(0, "epoch"))
+    moved = (state.targets != before).any(dim=1)
+    assert task.noisy_labels[moved].bincount().tolist() == [2, 2, 2]
+    assert (record.vectors["losses"] > 0).all() and (record.vectors["clean_probability"] > 0).any()

@@ -133,39 +133,7 @@ def test_selection_equals_naive_loops(seed: int, n: int, rate: float, base: str,
     assert (two_stage.select(probs[order], labels[order], params) == found[order]).all()
 
 
-# balancing
-
-
-@settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 10**6), counts=st.lists(st.integers(0, 9), min_size=1, max_size=4))
-def test_every_class_that_has_samples_is_drawn_equally_often(seed: int, counts: list[int]) -> None:
-    labels = torch.cat([torch.full((k,), c) for c, k in enumerate(counts)]).long()
-    index = torch.arange(len(labels)).flip(0)
-    found = two_stage.balance(index, labels, len(counts), stream(seed, "balance"))
-    per_class = labels[found].bincount(minlength=len(counts)).tolist()
-    assert per_class == [max(counts) if k else 0 for k in counts]
-    per_sample = found.bincount(minlength=len(labels))
-    for c, k in enumerate(counts):
-        if k:  # whole rounds: 7 draws of 3 samples are 3, 2 and 2
-            assert set(per_sample[labels == c].tolist()) <= {max(counts) // k, -(-max(counts) // k)}
-
-
 # verified labels
-
-
-def test_binary_classifiers_judge_the_given_labels_of_classes_that_have_both_sides() -> None:
-    # classes 0 and 1 lie at -1 and 1, so by symmetry the boundary is at 0; class 2 has no verified sample
-    features = torch.tensor([[-1.0], [1.0], [-2.0], [2.0], [-0.5], [0.5]])
-    labels = torch.tensor([0, 1, 1, 0, 0, 2])
-    judged, affirmed = two_stage.judge(features, labels, (torch.tensor([0, 1]), torch.tensor([0, 1])))
-    assert judged.tolist() == [True, True, True, True, True, False]
-    assert affirmed.tolist() == [True, True, False, False, True, False]
-
-
-def test_verified_samples_of_one_class_judge_nothing() -> None:
-    features, labels = torch.tensor([[-1.0], [1.0]]), torch.tensor([0, 1])
-    judged, affirmed = two_stage.judge(features, labels, (torch.tensor([0]), torch.tensor([0])))
-    assert not judged.any() and not affirmed.any()
 
 
 def test_verified_labels_replace_the_given_ones_from_stage_2_on() -> None:

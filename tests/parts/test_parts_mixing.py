@@ -24,6 +24,14 @@ def test_weights_of_a_tiny_alpha_are_0_or_1_as_often() -> None:
     assert 0.45 < drawn.mean() < 0.55
 
 
+def test_weights_of_three_sum_to_1_and_each_is_a_beta() -> None:
+    """A share of Dirichlet(a, a, a) is Beta(a, 2 a)."""
+    drawn = mixing.draw_dirichlet(2.0, (4000, 3), stream(0, "dirichlet"))
+    torch.testing.assert_close(drawn.sum(dim=1), torch.ones(4000))
+    for share in drawn.T:
+        assert scipy.stats.kstest(share.numpy(), scipy.stats.beta(2, 4).cdf).pvalue > 0.01
+
+
 def test_weights_depend_on_the_generator_alone() -> None:
     first = mixing.draw_beta(0.5, (2, 3), stream(3, "beta"))
     torch.manual_seed(1)

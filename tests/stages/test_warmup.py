@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pipeline
 import pytest
 import torch
@@ -83,3 +84,16 @@ def test_weights_that_are_missing_or_not_named(home: Path, tmp_path: Path) -> No
         run(home, tmp_path / "w", start="weights", weights=str(tmp_path / "nowhere.pth"))
     with pytest.raises(ParamsError, match=r"torchvision has no weights of backbone 'small_cnn'"):
         run(home, tmp_path / "w", start="weights", weights="download")
+
+
+def test_each_network_sees_a_balanced_part_of_its_own(home: Path, tmp_path: Path) -> None:
+    """Five batches of 8 are four of each of ten classes."""
+    from noisyctl.artifacts import store
+    from noisyctl.artifacts.kinds import TRACE
+
+    run(home, tmp_path / "w", epochs=1, epoch_batches=5, batch_size=8)
+    trace = store.read(tmp_path / "w/trace.zarr", TRACE)
+    given, losses = trace.array("noisy_labels"), trace.array("losses")[-1]
+    parts = [set((row > 0).nonzero()[0].tolist()) for row in losses]
+    assert all(np.bincount(given[sorted(part)]).tolist() == [4] * 10 for part in parts)
+    assert parts[0] != parts[1]
