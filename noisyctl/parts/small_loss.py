@@ -1,8 +1,8 @@
 """What Co-teaching and its kin share: samples with small losses are mostly labeled right early in training.
 
-The share that is forgotten follows the noise rate. Where the user assumes none, it is estimated once, when the method starts:
-two Gaussians are fitted to the losses with which warm-up left the networks, and the share of samples that belong rather to
-the larger mean is the rate. A run's scalars hold `noise_rate`, and `noise_rate_is_estimated`: 1 or 0.
+The share that is forgotten follows the noise rate. Where the user assumes none, it is estimated once, when the method
+starts: two Gaussians are fitted to the losses with which warm-up left the networks, and the share of samples that belong
+rather to the larger mean is the rate. A run's scalars hold `noise_rate`, and `noise_rate_is_estimated`: 1 or 0.
 A rate of 0 forgets nothing; a rate of 1, which leaves nothing to learn from, is refused. At least one sample of a batch is
 kept in any case, also where the estimate calls all labels wrong.
 """

@@ -165,7 +165,7 @@ def test_a_rate_of_0_forgets_nothing_and_one_of_1_is_refused(method: ModuleType)
     params = method.Params(batch_size=12, assumed_noise_rate=0.0, **given)
     assert run(method, [tiny_network(1), tiny_network(5)], tiny_task(), params, 50).vectors["selected"].all()
     for rate in (1.0, -0.1, float("nan")):
-        with pytest.raises(ParamsError, match="x.yaml: methods.m.assumed_noise_rate is"):
+        with pytest.raises(ParamsError, match=r"methods\.m\.assumed_noise_rate is"):
             resolve(method.Params, [Layer({"assumed_noise_rate": rate}, "x.yaml")], "methods.m")
 
 
