@@ -22,6 +22,7 @@ COMMANDS = {
     "table": ("stages.table", "Put the metrics of many runs into one table."),
     "predict": ("stages.predict", "Label a folder of images with a run's model alone."),
     "plan": ("stages.plan", "Write cells.yaml, the list of warm-ups and runs that dvc.yaml makes."),
+    "methods": ("stages.methods", "List the methods: what each does, its paper, what it needs."),
     "doctor": ("stages.doctor", "Tell what is installed, what is missing, what would be faster."),
     "status": ("stages.status", "Tell which artifacts exist, which are stale, and what comes next."),
 }

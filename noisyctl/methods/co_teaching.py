@@ -7,7 +7,7 @@ Han et al., "Co-teaching: Robust Training of Deep Neural Networks with Extremely
   [3] line 8: R(T) = 1 - tau min(T / T_k, 1), T counts from 1
 The ramp of R is the warm-up of the paper: start from a profile of `warmups:` with epochs 0 to have it alone. Network 1
 predicts; the paper tests both. At least one sample of a batch is chosen, however high tau is.
-Differs from the paper: tau may be estimated; images are augmented (there they are not).
+Differs from the paper: tau may be estimated (parts/small_loss.py); images are augmented (there they are not).
 Differs from the authors' code: the mean over the chosen is not divided by their number once more; T counts from 1, there
 R's ramp starts at tau / 9; the last short batch of an epoch is kept.
 """
@@ -16,9 +16,8 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from noisyctl.nn.inference import evaluate_train
 from noisyctl.parts.schedules import linear_decay_after
-from noisyctl.parts.small_loss import estimated_noise_rate, forget_rate, mean_of, set_adam, small_losses
+from noisyctl.parts.small_loss import assumed_or_estimated, forget_rate, mean_of, set_adam, small_losses
 from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param, state
 
 NEEDS = Needs(networks=2)
@@ -42,9 +41,9 @@ class Params(MethodParams):
     late_momentum: float = param(0.1, "from decay_start on", source="Co-teaching code", ge=0, lt=1)
     assumed_noise_rate: float | None = param(
         None,
-        "share of wrong labels [tau]; none: of two Gaussians on the warm-up's losses",
+        "share of wrong labels [tau]; none: estimated by two Gaussians on the warm-up's losses",
         source="ours: the papers give the true one",
-        gt=0,
+        ge=0,
         lt=1,
     )
     ramp_epochs: int = param(
@@ -65,10 +64,7 @@ class State:
 
 
 def start(networks: list[nn.Module], task: Task, params: Params, rng: Generator) -> State:
-    noise_rate = params.assumed_noise_rate
-    if noise_rate is None:
-        logits = [evaluate_train(network, task)[0] for network in networks]
-        noise_rate = estimated_noise_rate(logits, task, rng)
+    noise_rate = assumed_or_estimated(params.assumed_noise_rate, networks, task, rng)
     adam1, adam2 = (torch.optim.Adam(network.parameters(), lr=params.learning_rate) for network in networks)
     return State(networks[0], networks[1], adam1, adam2, noise_rate)
 
@@ -77,7 +73,13 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
     late = epoch >= params.decay_start
     rate = linear_decay_after(epoch, params.decay_start, params.epochs, params.learning_rate)
     forget = forget_rate(task.warmup_epochs + epoch, params.ramp_epochs, state.noise_rate)  # [3]
-    record = EpochRecord(task, learning_rate=rate, forget_rate=forget)
+    record = EpochRecord(
+        task,
+        learning_rate=rate,
+        forget_rate=forget,
+        noise_rate=state.noise_rate,
+        noise_rate_is_estimated=float(params.assumed_noise_rate is None),
+    )
     for network, optimizer in ((state.network1, state.optimizer1), (state.network2, state.optimizer2)):
         network.train()
         set_adam(optimizer, rate, params.late_momentum if late else params.momentum)

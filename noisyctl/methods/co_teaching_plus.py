@@ -7,7 +7,7 @@ Yu et al., "How does Disagreement Help Generalization against Label Corruption?"
   [3] each network learns from what the other one has chosen
   [4] lambda(e) = 1 - tau min(e / E_k, 1), e counts from 1
 A batch without a disagreement has a zero gradient; with one, at least one sample is chosen. Network 1 predicts.
-Differs from the paper: tau may be estimated; images are augmented.
+Differs from the paper: tau may be estimated (parts/small_loss.py); images are augmented.
 Differs from the authors' code: that takes the softmax of a softmax from the epoch of disagreement on, divides by the number
 of the chosen twice, loses the sample at position 0, and learns from all where there is no disagreement in the first 5000
 steps, or where the share rounds to no sample.
@@ -17,9 +17,8 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from noisyctl.nn.inference import evaluate_train
 from noisyctl.parts.schedules import linear_decay_after
-from noisyctl.parts.small_loss import estimated_noise_rate, forget_rate, mean_of, set_adam, small_losses
+from noisyctl.parts.small_loss import assumed_or_estimated, forget_rate, mean_of, set_adam, small_losses
 from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param, state
 
 NEEDS = Needs(networks=2)
@@ -43,9 +42,9 @@ class Params(MethodParams):
     late_momentum: float = param(0.1, "from decay_start on", source="Co-teaching+ code", ge=0, lt=1)
     assumed_noise_rate: float | None = param(
         None,
-        "share of wrong labels [tau]; none: of two Gaussians on the warm-up's losses",
+        "share of wrong labels [tau]; none: estimated by two Gaussians on the warm-up's losses",
         source="ours: the papers give the true one",
-        gt=0,
+        ge=0,
         lt=1,
     )
     ramp_epochs: int = param(
@@ -72,10 +71,7 @@ class State:
 
 
 def start(networks: list[nn.Module], task: Task, params: Params, rng: Generator) -> State:
-    noise_rate = params.assumed_noise_rate
-    if noise_rate is None:
-        logits = [evaluate_train(network, task)[0] for network in networks]
-        noise_rate = estimated_noise_rate(logits, task, rng)
+    noise_rate = assumed_or_estimated(params.assumed_noise_rate, networks, task, rng)
     adam1, adam2 = (torch.optim.Adam(network.parameters(), lr=params.learning_rate) for network in networks)
     return State(networks[0], networks[1], adam1, adam2, noise_rate)
 
@@ -84,7 +80,13 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
     late = epoch >= params.decay_start
     rate = linear_decay_after(epoch, params.decay_start, params.epochs, params.learning_rate)
     forget = forget_rate(task.warmup_epochs + epoch, params.ramp_epochs, state.noise_rate)  # [4]
-    record = EpochRecord(task, learning_rate=rate, forget_rate=forget)
+    record = EpochRecord(
+        task,
+        learning_rate=rate,
+        forget_rate=forget,
+        noise_rate=state.noise_rate,
+        noise_rate_is_estimated=float(params.assumed_noise_rate is None),
+    )
     for network, optimizer in ((state.network1, state.optimizer1), (state.network2, state.optimizer2)):
         network.train()
         set_adam(optimizer, rate, params.late_momentum if late else params.momentum)

@@ -6,7 +6,7 @@ Wei et al., "Combating Noisy Labels by Agreement: A Joint Training Method with C
   [2] the share R(t) of the batch with the smallest joint losses is chosen, R(t) = 1 - tau min(t / T_k, 1), t from 1
   [3] both networks learn from the mean joint loss of the chosen, with one optimizer
 At least one sample of a batch is chosen. Network 1 predicts; the paper's numbers are the mean of the accuracies of both.
-Differs from the paper: tau may be estimated; images are augmented.
+Differs from the paper: tau may be estimated (parts/small_loss.py); images are augmented.
 Differs from the authors' code: for asymmetric noise that halves tau, here it is what the params say; the last short batch of
 an epoch is kept.
 """
@@ -16,10 +16,9 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from noisyctl.nn.inference import evaluate_train
 from noisyctl.parts.divergences import symmetric_kl
 from noisyctl.parts.schedules import linear_decay_after
-from noisyctl.parts.small_loss import estimated_noise_rate, forget_rate, mean_of, set_adam, small_losses
+from noisyctl.parts.small_loss import assumed_or_estimated, forget_rate, mean_of, set_adam, small_losses
 from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param, state
 
 NEEDS = Needs(networks=2)
@@ -41,9 +40,9 @@ class Params(MethodParams):
     late_momentum: float = param(0.1, "from decay_start on", source="JoCoR code", ge=0, lt=1)
     assumed_noise_rate: float | None = param(
         None,
-        "share of wrong labels [tau]; none: of two Gaussians on the warm-up's losses",
+        "share of wrong labels [tau]; none: estimated by two Gaussians on the warm-up's losses",
         source="ours: the papers give the true one; JoCoR's code: half of it for asymmetric noise",
-        gt=0,
+        ge=0,
         lt=1,
     )
     ramp_epochs: int = param(
@@ -70,10 +69,7 @@ class State:
 
 
 def start(networks: list[nn.Module], task: Task, params: Params, rng: Generator) -> State:
-    noise_rate = params.assumed_noise_rate
-    if noise_rate is None:
-        logits = [evaluate_train(network, task)[0] for network in networks]
-        noise_rate = estimated_noise_rate(logits, task, rng)
+    noise_rate = assumed_or_estimated(params.assumed_noise_rate, networks, task, rng)
     both = [parameter for network in networks for parameter in network.parameters()]
     return State(networks[0], networks[1], torch.optim.Adam(both, lr=params.learning_rate), noise_rate)
 
@@ -83,7 +79,13 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
     rate = linear_decay_after(epoch, params.decay_start, params.epochs, params.learning_rate)
     set_adam(state.optimizer, rate, params.late_momentum if late else params.momentum)
     forget = forget_rate(task.warmup_epochs + epoch, params.ramp_epochs, state.noise_rate)
-    record = EpochRecord(task, learning_rate=rate, forget_rate=forget)
+    record = EpochRecord(
+        task,
+        learning_rate=rate,
+        forget_rate=forget,
+        noise_rate=state.noise_rate,
+        noise_rate_is_estimated=float(params.assumed_noise_rate is None),
+    )
     state.network1.train()
     state.network2.train()
     for index in task.batches(params.batch_size, rng):

@@ -1,11 +1,19 @@
-"""What Co-teaching and its kin share: samples with small losses are mostly labeled right early in training."""
+"""What Co-teaching and its kin share: samples with small losses are mostly labeled right early in training.
+
+The share that is forgotten follows the noise rate. Where the user assumes none, it is estimated once, when the method
+starts: two Gaussians are fitted to the losses with which warm-up left the networks, and the share of samples that belong
+rather to the larger mean is the rate. A run's scalars hold `noise_rate`, and `noise_rate_is_estimated`: 1 or 0.
+A rate of 0 forgets nothing; a rate of 1, which leaves nothing to learn from, is refused. At least one sample of a batch is
+kept in any case, also where the estimate calls all labels wrong.
+"""
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from noisyctl.errors import ParamsError
+from noisyctl.nn.inference import evaluate_train
 from noisyctl.parts.mixture import clean_probability
 from noisyctl.parts.schedules import linear
 from noisyctl.task import Task
@@ -34,6 +42,15 @@ def small_losses(
 def mean_of(losses: Float[Tensor, " b"], chosen: Bool[Tensor, " b"]) -> Float[Tensor, ""]:
     """Mean of the chosen losses; 0 where none is chosen."""
     return (losses * chosen).sum() / chosen.sum().clamp(min=1)
+
+
+def assumed_or_estimated(
+    assumed: float | None, networks: list[nn.Module], task: Task, rng: Generator
+) -> float:
+    """The noise rate that the user assumes, or an estimate from the networks as warm-up left them."""
+    if assumed is not None:
+        return assumed
+    return estimated_noise_rate([evaluate_train(network, task)[0] for network in networks], task, rng)
 
 
 def estimated_noise_rate(logits: list[Tensor], task: Task, rng: Generator) -> float:

@@ -6,8 +6,10 @@ from types import ModuleType
 import pytest
 import torch
 
+from noisyctl.config import Layer, resolve
 from noisyctl.errors import ParamsError
 from noisyctl.methods import co_teaching, co_teaching_plus, decoupling, jocor
+from noisyctl.parts import small_loss
 from noisyctl.seeds import stream
 from noisyctl.task import Task
 
@@ -142,6 +144,40 @@ def test_the_noise_rate_is_estimated_where_it_is_not_given(method: ModuleType) -
     assert (12 * state.noise_rate) % 1 == pytest.approx(0, abs=1e-5)
     with pytest.raises(ParamsError, match="give --assumed-noise-rate"):
         method.start(networks, tiny_task(), params, stream(0, "start"))
+
+
+@pytest.mark.parametrize("method", [co_teaching, co_teaching_plus, jocor])
+@pytest.mark.parametrize("assumed", [0.25, None])
+def test_a_run_s_scalars_say_the_noise_rate_and_where_it_is_from(
+    method: ModuleType, assumed: float | None
+) -> None:
+    networks, params = [tiny_network(1), tiny_network(5)], method.Params(assumed_noise_rate=assumed)
+    task = tiny_task(warmup_epochs=1)
+    state = method.start(networks, task, params, stream(0, "start"))
+    scalars = method.run_epoch(state, task, params, 0, stream(0, "epoch")).scalars
+    assert scalars["noise_rate"] == (state.noise_rate if assumed is None else 0.25)
+    assert scalars["noise_rate_is_estimated"] == (assumed is None)
+
+
+@pytest.mark.parametrize("method", [co_teaching, co_teaching_plus, jocor])
+def test_a_rate_of_0_forgets_nothing_and_one_of_1_is_refused(method: ModuleType) -> None:
+    given = {"disagreement_epoch": 100} if method is co_teaching_plus else {}
+    params = method.Params(batch_size=12, assumed_noise_rate=0.0, **given)
+    assert run(method, [tiny_network(1), tiny_network(5)], tiny_task(), params, 50).vectors["selected"].all()
+    for rate in (1.0, -0.1, float("nan")):
+        with pytest.raises(ParamsError, match=r"methods\.m\.assumed_noise_rate is"):
+            resolve(method.Params, [Layer({"assumed_noise_rate": rate}, "x.yaml")], "methods.m")
+
+
+@pytest.mark.parametrize("method", [co_teaching, co_teaching_plus, jocor])
+def test_an_estimate_that_calls_all_labels_wrong_leaves_one_sample_a_batch(
+    method: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(small_loss, "clean_probability", lambda losses, rng: torch.zeros_like(losses))
+    params = method.Params(batch_size=12)
+    record = run(method, [tiny_network(1), tiny_network(5)], tiny_task(warmup_epochs=1), params, 50)
+    assert record.scalars["noise_rate"] == 1.0
+    assert (record.vectors["selected"].view(-1, 12).sum(dim=1) == 1).all()
 
 
 @pytest.mark.parametrize("method", [co_teaching, co_teaching_plus, jocor, decoupling])

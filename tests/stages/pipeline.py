@@ -84,6 +84,8 @@ def params_of(method: str, epochs: int = 3):  # type: ignore[no-untyped-def]
         "ramp_epochs": 1,
         "start_epoch": 3,
         "stage1_epochs": 2,
+        "retrain_epoch": 3,
+        "finetune_epoch": 3,
     }
     return model(**{k: v for k, v in wanted.items() if k in model.model_fields})
 

@@ -1,0 +1,47 @@
+"""A few random pixels, a linear network, and plain views: what an epoch is compared with naive loops on."""
+
+from typing import Any
+
+import torch
+
+from noisyctl.seeds import stream
+from noisyctl.task import Task
+
+SIZE, CLASSES = 8, 3
+
+
+class PlainViews:
+    """Pixels as they are, whatever the view."""
+
+    def plain(self, images: torch.Tensor) -> torch.Tensor:
+        return images.permute(0, 3, 1, 2).float() / 255
+
+    def weak(self, images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        return self.plain(images)
+
+    simclr = moco = strong = weak
+
+
+def make_task(size: int = SIZE, **known: Any) -> Task:
+    images = torch.randint(256, (size, 8, 8, 1), generator=stream(0, "images"), dtype=torch.uint8)
+    labels = torch.arange(size) % CLASSES
+    return Task(images, PlainViews(), CLASSES, torch.device("cpu"), **{"labels": labels} | known)
+
+
+def linear_network(seed: int, scale: float = 0.3) -> torch.nn.Module:
+    """`features` and `head`, without batch norm: the same in train and eval mode."""
+    network = torch.nn.Sequential()
+    network.add_module("features", torch.nn.Flatten())
+    network.add_module("head", torch.nn.Linear(64, CLASSES))
+    rng = stream(seed, "weights")
+    with torch.no_grad():
+        for p in network.parameters():
+            p.copy_(scale * torch.randn(p.shape, generator=rng))
+    return network
+
+
+def assert_moved(network: torch.nn.Module, twin: torch.nn.Module, rate: float) -> None:
+    """The network is its float64 twin after one plain step along the twin's gradient."""
+    for found, before in zip(network.parameters(), twin.parameters(), strict=True):
+        assert before.grad is not None
+        torch.testing.assert_close(found.double(), before - rate * before.grad, atol=2e-6, rtol=2e-5)
