@@ -75,6 +75,7 @@ def _judge(
         "method": trace.attributes["method"],
         "seed": trace.attributes["params"]["seed"],
         "verified_labels": "verified" in trace.inputs,
+        "hardware": trace.attributes.get("hardware"),
     }
     if noise is not None:
         result["nominal_noise"] = noise.attributes["nominal_rate"]
@@ -239,7 +240,7 @@ def _inputs(given: Any, layout: Any, extra: Any) -> Inputs:
     noise = tuple(given["noise_facts"]) or tuple(
         sorted([*layout.home.glob("noise/*/noise.zarr"), *layout.home.glob("noise.zarr")])
     )
-    probed = given["encoder"] or there(layout.encoder)
+    probed = given["encoder"] or (None if given["run"] else there(layout.encoder))
     runs = tuple(given["run"]) or (layout.home / "runs",)
     truth = given["truth"] or there(layout.home / "truth.zarr")
     return Inputs(
@@ -262,7 +263,7 @@ STAGE = Stage(
         Option("run", "folder of a run, or of several [data/SET/runs]", multiple=True),
         Option("truth", "truth.zarr [data/SET/truth.zarr where it exists]"),
         Option("noise_facts", "noise.zarr [those of the data set]", multiple=True),
-        Option("encoder", "folder of a pretraining, probed with k-NN [data/SET/PRETRAIN where it exists]"),
+        Option("encoder", "folder of a pretraining, probed with k-NN [without --run: data/SET/PRETRAIN]"),
         Option("out", "folder to write", lambda layout: layout.home / "results", output=True),
     ),
 )
