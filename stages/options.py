@@ -50,7 +50,9 @@ def command(stage: Stage) -> Any:
 
     own = {option.name for option in stage.options}
     parameters = [
-        _parameter(o.name, o.help, multiple=o.multiple, required=o.required, metavar=o.metavar)
+        _argument(o)
+        if o.argument
+        else _parameter(o.name, o.help, multiple=o.multiple, required=o.required, metavar=o.metavar)
         for o in stage.options
     ]
     parameters += [_spec_parameter(spec) for name, spec in specs.items() if name not in own]
@@ -124,6 +126,11 @@ def _parameter(
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
 
 
+def _argument(option: Option) -> inspect.Parameter:
+    given = typer.Argument(... if option.required else None, help=option.help, metavar=option.name.upper())
+    return inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=given, annotation=str)
+
+
 def _spec_parameter(spec: params.FieldSpec) -> inspect.Parameter:
     default_text = "required" if spec.required else "none" if spec.default is None else spec.default
     text = f"{spec.meaning} [{default_text}] ({spec.source})"
@@ -160,6 +167,8 @@ def execute(stage: Stage, given: dict[str, Any]) -> None:
     inputs = stage.inputs(paths, layout, extra)
     if given["dry_run"]:
         _show(stage, inputs, resolved, sources, given["json"])
+        if stage.show:
+            stage.show(inputs, session)
         return
     result = stage.run(inputs, resolved, session)
     if given["json"]:

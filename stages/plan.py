@@ -1,4 +1,4 @@
-"""Write cells.yaml: one cell a warm-up and a run, from params.yaml and what each method needs."""
+"""Write cells.yaml: one cell a warm-up and a run, from params.yaml or a paper's tables, and what each method needs."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,10 +8,12 @@ import yaml
 
 from noisyctl.artifacts import store
 from noisyctl.config import ParamsFile
-from noisyctl.errors import ParamsError
+from noisyctl.errors import ParamsError, suggest
+from stages import papers
 from stages.common import Layout, Option, Session, Stage
 
 HEAD = "# Made by `noisyctl plan` from params.yaml and the NEEDS of each method; a test keeps it in step.\n"
+PAPER_HEAD = "# Made by `noisyctl plan {paper}` from papers/; do not edit it.\n"
 
 
 @dataclass(frozen=True)
@@ -19,14 +21,64 @@ class Inputs:
     file: ParamsFile
     layout: Layout
     out: Path
+    paper: str | None = None
+    tables: tuple[str, ...] = ()
+    budget: str = "full"
+    seeds: int | None = None
 
 
 def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dict[str, Any]:
-    """Write the cells that dvc.yaml runs."""
+    """Write the cells that dvc.yaml runs; for a paper also those of the shared work, and say what they cost."""
+    if inputs.paper is not None:
+        return _paper(inputs, session)
     found = cells(inputs.file, inputs.layout)
-    with store.publish(inputs.out) as partial:
-        partial.write_text(HEAD + yaml.safe_dump(found, sort_keys=True, width=200))
+    _write(inputs.out, HEAD, found)
     return {name: len(group) for name, group in found.items()} | {"out": str(inputs.out)}
+
+
+def _plan(inputs: Inputs) -> papers.Plan:
+    known = papers.budgets()
+    if inputs.budget not in known:
+        raise ParamsError(f"unknown budget {inputs.budget!r}; {suggest(inputs.budget, list(known))}")
+    return papers.Plan(papers.load(inputs.paper or ""), known[inputs.budget], inputs.tables, inputs.seeds)
+
+
+def _paper(inputs: Inputs, session: Session) -> dict[str, Any]:
+    made = _plan(inputs)
+    shared = papers.merge_shared([made, *papers.planned(but=made.paper.name)])
+    out = made.paper.folder / "cells.yaml"
+    _write(out, PAPER_HEAD.format(paper=made.paper.name), {"about": made.about} | made.cells)
+    _write(papers.HOME / "shared" / "cells.yaml", PAPER_HEAD.format(paper="PAPER"), shared)
+    return _counts(made) | _costs(made, session, each=False) | {"out": str(out)}
+
+
+def _counts(plan: papers.Plan) -> dict[str, int]:
+    missing = sum(number.missing is not None for number in plan.numbers)
+    counts = {"numbers": len(plan.numbers), "without_a_run": missing}
+    return counts | {name: len(group) for name, group in plan.cells.items()}
+
+
+def _costs(plan: papers.Plan, session: Session, *, each: bool) -> dict[str, Any]:
+    """Print what the cells cost, each or in sum, and give the sums."""
+    from stages import costs
+    from stages.table import print_table
+
+    table, sums = costs.tell(costs.Costs(plan), costs.Probe(session.start()), each=each)
+    print_table(
+        table, session, f"{plan.paper.tables.get('paper')}, {plan.budget.name} budget, on this device"
+    )
+    return sums
+
+
+def show(inputs: Inputs, session: Session) -> None:
+    """For `--dry-run`: every cell with its cost."""
+    if inputs.paper is not None:
+        _costs(_plan(inputs), session, each=True)
+
+
+def _write(path: Path, head: str, found: dict[str, Any]) -> None:
+    with store.publish(path) as partial:
+        partial.write_text(head + yaml.safe_dump(found, sort_keys=True, width=10**6))
 
 
 def cells(file: ParamsFile, layout: Layout) -> dict[str, dict[str, dict[str, Any]]]:
@@ -63,11 +115,34 @@ def _profile(file: ParamsFile, name: str) -> dict[str, Any]:
     return dict(block or {})
 
 
+def _seeds(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not text.isdigit() or int(text) == 0:
+        raise ParamsError(f"--seeds is {text!r}; give a number of seeds from 1 on")
+    return int(text)
+
+
 STAGE = Stage(
     name="plan",
-    summary="Write cells.yaml, the list of warm-ups and runs that dvc.yaml makes.",
-    example="noisyctl plan",
+    summary="Write cells.yaml, the list of warm-ups and runs that dvc.yaml makes, here or of a paper.",
+    example="noisyctl plan scanmix --table 3 --budget smoke",
     run=run,
-    inputs=lambda given, layout, extra: Inputs(extra["file"], layout, given["out"]),
-    options=(Option("out", "file to write", lambda layout: Path("cells.yaml"), output=True),),
+    show=show,
+    inputs=lambda given, layout, extra: Inputs(
+        extra["file"],
+        layout,
+        given["out"],
+        given["paper"],
+        tuple(map(str, given["table"])),
+        given["budget"],
+        _seeds(given["seeds"]),
+    ),
+    options=(
+        Option("paper", "a folder of papers/; none: the demonstration", metavar="name", argument=True),
+        Option("table", "printed tables of the paper [all]", multiple=True, metavar="name"),
+        Option("budget", "full, or a block of papers/budgets.yaml", lambda layout: "full", metavar="name"),
+        Option("seeds", "seeds a cell [the paper's, or the budget's]", metavar="int"),
+        Option("out", "file to write, for the demonstration", lambda layout: Path("cells.yaml"), output=True),
+    ),
 )

@@ -1,6 +1,7 @@
-"""Put the metrics of many runs into one table."""
+"""Put the metrics of many runs into one table, or beside the numbers that a paper prints."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,37 +14,100 @@ from stages.common import Option, Session, Stage
 @dataclass(frozen=True)
 class Inputs:
     metrics: tuple[Path, ...]
-    out: Path
+    out: Path | None
+    paper: str | None = None
+    tables: tuple[str, ...] = ()
 
 
 def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dict[str, Any]:
     """Write the table as Markdown, CSV and LaTeX beside each other, and print it."""
-    from noisyctl.evaluation.tables import render
     from noisyctl.evaluation.tables import table as tabulate
 
+    if inputs.paper is not None:
+        return _paper(inputs, session)
+    assert inputs.out is not None
     runs: dict[str, Any] = {}
     for path in inputs.metrics:
-        try:
-            runs |= json.loads(path.read_text())["runs"]
-        except (OSError, ValueError, KeyError) as error:
-            raise ArtifactError(
-                f"{path} is not a metrics.json ({error}); make it with `noisyctl evaluate`"
-            ) from error
-    table = tabulate(runs)
+        runs |= read_metrics(path)
+    found = tabulate(runs)
+    _write(inputs.out, found)
+    print_table(found, session)
+    return {"rows": len(found) - 1, "out": str(inputs.out.with_suffix(".md"))}
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """The runs of a metrics.json by name."""
+    try:
+        runs: dict[str, Any] = json.loads(path.read_text())["runs"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ArtifactError(
+            f"{path} is not a metrics.json ({error}); make it with `noisyctl evaluate`"
+        ) from error
+    return runs
+
+
+def _paper(inputs: Inputs, session: Session) -> dict[str, Any]:
+    """A folder with one table for each that the paper prints, of what its plan holds and has been evaluated."""
+    from noisyctl.evaluation.tables import comparison
+    from stages import papers
+
+    plan = papers.read_plan(inputs.paper or "")
+    wanted = plan.paper.of_tables(inputs.tables or plan.tables)
+    compared = [compare(plan, number) for number in wanted]
+    out = inputs.out or Path(plan.about["out"])
+    by_table: dict[str, list[Any]] = {}
+    for one in compared:
+        by_table.setdefault(str(one.printed["table"]).split(" ")[0], []).append(one)
+    with store.publish(out) as partial:
+        partial.mkdir()
+        for name, numbers in by_table.items():
+            found = comparison(numbers)
+            _write(partial / f"table-{re.sub(r'[^A-Za-z0-9]+', '-', name)}.md", found)
+            print_table(
+                found, session, f"{plan.paper.tables.get('paper')}, Table {name}, {plan.budget.name} budget"
+            )
+    ran = sum(bool(one.values) for one in compared)
+    return {"printed": len(compared), "measured": ran, "missing": len(compared) - ran, "out": str(out)}
+
+
+def compare(plan: Any, number: Any) -> Any:
+    """A printed number with the metrics of the seeds that have been evaluated for it."""
+    from noisyctl.evaluation.tables import Compared
+
+    if number.missing is not None:
+        return Compared(number.printed, missing=number.missing)
+    places = [plan.metrics(number.cell(seed)) / "metrics.json" for seed in plan.seeds]
+    runs = [next(iter(read_metrics(place).values())) for place in places if place.exists()]
+    row = plan.paper.row(number)
+    deviations = [number.deviation, *row["deviations"]]
+    return Compared(
+        number.printed,
+        number.metric,
+        tuple(runs),
+        len(plan.seeds),
+        plan.budget.name,
+        plan.budget.dataset and plan.budget.dataset["kind"],
+        tuple(text for text in deviations if text),
+    )
+
+
+def _write(path: Path, table: list[list[str]]) -> None:
+    from noisyctl.evaluation.tables import render
+
     for kind in ("md", "csv", "tex"):
-        with store.publish(inputs.out.with_suffix(f".{kind}")) as partial:
+        with store.publish(path.with_suffix(f".{kind}")) as partial:
             partial.write_text(render(table, kind))
-    if not session.quiet:
-        _print(table)
-    return {"rows": len(table) - 1, "out": str(inputs.out.with_suffix(".md"))}
 
 
-def _print(table: list[list[str]]) -> None:
+def print_table(table: list[list[str]], session: Session, title: str | None = None) -> None:
+    """On stderr, with a head."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table()
+    if session.quiet:
+        return
+    shown = Table(title=title)
     head, *rows = table
     for column in head:
         shown.add_column(column)
@@ -55,16 +119,23 @@ def _print(table: list[list[str]]) -> None:
 
 STAGE = Stage(
     name="table",
-    summary="Put the metrics of many runs into one table.",
+    summary="Put the metrics of many runs into one table, or beside the numbers that a paper prints.",
     example="noisyctl table --metrics data/digits/results/metrics.json --out table.md",
     run=run,
     inputs=lambda given, layout, extra: Inputs(
-        tuple(given["metrics"]) or (layout.home / "results" / "metrics.json",), given["out"]
+        tuple(given["metrics"]) or (layout.home / "results" / "metrics.json",),
+        given["out"] or (None if given["paper"] else layout.home / "table.md"),
+        given["paper"],
+        tuple(map(str, given["table"])),
     ),
     options=(
         Option("metrics", "metrics.json of evaluate [data/SET/results/metrics.json]", multiple=True),
+        Option("paper", "a folder of papers/: its printed tables, and what was measured", metavar="name"),
+        Option("table", "printed tables of the paper [those planned]", multiple=True, metavar="name"),
         Option(
-            "out", "table to write; .md, .csv and .tex", lambda layout: layout.home / "table.md", output=True
+            "out",
+            "table to write; .md, .csv and .tex [data/SET/table.md]; with --paper a folder of tables",
+            output=True,
         ),
     ),
 )

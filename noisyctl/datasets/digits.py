@@ -18,11 +18,12 @@ FULL_INK = 16  # the largest gray value
 class Params(BaseParams):
     """`digits` in params.yaml."""
 
-    test_size: int = param(500, "images held out for the test", source="ours: 1% is 5 images", ge=10, le=1787)
+    test_size: int = param(500, "images held out for the test", source="ours: 1% is 5 images", ge=10, le=1287)
+    val_size: int = param(0, "further images with right labels, a split `val`", ge=0, le=500)
 
 
 def prepare(params: Params) -> ImageData:
-    """The digits and their clean labels, split in training and test."""
+    """The digits and their clean labels, split in training, test and, where asked for, val."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -31,6 +32,10 @@ def prepare(params: Params) -> ImageData:
     labels = digits.target.astype(np.int64)
     is_test = held_out(labels, params.test_size)
     parts = {"train": ~is_test, "test": is_test}
+    if params.val_size:
+        parts["val"] = np.zeros(len(labels), bool)
+        parts["val"][~is_test] = held_out(labels[~is_test], params.val_size)
+        parts["train"] = ~is_test & ~parts["val"]
     return ImageData(
         splits={name: Split(images[part], ids[part]) for name, part in parts.items()},
         class_names=tuple(str(name) for name in digits.target_names),

@@ -3,12 +3,10 @@
 import copy
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import yaml
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -20,7 +18,7 @@ from noisyctl.parts import co_divide
 from noisyctl.parts.sampling import epoch_samples
 from noisyctl.seeds import stream
 from noisyctl.task import EpochRecord, Task
-from noisyctl.training import checkpoint, warmup
+from noisyctl.training import checkpoint
 from noisyctl.views import Views
 
 CLASSES, SIZE = 4, 40
@@ -370,19 +368,3 @@ def test_the_batch_loop_never_waits_for_the_device(monkeypatch) -> None:  # type
 def test_no_sync_sees_a_sync(act: Callable[[torch.Tensor], Any]) -> None:
     with pytest.raises(AssertionError), NoSync():
         act(torch.ones(1))
-
-
-def test_every_row_of_the_paper_is_read_and_has_its_lambda_u() -> None:
-    rows = yaml.safe_load(Path("papers/dividemix/params.yaml").read_text())["rows"]
-    weights = {}
-    for name, blocks in rows.items():
-        params = dividemix.Params(**blocks["methods"]["dividemix"])
-        before = warmup.Params(**blocks["warmups"]["default"])
-        assert params.epochs + before.epochs == 301
-        assert (params.clean_threshold, params.averaged_losses) == ((0.6, 5) if "90" in name else (0.5, 1))
-        assert before.penalty_weight == (1.0 if "asym" in name else 0.0)
-        weights[name] = params.unlabeled_weight
-    c10, c100 = [0, 25, 25, 50], [25, 150, 150, 150]  # Appendix B, Table 7: 20, 50, 80, 90 %
-    expected = {f"cifar10-sym{r}": w for r, w in zip((20, 50, 80, 90), c10, strict=True)}
-    expected |= {f"cifar100-sym{r}": w for r, w in zip((20, 50, 80, 90), c100, strict=True)}
-    assert weights == expected | {"cifar10-asym40": 0}
