@@ -10,7 +10,7 @@ Li, Socher and Hoi, "DivideMix: Learning with Noisy Labels as Semi-supervised Le
 
 [1] to [5] are functions of parts/co_divide.py and parts/mixmatch.py, which ScanMix shares. `epochs` counts those after
 warm-up: 301 in all in the paper, 291 after 10 (CIFAR-10), 271 after 30 (CIFAR-100); `decay_epoch` counts with warm-up, the
-ramp of lambda_u without. Values of the paper's rows: papers/dividemix/params.yaml.
+ramp of lambda_u without. Values of the paper's rows: papers/scanmix/params.yaml.
 Its Clothing1M: `epoch_batches: 1000` (2000 in warm-up) of 32, whose samples alone are evaluated and divided, with
 `unlabeled: mixed_in`, `unlabeled_weight: 0`, `mixing_alpha: 0.5` and a warm-up with `penalty_weight: 1`; WebVision:
 `mixing_alpha: 0.5` and `unlabeled_weight: 0` on all samples, without that penalty.
