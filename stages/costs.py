@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 from noisyctl.params import module_spec
-from stages import papers
+from stages import paper_cells, papers
 
 COUNTED = Path("benchmarks/results/costs.yaml")
 FLOATS_OF_TRACE = 3  # per sample and epoch: about a loss, a probability and a prediction
@@ -118,7 +118,7 @@ def build(network: Network) -> Any:
 class Costs:
     """The costs of a plan's cells, shared ones first."""
 
-    plan: papers.Plan
+    plan: paper_cells.Plan
 
     @cached_property
     def counted(self) -> dict[str, dict[str, float]]:
@@ -137,7 +137,7 @@ class Costs:
         return size
 
     def __iter__(self) -> Iterator[Cost]:
-        shared = papers.merge_shared([self.plan])
+        shared = paper_cells.merge_shared([self.plan])
         for group in ("prepare", "prepare_given"):
             for name, cell in shared[group].items():
                 yield self._prepare(name, cell)

@@ -9,7 +9,7 @@ import yaml
 from noisyctl.artifacts import store
 from noisyctl.config import ParamsFile
 from noisyctl.errors import ParamsError, suggest
-from stages import papers
+from stages import paper_cells, papers
 from stages.common import Layout, Option, Session, Stage
 
 HEAD = "# Made by `noisyctl plan` from params.yaml and the NEEDS of each method; a test keeps it in step.\n"
@@ -31,34 +31,36 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
     """Write the cells that dvc.yaml runs; for a paper also those of the shared work, and say what they cost."""
     if inputs.paper is not None:
         return _paper(inputs, session)
-    found = cells(inputs.file, inputs.layout)
+    seeds = range(inputs.layout.seed, inputs.layout.seed + (inputs.seeds or 1))
+    found = merge([cells(inputs.file, replace(inputs.layout, seed=seed)) for seed in seeds])
     _write(inputs.out, HEAD, found)
     return {name: len(group) for name, group in found.items()} | {"out": str(inputs.out)}
 
 
-def _plan(inputs: Inputs) -> papers.Plan:
+def _plan(inputs: Inputs) -> paper_cells.Plan:
     known = papers.budgets()
     if inputs.budget not in known:
         raise ParamsError(f"unknown budget {inputs.budget!r}; {suggest(inputs.budget, list(known))}")
-    return papers.Plan(papers.load(inputs.paper or ""), known[inputs.budget], inputs.tables, inputs.seeds)
+    return paper_cells.Plan(
+        papers.load(inputs.paper or ""), known[inputs.budget], inputs.tables, inputs.seeds
+    )
 
 
 def _paper(inputs: Inputs, session: Session) -> dict[str, Any]:
     made = _plan(inputs)
-    shared = papers.merge_shared([made, *papers.planned(but=made.paper.name)])
-    out = made.paper.folder / "cells.yaml"
-    _write(out, PAPER_HEAD.format(paper=made.paper.name), {"about": made.about} | made.cells)
+    shared = paper_cells.merge_shared([made, *paper_cells.planned(but=made.paper.name)])
+    _write(inputs.out, PAPER_HEAD.format(paper=made.paper.name), {"about": made.about} | made.cells)
     _write(papers.HOME / "shared" / "cells.yaml", PAPER_HEAD.format(paper="PAPER"), shared)
-    return _counts(made) | _costs(made, session, each=False) | {"out": str(out)}
+    return _counts(made) | _costs(made, session, each=False) | {"out": str(inputs.out)}
 
 
-def _counts(plan: papers.Plan) -> dict[str, int]:
+def _counts(plan: paper_cells.Plan) -> dict[str, int]:
     missing = sum(number.missing is not None for number in plan.numbers)
     counts = {"numbers": len(plan.numbers), "without_a_run": missing}
     return counts | {name: len(group) for name, group in plan.cells.items()}
 
 
-def _costs(plan: papers.Plan, session: Session, *, each: bool) -> dict[str, Any]:
+def _costs(plan: paper_cells.Plan, session: Session, *, each: bool) -> dict[str, Any]:
     """Print what the cells cost, each or in sum, and give the sums."""
     from stages import costs
     from stages.table import print_table
@@ -108,6 +110,11 @@ def cells(file: ParamsFile, layout: Layout) -> dict[str, dict[str, dict[str, Any
     return {"warmup_cells": warmups, "train_cells": runs}
 
 
+def merge(of_seeds: list[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """The cells of several seeds, group by group."""
+    return {group: {k: v for found in of_seeds for k, v in found[group].items()} for group in of_seeds[0]}
+
+
 def _profile(file: ParamsFile, name: str) -> dict[str, Any]:
     block = file.get(f"warmups.{name}")
     if block is None and name != "default":
@@ -132,7 +139,7 @@ STAGE = Stage(
     inputs=lambda given, layout, extra: Inputs(
         extra["file"],
         layout,
-        given["out"],
+        papers.HOME / given["paper"] / "cells.yaml" if given["paper"] else given["out"],
         given["paper"],
         tuple(map(str, given["table"])),
         given["budget"],
@@ -142,7 +149,7 @@ STAGE = Stage(
         Option("paper", "a folder of papers/; none: the demonstration", metavar="name", argument=True),
         Option("table", "printed tables of the paper [all]", multiple=True, metavar="name"),
         Option("budget", "full, or a block of papers/budgets.yaml", lambda layout: "full", metavar="name"),
-        Option("seeds", "seeds a cell [the paper's, or the budget's]", metavar="int"),
+        Option("seeds", "seeds a cell [the paper's, or the budget's; of the demonstration 1]", metavar="int"),
         Option("out", "file to write, for the demonstration", lambda layout: Path("cells.yaml"), output=True),
     ),
 )

@@ -1,0 +1,409 @@
+"""The cells of a paper: its warm-ups, runs and evaluations, and what of the shared work they stand on.
+
+papers/PAPER/cells.yaml holds a paper's, papers/shared/cells.yaml those that all papers share. A cell is strings: its whole
+command, so that a changed value changes one cell's command, and the paths that it reads and writes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from noisyctl import config, methods
+from noisyctl.errors import ParamsError, suggest
+from noisyctl.params import FieldSpec, ModuleSpec, module_spec
+from stages.papers import GIVEN, HOME, Budget, Number, Paper, budgets, load, names, read, read_fast
+
+STANDIN_VERIFIED = 5  # a class, where a budget replaces the data set
+SHARED = ("prepare", "prepare_given", "noise", "noise_given", "pretrain", "knn", "cluster")
+Cells = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cells of a paper for some tables and a budget, and the shared ones that they stand on."""
+
+    paper: Paper
+    budget: Budget
+    tables: tuple[str, ...] = ()
+    num_seeds: int | None = None
+
+    @property
+    def seeds(self) -> range:
+        return range(self.num_seeds or self.budget.seeds or self.paper.seeds)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the cells were made from; `state` changes with any file that decides them."""
+        return {
+            "paper": self.paper.name,
+            "budget": self.budget.name,
+            "tables": list(self.tables),
+            "seeds": len(self.seeds),
+            "state": state(self.paper.name),
+            "metrics": str(self.home / "metrics"),
+            "out": str(self.home / "tables"),
+        }
+
+    @cached_property
+    def numbers(self) -> list[Number]:
+        return self.paper.of_tables(self.tables)
+
+    @property
+    def home(self) -> Path:
+        return self.budget.data / "papers" / self.paper.name
+
+    def metrics(self, key: str) -> Path:
+        return self.home / "metrics" / key
+
+    @cached_property
+    def cells(self) -> dict[str, Cells]:
+        """Warm-ups, runs and evaluations by name."""
+        found: dict[str, Cells] = {"warmup": {}, "train": {}, "evaluate": {}}
+        for number in self.numbers:
+            if number.missing is None:
+                for seed in self.seeds:
+                    self._add(found, number, seed)
+        return found
+
+    def _add(self, found: dict[str, Cells], number: Number, seed: int) -> None:
+        at = SharedPaths(self.budget.data / number.dataset, number.noise, seed)
+        row = self.paper.row(number)
+        key = number.cell(seed)
+        where = f"{self.paper.params.path}: rows.{number.row}"
+        spec = methods.spec_of(row["method"])
+        params = self.budget.shorten(row["params"], spec)
+        parts = {"images": at.images, "labels": at.labels}
+        unused = str(at.labels)
+        warmup = unused
+        if spec.needs.warmup:
+            profile = row.get("warmup", "default")
+            warmup = str(self.home / "warmup" / number.dataset / profile / at.cell)
+            parts["warmup"] = Path(warmup)
+            self._add_warmup(found["warmup"], number, profile, at, warmup)
+        if spec.needs.neighbors:
+            parts["neighbors"] = at.neighbors
+        if spec.needs.clusters:
+            parts["clusters"] = at.clusters
+        if row.get("verified"):
+            parts["verified"] = at.verified
+        out = self.home / "runs" / number.dataset / number.row / at.cell
+        cell = {
+            "cmd": command(f"train-method {row['method']}", parts, params, spec, where, seed, out),
+            "method": row["method"],
+            "labels": str(at.labels),
+            "images": str(at.images),
+            "warmup": warmup,
+            "neighbors": str(parts.get("neighbors", unused)),
+            "clusters": str(parts.get("clusters", unused)),
+            "verified": str(parts.get("verified", unused)),
+            "out": str(out),
+        }
+        if found["train"].setdefault(key, cell) != cell:
+            raise ParamsError(
+                f"{where}: two printed numbers want this row on {number.dataset}, {number.noise} with different "
+                "parameters; give one of them a row of its own"
+            )
+        facts = {"run": out, "truth": at.truth} | ({} if number.noise == GIVEN else {"noise_facts": at.facts})
+        found["evaluate"][key] = {
+            "cmd": command("evaluate", facts, {}, None, where, None, self.metrics(key)),
+            "run": str(out),
+            "truth": str(at.truth),
+            "noise": str(facts.get("noise_facts", at.truth)),
+            "out": str(self.metrics(key)),
+        }
+
+    def _add_warmup(self, found: Cells, number: Number, profile: str, at: SharedPaths, out: str) -> None:
+        where = f"{self.paper.params.path}: warmups.{profile}"
+        values = self.paper.params.get(f"warmups.{profile}")
+        if values is None:
+            known = list(self.paper.params.get("warmups") or {})
+            raise ParamsError(
+                f"{self.paper.params.path}: no block warmups.{profile}; {suggest(profile, known)}"
+            )
+        spec = module_spec("noisyctl.training.warmup")
+        values = self.budget.shorten(values, spec)
+        parts = {"images": at.images, "labels": at.labels}
+        places = {"encoder": at.encoder, "clusters": at.clusters}
+        start = values.get("start", "random")
+        if start in places:
+            parts[start] = places[start]
+        found[f"{number.dataset}-{profile}-{at.cell}"] = {
+            "cmd": command("warmup", parts, values, spec, where, at.seed, Path(out)),
+            "labels": str(at.labels),
+            "images": str(at.images),
+            "start": str(places.get(start, at.labels)),
+            "out": out,
+        }
+
+    def shared(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        """Group, name and cell of everything label-free, every data set and every noise that the cells stand on."""
+        file = read(HOME / "shared" / "params.yaml")
+        used = {path for group in self.cells.values() for cell in group.values() for path in cell.values()}
+        for number in self.numbers:
+            if number.missing is None:
+                for seed in self.seeds:
+                    yield from shared_cells(file, self.budget, number, seed, used)
+
+
+@dataclass(frozen=True)
+class SharedPaths:
+    """Where the label-free work, the labels and the truth of a data set lie."""
+
+    home: Path
+    noise: str
+    seed: int
+
+    @property
+    def cell(self) -> str:
+        return f"{self.noise}-s{self.seed}"
+
+    @property
+    def images(self) -> Path:
+        return self.home / "images.zarr"
+
+    @property
+    def truth(self) -> Path:
+        return self.home / "truth.zarr"
+
+    @property
+    def verified(self) -> Path:
+        return self.home / "verified.zarr"
+
+    @property
+    def labels(self) -> Path:
+        return (
+            self.home / "labels.zarr"
+            if self.noise == GIVEN
+            else self.home / "noise" / self.cell / "labels.zarr"
+        )
+
+    @property
+    def facts(self) -> Path:
+        return self.labels.with_name("noise.zarr")
+
+    @property
+    def pretraining(self) -> Path:
+        return self.home / "pretraining"
+
+    @property
+    def encoder(self) -> Path:
+        return self.pretraining / "encoder.safetensors"
+
+    @property
+    def neighbors(self) -> Path:
+        return self.pretraining / "neighbors.zarr"
+
+    @property
+    def clusters(self) -> Path:
+        return self.pretraining / "clusters.safetensors"
+
+
+def shared_cells(
+    file: config.ParamsFile, budget: Budget, number: Number, seed: int, used: set[str]
+) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """What one number stands on: its data set, its noise, and what of the label-free work is `used`."""
+    at = SharedPaths(budget.data / number.dataset, number.noise, seed)
+    block = file.get(f"datasets.{number.dataset}")
+    if block is None:
+        known = list(file.get("datasets"))
+        raise ParamsError(
+            f"{file.path}: no block datasets.{number.dataset}; {suggest(number.dataset, known)}"
+        )
+    name = number.dataset if budget.name == "full" else f"{budget.name}-{number.dataset}"
+    where = f"{file.path}: datasets.{number.dataset}"
+    prepare = dict(budget.dataset or block["prepare"])
+    kind = prepare.pop("kind")
+    spec = module_spec(f"noisyctl.datasets.{kind}")
+    words = f"prepare-data --dataset {kind}"
+    cell = {
+        "cmd": command(words, {}, budget.shorten(prepare, spec), spec, where, None, at.home),
+        "kind": kind,
+        "images": str(at.images),
+        "truth": str(at.truth),
+    }
+    given = SharedPaths(at.home, GIVEN, seed)
+    if budget.dataset is None and "given" in block:  # its files hold given labels, and labels checked by hand
+        cell |= {"labels": str(given.labels), "verified": str(given.verified)}
+    yield "prepare_given" if "labels" in cell else "prepare", name, cell
+    if number.noise != GIVEN or budget.dataset is not None:
+        yield _noise(file, budget, number, at, name)
+    if {str(at.encoder), str(at.neighbors), str(at.clusters)} & used:
+        yield from _label_free(budget, block, at, name, where, str(at.clusters) in used)
+
+
+def _noise(
+    file: config.ParamsFile, budget: Budget, number: Number, at: SharedPaths, name: str
+) -> tuple[str, str, dict[str, Any]]:
+    base = number.noise.rpartition("-")[0]
+    block = {"kind": GIVEN} if number.noise == GIVEN else file.get(f"noises.{base}")
+    if block is None:
+        raise ParamsError(f"{file.path}: no block noises.{base}; {suggest(base, list(file.get('noises')))}")
+    values = dict(block) | budget.noises.get(block["kind"], {})
+    kind = values.pop("kind")
+    spec = module_spec(f"noisyctl.noise.{kind}")
+    if "rate" in {f.name for f in spec.fields}:
+        values = {"rate": number.printed["rate"]} | values
+    words = f"inject-noise --kind {kind}"
+    cell = {"kind": kind, "truth": str(at.truth), "images": str(at.images)}
+    cell |= {"labels": str(at.labels), "facts": str(at.facts)}
+    if number.noise == GIVEN:  # in the place of labels given with the images, and of labels checked by hand
+        words += f" --verified-per-class {STANDIN_VERIFIED}"
+        cell["verified"] = str(at.verified)
+    parts = {"truth": at.truth, "images": at.images}
+    values = budget.shorten(values, spec)
+    cell["cmd"] = command(words, parts, values, spec, f"{file.path}: noises.{base}", at.seed, at.labels)
+    return "noise_given" if number.noise == GIVEN else "noise", f"{name}-{at.cell}", cell
+
+
+def _label_free(
+    budget: Budget, block: Mapping[str, Any], at: SharedPaths, name: str, where: str, clusters: bool
+) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    features = at.pretraining / "features.zarr"
+    (way,) = set(block) & {"simclr", "moco"}
+    spec = module_spec(f"noisyctl.pretraining.{way}")
+    yield (
+        "pretrain",
+        name,
+        {
+            "cmd": command(
+                f"pretrain-{way}",
+                {"images": at.images},
+                budget.shorten(block[way], spec),
+                spec,
+                where,
+                0,
+                at.pretraining,
+            ),
+            "way": way,
+            "images": str(at.images),
+            "encoder": str(at.encoder),
+            "features": str(features),
+        },
+    )
+    spec = module_spec("stages.mine_knn")
+    yield (
+        "knn",
+        name,
+        {
+            "cmd": command("mine-knn", {"features": features}, block["knn"], spec, where, None, at.neighbors),
+            "features": str(features),
+            "out": str(at.neighbors),
+        },
+    )
+    if clusters:
+        spec = module_spec("noisyctl.pretraining.scan")
+        parts = {"images": at.images, "encoder": at.encoder, "neighbors": at.neighbors}
+        yield (
+            "cluster",
+            name,
+            {
+                "cmd": command(
+                    "cluster-scan", parts, budget.shorten(block["scan"], spec), spec, where, 0, at.pretraining
+                ),
+                "images": str(at.images),
+                "encoder": str(at.encoder),
+                "neighbors": str(at.neighbors),
+                "out": str(at.clusters),
+            },
+        )
+
+
+def command(
+    words: str,
+    paths: Mapping[str, Path],
+    values: Mapping[str, Any],
+    spec: ModuleSpec | None,
+    where: str,
+    seed: int | None,
+    out: Path,
+) -> str:
+    """One line for a shell: `noisyctl`, words, paths, options in the order of their declaration, seed and --out."""
+    known = {f.name: f for f in spec.fields} if spec else {}
+    for name in values:
+        if name not in known:
+            raise ParamsError(f"{where}.{name} is not a parameter of {words}; {suggest(name, list(known))}")
+    line = ["noisyctl", *words.split()]
+    for name, path in paths.items():
+        line += [f"--{name.replace('_', '-')}", str(path)]
+    for name, one in known.items():
+        if name in values:
+            line += _option(one, values[name])
+    line += [] if seed is None else ["--seed", str(seed)]
+    return shlex.join([*line, "--out", str(out)])
+
+
+def _option(spec: FieldSpec, value: Any) -> list[str]:
+    if spec.annotation == "bool":
+        off = (
+            spec.option.replace("--include", "--exclude")
+            if "include" in spec.option
+            else f"--no-{spec.option[2:]}"
+        )
+        return [spec.option if value else off]
+    text = value if isinstance(value, str) else yaml.safe_dump(value, default_flow_style=True, width=10**6)
+    return [spec.option, text.removesuffix("\n").removesuffix("\n...")]
+
+
+def state(paper: str) -> str:
+    """A digest of every file that decides a paper's cells."""
+    files = (
+        "printed.yaml",
+        "budgets.yaml",
+        "shared/params.yaml",
+        f"{paper}/tables.yaml",
+        f"{paper}/params.yaml",
+    )
+    digest = hashlib.sha256()
+    for name in files:
+        values = read_fast(HOME / name)  # comments do not matter
+        digest.update(json.dumps(values, sort_keys=True).encode())
+    return digest.hexdigest()[:16]
+
+
+def _plan_of(name: str) -> tuple[Plan, dict[str, Any]]:
+    """What a paper's cells.yaml says it was made by, and the file."""
+    paper, known = load(name), budgets()
+    path = paper.folder / "cells.yaml"
+    values = read_fast(path)
+    about = values.get("about") or {}
+    if about.get("paper") != paper.name or about.get("budget") not in known:
+        raise ParamsError(
+            f"{path} does not say what it was made from; make it anew with `noisyctl plan {paper.name}`"
+        )
+    return Plan(paper, known[about["budget"]], tuple(about["tables"]), about["seeds"]), values
+
+
+def read_plan(name: str) -> Plan:
+    """The plan that a paper's cells.yaml was made by. Raises ParamsError where the file is stale or was edited."""
+    found, values = _plan_of(name)
+    if values != {"about": found.about} | found.cells:
+        stale = values["about"] != found.about
+        why = "was made from other files than those there now" if stale else "was edited by hand"
+        raise ParamsError(
+            f"{found.paper.folder / 'cells.yaml'} {why}; make it anew with "
+            f"`noisyctl plan {found.paper.name} --budget {found.budget.name}`"
+        )
+    return found
+
+
+def planned(but: str | None = None) -> list[Plan]:
+    """The plans of all papers that have one, stale ones made anew, `but` that of one."""
+    return [_plan_of(name)[0] for name in names() if name != but and (HOME / name / "cells.yaml").exists()]
+
+
+def merge_shared(plans: Iterable[Plan]) -> dict[str, Cells]:
+    """The shared cells of several plans, by group and name."""
+    found: dict[str, Cells] = {group: {} for group in SHARED}
+    for plan in plans:
+        for group, name, cell in plan.shared():
+            found[group][name] = cell
+    return found
