@@ -49,9 +49,9 @@ def read_metrics(path: Path) -> dict[str, Any]:
 def _paper(inputs: Inputs, session: Session) -> dict[str, Any]:
     """A folder with one table for each that the paper prints, of what its plan holds and has been evaluated."""
     from noisyctl.evaluation.tables import comparison
-    from stages import papers
+    from stages import paper_cells
 
-    plan = papers.read_plan(inputs.paper or "")
+    plan = paper_cells.read_plan(inputs.paper or "")
     wanted = plan.paper.of_tables(inputs.tables or plan.tables)
     compared = [compare(plan, number) for number in wanted]
     out = inputs.out or Path(plan.about["out"])
