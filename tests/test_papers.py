@@ -17,7 +17,7 @@ import yaml
 from noisyctl import config, methods
 from noisyctl.errors import NoisyctlError, ParamsError
 from noisyctl.training import warmup
-from stages import papers, plan, table
+from stages import paper_cells, papers, plan, table
 from stages.common import Layout, Session
 
 ROOT = Path(__file__).parent.parent
@@ -132,13 +132,13 @@ def test_coverage_page_is_in_step() -> None:
 
 @pytest.mark.parametrize("paper", PAPERS)
 def test_the_committed_cells_are_the_full_budget_and_in_step(paper: str) -> None:
-    made = papers.read_plan(paper)
+    made = paper_cells.read_plan(paper)
     assert (made.budget.name, made.tables) == ("full", ())
 
 
 def test_the_committed_shared_cells_are_in_step() -> None:
     committed = yaml.safe_load((ROOT / "papers" / "shared" / "cells.yaml").read_text())
-    assert committed == papers.merge_shared(papers.planned())
+    assert committed == paper_cells.merge_shared(paper_cells.planned())
 
 
 def test_all_papers_have_the_same_dvc_file() -> None:
@@ -146,35 +146,35 @@ def test_all_papers_have_the_same_dvc_file() -> None:
 
 
 def test_a_changed_row_changes_the_commands_of_its_cells_only(copy: Path) -> None:
-    before = papers.Plan(papers.load("scanmix"), FULL, ("1",)).cells
+    before = paper_cells.Plan(papers.load("scanmix"), FULL, ("1",)).cells
     edit(
         copy / "papers/scanmix/params.yaml",
         "params: {unlabeled_weight: 50.0}",
         "params: {unlabeled_weight: 75.0}",
     )
-    after = papers.Plan(papers.load("scanmix"), FULL, ("1",)).cells
+    after = paper_cells.Plan(papers.load("scanmix"), FULL, ("1",)).cells
     changed = {key for group in before for key in before[group] if before[group][key] != after[group][key]}
     assert changed == {"cifar10-dividemix-sym-incl-90-s0"}
 
 
 def test_a_second_paper_leaves_the_shared_cells_of_the_first_as_they_are() -> None:
-    first = papers.Plan(papers.load("smp"), FULL, ("5",))
-    second = papers.Plan(papers.load("jo_src"), FULL, ("4",))
-    alone, both = papers.merge_shared([first]), papers.merge_shared([first, second])
+    first = paper_cells.Plan(papers.load("smp"), FULL, ("5",))
+    second = paper_cells.Plan(papers.load("jo_src"), FULL, ("4",))
+    alone, both = paper_cells.merge_shared([first]), paper_cells.merge_shared([first, second])
     assert alone == both  # the same food101n, prepared once
-    wide = papers.merge_shared([first, papers.Plan(papers.load("jo_src"), FULL)])
+    wide = paper_cells.merge_shared([first, paper_cells.Plan(papers.load("jo_src"), FULL)])
     assert all(wide[group][name] == cell for group in alone for name, cell in alone[group].items())
 
 
 def test_one_pretraining_and_one_mining_serve_all_cells_of_a_data_set() -> None:
-    shared = papers.merge_shared([papers.Plan(papers.load("scanmix"), FULL)])
+    shared = paper_cells.merge_shared([paper_cells.Plan(papers.load("scanmix"), FULL)])
     assert set(shared["pretrain"]) == set(shared["knn"]) == {"cifar10", "cifar100", "webvision50"}
-    assert len(papers.Plan(papers.load("scanmix"), FULL).cells["train"]) > 80
+    assert len(paper_cells.Plan(papers.load("scanmix"), FULL).cells["train"]) > 80
 
 
 def test_no_path_is_the_output_of_two_cells() -> None:
     outs: list[str] = []
-    for group, cells in papers.merge_shared(papers.planned()).items():
+    for group, cells in paper_cells.merge_shared(paper_cells.planned()).items():
         kinds = {
             "prepare": ("images", "truth"),
             "prepare_given": ("images", "truth", "labels", "verified"),
@@ -183,7 +183,7 @@ def test_no_path_is_the_output_of_two_cells() -> None:
             "pretrain": ("encoder", "features"),
         }.get(group, ("out",))
         outs += [cell[kind] for cell in cells.values() for kind in kinds]
-    for made in papers.planned():
+    for made in paper_cells.planned():
         outs += [cell["out"] for cells in made.cells.values() for cell in cells.values()]
     assert [path for path, count in Counter(outs).items() if count > 1] == []
 
@@ -193,9 +193,9 @@ def test_every_command_is_one_that_the_command_line_understands(paper: str) -> N
     """Every option of a cell is one of its command, and every path that it names is among what it reads or writes."""
     from stages.options import command
 
-    made = papers.read_plan(paper)
+    made = paper_cells.read_plan(paper)
     known: dict[str, set[str]] = {}
-    for cells in [*made.cells.values(), *papers.merge_shared([made]).values()]:
+    for cells in [*made.cells.values(), *paper_cells.merge_shared([made]).values()]:
         for cell in cells.values():
             words = shlex.split(cell["cmd"])
             name = " ".join(words[1:3]) if words[1] == "train-method" else words[1]
@@ -251,6 +251,7 @@ def test_what_counts_epochs_goes_by_its_name() -> None:
         "late_momentum",
         "momentum",
         "averaged_losses",
+        "trained_on",
         "epoch_over",
         "epoch_batches",
         "counting",
@@ -265,7 +266,7 @@ def test_full_is_the_papers_own_schedule() -> None:
 
 
 def inputs(paper: str, **given: object) -> plan.Inputs:
-    return plan.Inputs(config.ParamsFile("params.yaml", {}, {}), Layout(), Path("cells.yaml"), paper, **given)  # type: ignore[arg-type]
+    return plan.Inputs(config.ParamsFile("params.yaml", {}, {}), Layout(), papers.HOME / paper / "cells.yaml", paper, **given)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -322,20 +323,20 @@ def test_a_wrong_name_in_a_papers_files_is_refused(
 ) -> None:
     edit(copy / "papers" / "scanmix" / file, old, new)
     with pytest.raises(ParamsError, match=said):
-        print(papers.Plan(papers.load("scanmix"), FULL, ("1",)).cells)
+        print(paper_cells.Plan(papers.load("scanmix"), FULL, ("1",)).cells)
 
 
 def test_stale_and_edited_cells_are_refused_with_the_command_that_makes_them(copy: Path) -> None:
     cure = "make it anew with `noisyctl plan smp --budget full`"
     edit(copy / "papers/smp/cells.yaml", "--samples-per-class 320", "--samples-per-class 321")
     with pytest.raises(ParamsError, match=f"was edited by hand; {cure}"):
-        papers.read_plan("smp")
+        paper_cells.read_plan("smp")
     edit(copy / "papers/smp/params.yaml", "samples_per_class: 320", "samples_per_class: 321")
     with pytest.raises(ParamsError, match=f"was made from other files than those there now; {cure}"):
         table.run(table.Inputs((), None, "smp"), None, Session(quiet=True))
     (copy / "papers/smp/cells.yaml").write_text("train: {}\n")
     with pytest.raises(ParamsError, match="does not say what it was made from; make it anew"):
-        papers.read_plan("smp")
+        paper_cells.read_plan("smp")
 
 
 def test_outside_of_the_project_there_is_a_word_on_where_to_run(
@@ -363,9 +364,9 @@ def test_a_smoke_run_of_the_smallest_table_ends_in_a_table(paper: str, copy: Pat
     """Every cell by its own command, in one process, on digits in the place of the paper's data."""
     session = Session(device="cpu", quiet=True)
     plan.run(inputs(paper, tables=(SMALLEST[paper],), budget="smoke"), None, session)
-    made = papers.read_plan(paper)
-    shared = papers.merge_shared([made])
-    for group in (*(shared[name] for name in papers.SHARED), *made.cells.values()):
+    made = paper_cells.read_plan(paper)
+    shared = paper_cells.merge_shared([made])
+    for group in (*(shared[name] for name in paper_cells.SHARED), *made.cells.values()):
         for cell in group.values():
             run_command(cell["cmd"])
     found = table.run(table.Inputs((), None, paper), None, session)

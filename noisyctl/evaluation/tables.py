@@ -54,6 +54,7 @@ RULES = {
     "test_accuracy.mean_last_10": "mean of last 10",
     "test_accuracy.best_on_test_oracle": "best on test (oracle)",
     "test_accuracy.best_on_noisy_validation": "best on noisy validation",
+    "test_accuracy.best_on_clean_validation": "best on clean validation",
 }
 
 
