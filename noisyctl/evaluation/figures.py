@@ -99,10 +99,10 @@ def scatter(
     from matplotlib import colormaps
 
     figure, axes = _axes(5.5)
-    palette = colormaps["tab20"]
+    palette = colormaps["tab10" if len(names) <= 10 else "tab20"]
     axes.scatter(*points[labels < 0].T, s=4, c="lightgray")
     for c in np.unique(labels[labels >= 0]):
-        axes.scatter(*points[labels == c].T, s=4, color=palette(c % 20), label=_text(names[c]))
+        axes.scatter(*points[labels == c].T, s=4, color=palette(c % palette.N), label=_text(names[c]))
     axes.set(xticks=[], yticks=[])
     if len(names) <= MOST_NAMES:
         axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
