@@ -21,6 +21,7 @@ COMMANDS = {
     "evaluate": ("stages.evaluate", "Judge runs: metrics, figures, and the list of labels to look at."),
     "table": ("stages.table", "Put the metrics of many runs into one table."),
     "predict": ("stages.predict", "Label a folder of images with a run's model alone."),
+    "sweep": ("stages.sweep", "Run the stale stages of a dvc.yaml several at a time, here or on SLURM."),
     "plan": ("stages.plan", "Write cells.yaml, the list of warm-ups and runs that dvc.yaml makes."),
     "methods": ("stages.methods", "List the methods: what each does, its paper, what it needs."),
     "doctor": ("stages.doctor", "Tell what is installed, what is missing, what would be faster."),
@@ -43,6 +44,10 @@ class Commands(TyperGroup):
 
         if cmd_name == "train-method":
             return method_group()
+        if cmd_name == "sweep":
+            from stages import sweep
+
+            return sweep.command()
         module = importlib.import_module(COMMANDS[cmd_name][0])
         pretraining = cmd_name.removeprefix("pretrain-")
         return command(module.STAGE if pretraining == cmd_name else module.stage(pretraining))

@@ -1,5 +1,9 @@
-"""Judge runs: metrics, curves, figures, and samples.csv, the list of labels to look at."""
+"""Judge runs: metrics, curves, figures, and samples.csv, the list of labels to look at.
 
+What metrics.json and plots/ hold is told in docs/metrics.md. A key is there where the trace and the truth allow it.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +12,7 @@ import numpy as np
 
 from noisyctl.artifacts import store
 from noisyctl.artifacts.kinds import FEATURES, NOISE, TRACE, TRUTH
-from noisyctl.errors import ArtifactError
+from noisyctl.errors import ArtifactError, ParamsError
 from stages.common import Option, Session, Stage
 
 
@@ -20,6 +24,13 @@ class Inputs:
     noise: tuple[Path, ...] = ()
     encoder: Path | None = None
     images: Path | None = None
+    loss_epochs: tuple[int, ...] = ()
+    tsne: int = 0
+
+
+MOST_POINTS = 2000
+ID, OOD = 1, 2  # verdicts of a trace
+Curves = dict[str, np.ndarray]
 
 
 def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dict[str, Any]:
@@ -31,17 +42,21 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
     truth = store.read(inputs.truth, TRUTH) if inputs.truth else None
     facts = [store.read(p, NOISE) for p in inputs.noise]
     metrics: dict[str, Any] = {"runs": {}}
-    curves: dict[str, np.ndarray] = {}
+    curves: dict[str, Curves] = {"test_accuracy": {}}
     with store.publish(inputs.out) as partial:
         partial.mkdir()
         for name, trace in sorted(_find(inputs.runs)):
-            metrics["runs"][name], curve = _judge(name, trace, truth, facts, partial)
-            if curve is not None:
-                curves[name] = curve
+            metrics["runs"][name], found = _judge(name, trace, truth, facts)
+            for key, curve in found.items():
+                curves.setdefault(key, {})[name] = curve
+            _draw(name.replace("/", "-"), trace, truth, inputs, session, partial)
         if inputs.encoder and inputs.images and truth is not None:
             metrics["knn_probe"] = _probe(inputs.encoder, inputs.images, truth, session)
-        figures.accuracy_curves(partial / "figures" / "accuracy.png", curves)
-        _write_tsv(partial / "plots" / "accuracy.tsv", curves)
+        for key, runs in curves.items():
+            file = "accuracy" if key == "test_accuracy" else key
+            figures.curves(partial / "figures" / file, runs, f"{key.replace('_', ' ')} [%]")
+            rows = [[name, e, _number(v)] for name, curve in runs.items() for e, v in enumerate(curve)]
+            _write_tsv(partial / "plots" / f"{file}.tsv", ["run", "epoch", key], rows)
         (partial / "metrics.json").write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n")
     return {"runs": len(metrics["runs"]), "out": str(inputs.out), **metrics.get("knn_probe", {})}
 
@@ -59,18 +74,13 @@ def _find(folders: tuple[Path, ...]) -> list[tuple[str, store.Artifact]]:
 
 
 def _judge(
-    name: str, trace: store.Artifact, truth: store.Artifact | None, facts: list[store.Artifact], out: Path
-) -> tuple[dict[str, Any], np.ndarray | None]:
-    import torch
-
-    from noisyctl.evaluation import figures, measures
-    from noisyctl.parts.mixture import fit_mixture
-    from noisyctl.seeds import stream
-
+    name: str, trace: store.Artifact, truth: store.Artifact | None, facts: list[store.Artifact]
+) -> tuple[dict[str, Any], Curves]:
+    """The run's block of metrics.json, and its curves over epochs."""
     if truth is not None:
         store.require_input(trace, "images", truth.inputs["images"], truth.path)
     noise = next((f for f in facts if f.inputs["labels"] == trace.inputs["labels"]), None)
-    given = trace.array("noisy_labels")
+    given, trained = trace.array("noisy_labels"), _trained(trace)
     result: dict[str, Any] = {
         "method": trace.attributes["method"],
         "seed": trace.attributes["params"]["seed"],
@@ -79,43 +89,211 @@ def _judge(
     }
     if noise is not None:
         result["nominal_noise"] = noise.attributes["nominal_rate"]
-    names = list(trace.attributes["class_names"])
-    clean_labels = _known(truth, "clean_labels", names)
-    wrong = None if clean_labels is None else given != clean_labels
-    if wrong is not None:
-        result["measured_noise"] = float(wrong.mean())
-    curve = None
-    test_labels = _known(truth, "test_labels", names)
-    if test_labels is not None and "test_predictions" in trace:
-        judged = test_labels >= 0
-        curve = measures.accuracies(trace.array("test_predictions")[:, judged], test_labels[judged])
-        validation = None
-        if "validation_predictions" in trace:
-            held_out = given[trace.array("validation")]
-            validation = measures.accuracies(trace.array("validation_predictions"), held_out)
-        result["test_accuracy"] = measures.selection_rules(curve, validation)
-    suggested, probability = opinion(trace)
-    if wrong is not None and clean_labels is not None:
-        called = (
-            _over_networks(trace.array("selected")[-1]) < 0.5 if "selected" in trace else probability < 0.5
-        )
-        judged = ~trace.array("validation") if "validation" in trace else np.ones(len(given), bool)
-        result["detection"] = measures.detection(probability[judged], wrong[judged], called[judged])
-        known = clean_labels >= 0
-        result["suggested_label_accuracy"] = float(100 * (suggested == clean_labels)[known].mean())
     if "train_predictions" in trace:
-        result["given_labels_fitted"] = float(100 * (trace.array("train_predictions")[-1] == given).mean())
-    stem = name.replace("/", "-")
-    _write_samples(
-        out / "samples" / f"{stem}.csv", trace.array("train_id"), given, suggested, probability, names
+        fitted = trace.array("train_predictions")[-1] == given
+        result["given_labels_fitted"] = float(100 * fitted[trained].mean())
+    if truth is None:
+        return result, {}
+    names = list(trace.attributes["class_names"])
+    measured, curves = _on_test_images(trace, truth, names)
+    clean = _known(truth, "clean_labels", names)
+    if clean is not None:
+        result["measured_noise"] = float((given != clean).mean())
+        on_training, more = _on_training_images(trace, given, clean, trained, curves.get("test_accuracy"))
+        measured, curves = measured | on_training, curves | more
+    return result | measured, curves
+
+
+def _on_test_images(
+    trace: store.Artifact, truth: store.Artifact, names: list[str]
+) -> tuple[dict[str, Any], Curves]:
+    """Accuracies on every split whose labels are known, of its images whose class the run knows."""
+    from noisyctl.evaluation import measures
+
+    validation = None
+    if "validation_predictions" in trace:
+        held_out = trace.array("noisy_labels")[trace.array("validation")]
+        validation = measures.accuracies(trace.array("validation_predictions"), held_out)
+    curves: Curves = {}
+    for name in truth.names:
+        split = name.removesuffix("_labels")
+        labels = _known(truth, name, names)
+        if labels is None or f"{split}_predictions" not in trace:
+            continue
+        judged = labels >= 0
+        predictions = trace.array(f"{split}_predictions")[:, judged]
+        curves[f"{split}_accuracy"] = measures.accuracies(predictions, labels[judged])
+        if f"{split}_top5" in trace:
+            places = trace.array(f"{split}_top5")[:, judged]
+            curves[f"{split}_top5_accuracy"] = measures.top_accuracies(places, labels[judged])
+    return {name: measures.selection_rules(curve, validation) for name, curve in curves.items()}, curves
+
+
+def _on_training_images(
+    trace: store.Artifact, given: np.ndarray, clean: np.ndarray, trained: np.ndarray, test: np.ndarray | None
+) -> tuple[dict[str, Any], Curves]:
+    """How well wrong labels are found and corrected. Samples that are held out for validation do not count."""
+    from noisyctl.evaluation import measures
+
+    suggested, probability = opinion(trace)
+    known = clean >= 0
+    result: dict[str, Any] = {
+        "suggested_label_accuracy": float(100 * (suggested == clean)[known].mean()),
+    }
+    given, clean, probability = given[trained], clean[trained], probability[trained]
+    wrong, curves = given != clean, Curves()
+    called = probability < 0.5
+    if "selected" in trace:
+        selected = trace.array("selected")[..., trained]
+        selected = selected.reshape(
+            len(selected), -1, len(given)
+        )  # a network axis of one where there is none
+        called = selected[-1].mean(axis=0) < 0.5
+        precision, recall = measures.selection_quality(selected, ~wrong)
+        curves |= {"selection_precision": precision, "selection_recall": recall}
+        result["selection"] = {
+            "precision": measures.over_epochs(precision, test),
+            "recall": measures.over_epochs(recall, test),
+        }
+        result["labels_kept"] = measures.label_shares(selected[-1], ~wrong)
+    result["detection"] = measures.detection(probability, wrong, called)
+    if "verdict" in trace:
+        verdict = trace.array("verdict")[:, trained]
+        groups = {"id_precision": (ID, wrong & (clean >= 0)), "ood_precision": (OOD, clean < 0)}
+        found = {
+            n: measures.verdict_precision(verdict, v, true) for n, (v, true) in groups.items() if true.any()
+        }
+        curves |= found
+        result["verdicts"] = {n: measures.over_epochs(curve, test) for n, curve in found.items()}
+    if "pseudo_labels" in trace:
+        labels, right = trace.array("pseudo_labels")[:, trained], clean >= 0
+        result["label_accuracy"] = measures.label_accuracy(labels, given, clean)
+        curves["label_accuracy"] = measures.accuracies(labels[:, right], clean[right])
+    if "train_predictions" in trace:
+        fitted = measures.group_accuracies(trace.array("train_predictions")[:, trained], given, clean)
+        curves |= fitted
+        result["groups"] = {n: store.finite_or_none(curve[-1]) for n, curve in fitted.items()}
+    return result, curves
+
+
+def _draw(
+    stem: str,
+    trace: store.Artifact,
+    truth: store.Artifact | None,
+    inputs: Inputs,
+    session: Session,
+    out: Path,
+) -> None:
+    """What shows one run: samples.csv, confusions, histograms of losses, t-SNE; numbers of the figures in plots/."""
+    from noisyctl.evaluation import figures, measures
+
+    given, names, trained = (
+        trace.array("noisy_labels"),
+        list(trace.attributes["class_names"]),
+        _trained(trace),
     )
-    figures.confusion(out / "figures" / f"{stem}-confusion.png", given, suggested, names)
+    suggested, probability = opinion(trace)
+    ids = trace.array("train_id")
+    _write_samples(out / "samples" / f"{stem}.csv", ids, given, suggested, probability, names)
+    counts = measures.confusion_counts(given, suggested, len(names))
+    figures.confusion(out / "figures" / f"{stem}-confusion", counts, names, "given", "suggested")
+    clean = _known(truth, "clean_labels", names)
+    if clean is not None and "pseudo_labels" in trace:
+        judged = trained & (clean >= 0)
+        corrected = trace.array("pseudo_labels")[-1]
+        counts = measures.confusion_counts(clean[judged], corrected[judged], len(names))
+        figures.confusion(out / "figures" / f"{stem}-correction", counts, names, "clean", "corrected")
+        rows = [[names[i], names[j], counts[i, j]] for i, j in np.ndindex(*counts.shape) if counts[i, j]]
+        _write_tsv(out / "plots" / f"{stem}-correction.tsv", ["clean", "corrected", "samples"], rows)
+    wrong = None if clean is None else given != clean
     if "losses" in trace:
-        losses = _over_networks(trace.array("losses")[-1])
+        _draw_losses(stem, trace, trained, wrong, inputs.loss_epochs, out)
+    if inputs.tsne:
+        _draw_points(stem, trace, given if clean is None else clean, wrong, inputs, session, out)
+
+
+def _draw_losses(
+    stem: str,
+    trace: store.Artifact,
+    trained: np.ndarray,
+    wrong: np.ndarray | None,
+    chosen: Sequence[int],
+    out: Path,
+) -> None:
+    """The losses of the last epoch and of the chosen ones (ScanMix Fig. 3 shows early ones), and their mixtures."""
+    import torch
+
+    from noisyctl.evaluation import figures
+    from noisyctl.parts.mixture import fit_mixture
+    from noisyctl.seeds import stream
+
+    every = trace.array("losses")
+    beyond = [epoch for epoch in chosen if epoch >= len(every)]
+    if beyond:
+        raise ParamsError(
+            f"--loss-epochs {beyond[0]}: {trace.path} has epochs 0 to {len(every) - 1}; choose among these"
+        )
+    wrong = None if wrong is None else wrong[trained]
+    for name, epoch in [(stem, len(every) - 1), *((f"{stem}-epoch{e}", e) for e in chosen)]:
+        losses = _over_networks(every[epoch])[trained]
         mixture = fit_mixture(torch.as_tensor(losses), stream(0, "evaluate", name))
-        components = list(zip(*mixture, strict=True))
-        figures.loss_histogram(out / "figures" / f"{stem}-losses.png", losses, wrong, components)
-    return result, curve
+        figures.loss_histogram(
+            out / "figures" / f"{name}-losses", losses, wrong, list(zip(*mixture, strict=True))
+        )
+        bins = figures.loss_bins(losses)
+        groups = {"all": np.ones(len(losses), bool)} if wrong is None else {"right": ~wrong, "wrong": wrong}
+        bars = [np.histogram(losses[of], bins)[0] for of in groups.values()]
+        rows = [[f"{x:.6g}", *row] for x, *row in zip((bins[:-1] + bins[1:]) / 2, *bars, strict=True)]
+        _write_tsv(out / "plots" / f"{name}-losses.tsv", ["loss", *groups], rows)
+
+
+def _draw_points(
+    stem: str,
+    trace: store.Artifact,
+    labels: np.ndarray,
+    wrong: np.ndarray | None,
+    inputs: Inputs,
+    session: Session,
+    out: Path,
+) -> None:
+    """t-SNE of the run's features of some training images, in the colors of the clean classes where they are known."""
+    import torch
+
+    from noisyctl.evaluation import figures, measures
+    from noisyctl.nn.inference import BATCH, evaluating
+    from noisyctl.seeds import stream
+    from stages import training
+
+    if inputs.images is None:
+        raise ParamsError("--tsne: the images are not in the default place; give --images")
+    images, device = training.read_images(inputs.images), session.start()
+    store.require_input(trace, "images", images.digest, images.path)
+    built, _ = training.read_networks(
+        trace.path.parent / "networks.safetensors", "noisyctl train-method NAME"
+    )
+    if not built:
+        return
+    network = built[min(built)].to(device)  # of two networks the first, of student and teacher the student
+    task, _ = training.make_task(images, device)
+    rng = stream(0, "evaluate", "tsne", stem)
+    index = torch.randperm(len(labels), generator=rng)[: inputs.tsne].sort().values
+    with evaluating(network):
+        features = [network.features(task.plain(part.to(device))).float() for part in index.split(BATCH)]
+    points = measures.embed(torch.cat(features).cpu().numpy(), rng)
+    names, chosen = list(trace.attributes["class_names"]), index.numpy()
+    figures.scatter(out / "figures" / f"{stem}-tsne", points, labels[chosen], names)
+    ids = trace.array("train_id")[chosen]
+    rows = [
+        [ids[i], f"{x:.4f}", f"{y:.4f}", names[c] if c >= 0 else "", "" if wrong is None else int(wrong[j])]
+        for i, ((x, y), c, j) in enumerate(zip(points, labels[chosen], chosen, strict=True))
+    ]
+    _write_tsv(out / "plots" / f"{stem}-tsne.tsv", ["id", "x", "y", "label", "wrong"], rows)
+
+
+def _trained(trace: store.Artifact) -> np.ndarray:
+    """The samples that are not held out for validation."""
+    size = len(trace.array("noisy_labels"))
+    return ~trace.array("validation") if "validation" in trace else np.ones(size, bool)
 
 
 def _known(truth: store.Artifact | None, name: str, names: list[str]) -> np.ndarray | None:
@@ -176,13 +354,15 @@ def _write_samples(
             writer.writerow([ids[i], names[given[i]], names[suggested[i]], f"{probability[i]:.6f}", rank[i]])
 
 
-def _write_tsv(path: Path, curves: dict[str, np.ndarray]) -> None:
+def _write_tsv(path: Path, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Tab-separated values; a tab or a line break in a name is a blank."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = ["run\tepoch\ttest_accuracy"]
-    lines += [
-        f"{name}\t{epoch}\t{value:.4f}" for name, curve in curves.items() for epoch, value in enumerate(curve)
-    ]
+    lines = ("\t".join(" ".join(str(cell).split()) for cell in row) for row in (head, *rows))
     path.write_text("\n".join(lines) + "\n")
+
+
+def _number(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.4f}"
 
 
 def _probe(encoder: Path, images_path: Path, truth: store.Artifact, session: Session) -> dict[str, Any]:
@@ -242,15 +422,30 @@ def _inputs(given: Any, layout: Any, extra: Any) -> Inputs:
     )
     probed = given["encoder"] or (None if given["run"] else there(layout.encoder))
     runs = tuple(given["run"]) or (layout.home / "runs",)
-    truth = given["truth"] or there(layout.home / "truth.zarr")
     return Inputs(
         runs,
         given["out"],
-        truth,
+        given["truth"] or there(layout.home / "truth.zarr"),
         noise,
         probed if probed and (probed / "encoder.safetensors").exists() else None,
-        there(layout.home / "images.zarr"),
+        given["images"] or there(layout.home / "images.zarr"),
+        _numbers("loss-epochs", given["loss_epochs"]),
+        _points(given["tsne"]),
     )
+
+
+def _numbers(option: str, text: str | None) -> tuple[int, ...]:
+    words = text.split(",") if text else []
+    if not all(word.strip().isdecimal() for word in words):
+        raise ParamsError(f"--{option} is {text!r}; write whole numbers from 0 on, such as 0,10")
+    return tuple(map(int, words))
+
+
+def _points(text: str | None) -> int:
+    number = _numbers("tsne", text)
+    if text and (len(number) != 1 or not 4 <= number[0] <= MOST_POINTS):
+        raise ParamsError(f"--tsne is {text!r}; write the number of samples, 4 to {MOST_POINTS}")
+    return number[0] if number else 0
 
 
 STAGE = Stage(
@@ -264,6 +459,9 @@ STAGE = Stage(
         Option("truth", "truth.zarr [data/SET/truth.zarr where it exists]"),
         Option("noise_facts", "noise.zarr [those of the data set]", multiple=True),
         Option("encoder", "folder of a pretraining, probed with k-NN [without --run: data/SET/PRETRAIN]"),
+        Option("images", "images.zarr, for --tsne and the probe [data/SET/images.zarr where it exists]"),
+        Option("loss_epochs", "epochs whose losses are drawn beside the last one's, from 0", metavar="0,10"),
+        Option("tsne", f"draw the features of so many samples, at most {MOST_POINTS}", metavar="int"),
         Option("out", "folder to write", lambda layout: layout.home / "results", output=True),
     ),
 )

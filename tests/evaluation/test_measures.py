@@ -1,9 +1,12 @@
-"""Selection rules and detection, by hand."""
+"""What a run is judged by, by hand."""
 
 import numpy as np
 import pytest
+import torch
 
 from noisyctl.evaluation import measures
+
+NAN = float("nan")
 
 
 def test_accuracy_is_in_percent_epoch_by_epoch() -> None:
@@ -24,9 +27,8 @@ def test_each_rule_picks_its_epoch() -> None:
 
 def test_detection_by_hand() -> None:
     # called wrong: the first three; two of them are; one wrong label of three is missed
-    found = measures.detection(
-        np.array([0.1, 0.2, 0.3, 0.9, 0.8]), np.array([True, True, False, True, False])
-    )
+    probability = np.array([0.1, 0.2, 0.3, 0.9, 0.8])
+    found = measures.detection(probability, np.array([True, True, False, True, False]), probability < 0.5)
     assert found["precision"] == pytest.approx(2 / 3)
     assert found["recall"] == pytest.approx(2 / 3)
     # pairs of a wrong and a right label in the right order: (.1, .2) before both rights, .9 before none: 4 of 6
@@ -34,9 +36,9 @@ def test_detection_by_hand() -> None:
 
 
 def test_what_cannot_be_measured_has_no_number() -> None:
-    clean = measures.detection(np.ones(3), np.zeros(3, bool))
+    clean = measures.detection(np.ones(3), np.zeros(3, bool), np.zeros(3, bool))
     assert clean == {"precision": None, "recall": None, "auc": None}
-    noise = measures.detection(np.zeros(3), np.ones(3, bool))
+    noise = measures.detection(np.zeros(3), np.ones(3, bool), np.ones(3, bool))
     assert noise == {"precision": 1.0, "recall": 1.0, "auc": None}
 
 
@@ -55,3 +57,88 @@ def test_clusters_are_named_by_the_best_matching() -> None:
     assert measures.clustering_accuracy(np.array([2, 2, 1, 0, 0, 1]), labels) == pytest.approx(100 * 5 / 6)
     # all in one cluster: the largest class is right
     assert measures.clustering_accuracy(np.zeros(6, int), labels) == 50.0
+
+
+def test_top5_counts_any_of_the_places() -> None:
+    # the label 3 is first, last, and absent; 7 is absent, in the middle, and first
+    places = np.array([[[3, 1, 2], [1, 2, 4]], [[1, 2, 3], [1, 7, 2]], [[1, 2, 4], [7, 1, 2]]])
+    assert measures.top_accuracies(places, np.array([3, 7])).tolist() == [50.0, 100.0, 50.0]
+
+
+def test_the_best_value_is_not_the_value_at_the_best_epoch() -> None:
+    curve, test = np.array([90.0, NAN, 70.0, 60.0]), np.array([1.0, 2.0, 8.0, 8.0])
+    # the epoch that is best on the test labels is the first of the two with 8
+    assert measures.over_epochs(curve, test) == {"last": 60.0, "best": 90.0, "at_best_on_test_oracle": 70.0}
+    assert measures.over_epochs(np.array([NAN])) == {"last": None, "best": None}
+
+
+def test_label_precision_and_recall_of_a_selection() -> None:
+    right = np.array([True, True, True, False])
+    one = np.array([[[1, 0, 0, 1]], [[1, 1, 1, 0]], [[0, 0, 0, 0]]], dtype=bool)
+    precision, recall = measures.selection_quality(one, right)
+    # a right and a wrong one of 3 right ones; all right ones; nothing selected
+    assert precision.tolist()[:2] == [50.0, 100.0] and np.isnan(precision[2])
+    assert recall.tolist() == pytest.approx([100 / 3, 100.0, 0.0])
+    two = np.array([[[1, 0, 0, 0], [0, 0, 1, 1]], [[1, 0, 0, 0], [1, 1, 0, 1]]], dtype=bool)
+    precision, recall = measures.selection_quality(two, right)
+    # two networks together, epoch 0: one right; one right, one wrong. Epoch 1: one right; two right, one wrong
+    assert precision.tolist() == pytest.approx([200 / 3, 75.0])
+    assert recall.tolist() == pytest.approx([100 * 2 / 6, 50.0])
+
+
+def test_id_and_ood_precision() -> None:
+    verdict = np.array([[0, 1, 1, 2, 2, 2], [0, 0, 0, 0, 0, 1]], dtype=np.uint8)
+    # samples: clean, clean, ID noise, ID noise, OOD, OOD
+    id_noise, ood = np.array([0, 0, 1, 1, 0, 0], bool), np.array([0, 0, 0, 0, 1, 1], bool)
+    assert measures.verdict_precision(verdict, 1, id_noise).tolist() == [50.0, 0.0]
+    precision = measures.verdict_precision(verdict, 2, ood)
+    assert precision[0] == pytest.approx(200 / 3) and np.isnan(precision[1])  # nothing is judged OOD
+
+
+def test_kept_wrong_and_dropped_labels_sum_to_a_hundred() -> None:
+    # of five: two kept and right, one kept and wrong, two dropped
+    selected, right = np.array([[1, 1, 1, 0, 0]], bool), np.array([1, 1, 0, 1, 0], bool)
+    shares = measures.label_shares(selected, right)
+    assert shares == {"pct_correct_labels": 40.0, "pct_incorrect_labels": 20.0, "pct_no_label": 40.0}
+
+
+def test_label_accuracy_before_at_the_first_and_at_the_last_correction() -> None:
+    given, clean = np.array([0, 1, 1, 0]), np.array([0, 0, 1, -1])  # the last is of no known class
+    labels = np.array([[0, 1, 1, 1], [1, 0, 0, 0], [0, 0, 0, 0]])
+    # epoch 0 differs only where no label can be right; epoch 1 has one of three right, epoch 2 two
+    found = measures.label_accuracy(labels, given, clean)
+    assert found == {
+        "original": pytest.approx(200 / 3),
+        "initial": pytest.approx(100 / 3),
+        "final": pytest.approx(200 / 3),
+    }
+    assert measures.label_accuracy(given[None], given, clean)["initial"] is None  # nothing was ever corrected
+
+
+def test_accuracy_of_each_group() -> None:
+    given, clean = np.array([0, 1, 1, 0, 2]), np.array([0, 1, 0, 1, -1])
+    predictions = np.array([[0, 0, 1, 1, 2]])
+    # one of two clean ones; of two ID noise ones one is fitted to the wrong label, the other to the right one
+    assert {k: v.tolist() for k, v in measures.group_accuracies(predictions, given, clean).items()} == {
+        "clean_fitted": [50.0],
+        "id_noise_fitted": [50.0],
+        "ood_noise_fitted": [100.0],
+        "id_noise_predicted_right": [50.0],
+    }
+    assert list(measures.group_accuracies(predictions, given, given)) == ["clean_fitted"]
+
+
+def test_confusion_counts_rows_and_columns() -> None:
+    counts = measures.confusion_counts(np.array([0, 0, 2]), np.array([1, 1, 0]), 3)
+    assert counts.tolist() == [[0, 2, 0], [0, 0, 0], [1, 0, 0]]
+
+
+def test_tsne_keeps_clusters_apart_and_is_seeded() -> None:
+    features = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
+    features[20:] += 50
+    points, again = (measures.embed(features, torch.Generator().manual_seed(1)) for _ in range(2))
+    assert (points == again).all()
+    near = ((points[:, None] - points[None]) ** 2).sum(axis=2)
+    np.fill_diagonal(near, np.inf)
+    assert ((near.argmin(axis=1) >= 20) == (np.arange(40) >= 20)).all()
+    assert measures.embed(features[:4], torch.Generator()).shape == (4, 2)
