@@ -10,13 +10,8 @@ from noisyctl import methods
 from noisyctl.task import Task
 
 STARVED = 3  # the class without samples, or without selected ones
-BY_THRESHOLD = (
-    "dividemix",
-    "jo_src",
-    "scanmix",
-    "scanmix_official",
-    "two_stage",
-)  # others select a share of a batch
+# the others that trace `selected` take a share of each batch, whatever its losses
+BY_THRESHOLD = ("dividemix", "jo_src", "scanmix", "scanmix_official", "two_stage")
 
 
 def shift_bias(networks: list[nn.Module], amount: float) -> None:
