@@ -48,10 +48,7 @@ class Params(CoDivideParams):
     """`methods.dividemix` in params.yaml."""
 
     epoch_batches: int = param(
-        0,
-        "class-balanced batches that an epoch divides, drawn anew; 0: all samples",
-        source="DivideMix code: Clothing1M 1000",
-        ge=0,
+        0, "class-balanced, drawn every epoch; 0: all samples", source="DivideMix code: Clothing1M 1000", ge=0
     )
 
 

@@ -41,9 +41,7 @@ from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param, state
 
 NEEDS = Needs(networks=1)
 FLOOR = 1e-10  # of P(clean): two samples that are surely wrong still have weights
-Weights = tuple[
-    Float[Tensor, " b"], Float[Tensor, "b k"]
-]  # of the sample and of its neighbors, which sum to 1
+Weights = tuple[Float[Tensor, " b"], Float[Tensor, "b k"]]  # of a sample and its neighbors; their sum is 1
 Weigh = Callable[[Tensor, Tensor, Generator], Weights]
 
 
@@ -62,7 +60,7 @@ class Params(MethodParams):
         "estimated", "in a mix [lambda, beta]", source="MixNN IV-D; the others: Table IV"
     )
     random_alpha: float = param(
-        1.0, "of the Beta, for random", source="ours: not printed; official code", gt=0
+        1.0, "of the Beta, for random", source="ours: the official code's mixup", gt=0
     )
     target_momentum: float = param(0.9, "weight of the old target [alpha]", source="MixNN IV-E", ge=0, lt=1)
     neighbor_targets: Literal["soft", "noisy"] = param(
@@ -70,10 +68,7 @@ class Params(MethodParams):
     )
     batch_size: int = param(128, "images a step [B]", source="MixNN VI-A", ge=2)
     epoch_batches: int = param(
-        0,
-        "class-balanced batches an epoch, drawn anew; 0: all samples",
-        source="MixNN VI-B: Clothing1M 2000",
-        ge=0,
+        0, "class-balanced, drawn every epoch; 0: all samples", source="MixNN VI-B: Clothing1M 2000", ge=0
     )
     learning_rate: float = param(0.02, "at each restart", source="MixNN VI-A", gt=0)
     floor_rate: float = param(0.001, "at the end of each period", source="MixNN VI-A", ge=0)
