@@ -34,7 +34,6 @@ from noisyctl.nn.inference import evaluate_train
 from noisyctl.parts.mixing import draw_dirichlet, mix
 from noisyctl.parts.mixture import clean_probability
 from noisyctl.parts.neighbors import nearest
-from noisyctl.parts.sampling import epoch_samples
 from noisyctl.parts.schedules import cosine_warm_restarts
 from noisyctl.parts.targets import one_hot, running_average, soft_cross_entropy
 from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param, state
@@ -104,7 +103,7 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
     neighbors[train] = train[PARTNERS[params.partners](features[train], number, rng)]  # [2]
     weigh = weights_of(params)
     correcting = task.warmup_epochs + epoch >= params.correction_epoch
-    among = epoch_samples(task, params.epoch_batches * params.batch_size, rng)
+    among = task.balanced(params.epoch_batches * params.batch_size, rng)
     everything = torch.arange(task.num_samples, device=task.device)
     record = EpochRecord(task, learning_rate=rate, correcting=float(correcting))
     record.add(everything, losses=losses, clean_probability=clean, predictions=logits)

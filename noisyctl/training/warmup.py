@@ -14,7 +14,6 @@ from torch.nn.functional import cross_entropy
 from noisyctl.params import Params as Base
 from noisyctl.params import param
 from noisyctl.parts.losses import negative_entropy
-from noisyctl.parts.sampling import epoch_samples
 from noisyctl.task import EpochRecord, Needs, Task, state
 
 NEEDS = Needs(networks=2, warmup=False)
@@ -86,7 +85,7 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
     pairs = zip([n for n in (state.network1, state.network2) if n is not None], state.optimizers, strict=True)
     for number, (network, optimizer) in enumerate(pairs):
         network.train()
-        among = epoch_samples(task, params.epoch_batches * params.batch_size, rng)
+        among = task.balanced(params.epoch_batches * params.batch_size, rng)
         for index in task.batches(params.batch_size, rng, among=among):
             logits = network(view(index, rng))
             losses = cross_entropy(logits, task.noisy_labels[index], reduction="none")
