@@ -1,6 +1,7 @@
 """Task: all that a method may see. No clean labels, no noise rate, no test set."""
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import dataclass as state  # all that survives an epoch; a checkpoint is exactly this
@@ -129,12 +130,26 @@ class Task:
         images, views = self._seen()
         return views.moco(images[index], rng)
 
+    def _shuffled(self, index: Int[Tensor, " m"], rng: Generator) -> Int[Tensor, " m"]:
+        return index[torch.randperm(len(index), generator=rng, device=rng.device).to(self.device)]
+
     def _seen(self) -> tuple[Tensor | Streamed, Views]:
         if self.images is None or self.views is None:
             raise TrainingError(
                 "this method trains on images, and the data set has only features; use knn_vote"
             )
         return self.images, self.views
+
+    def balanced(self, size: int, rng: Generator) -> Int[Tensor, " m"]:
+        """Training samples of an epoch, `size` at most: of every noisy class as many, drawn anew; all of them for 0.
+
+        None comes twice: a class that runs short gives all it has (as DivideMix's code reads Clothing1M).
+        """
+        if not size:
+            return self.train_index
+        order = self._shuffled(self.train_index, rng)
+        share = math.ceil(size / self.num_classes)
+        return order[rank_in_class(self.noisy_labels[order]) < share][:size]
 
     def batches(
         self,
@@ -149,8 +164,7 @@ class Task:
         A last batch of one joins the one before, for batch norm.
         """
         among = self.train_index if among is None else among
-        order = among[torch.randperm(len(among), generator=rng, device=rng.device).to(self.device)]
-        batches = list(order.split(batch_size))
+        batches = list(self._shuffled(among, rng).split(batch_size))
         if len(batches) > 1 and drop_last and len(batches[-1]) < batch_size:
             batches.pop()
         elif len(batches) > 1 and len(batches[-1]) == 1:
@@ -189,6 +203,14 @@ class Task:
     def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         for group in optimizer.param_groups:
             group["lr"] = rate
+
+
+def rank_in_class(labels: Int[Tensor, " m"]) -> Int[Tensor, " m"]:
+    """How many before each have its label."""
+    order, counts = labels.argsort(stable=True), labels.bincount()
+    rank = torch.empty_like(labels)
+    rank[order] = torch.arange(len(labels), device=labels.device)
+    return rank - (counts.cumsum(dim=0) - counts)[labels]
 
 
 class EpochRecord:

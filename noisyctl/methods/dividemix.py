@@ -37,7 +37,6 @@ from noisyctl.parts.co_divide import (
     steps,
     unlabeled_weight,
 )
-from noisyctl.parts.sampling import epoch_samples
 from noisyctl.parts.schedules import step_decay
 from noisyctl.task import EpochRecord, Needs, Task, param, state
 
@@ -48,10 +47,7 @@ class Params(CoDivideParams):
     """`methods.dividemix` in params.yaml."""
 
     epoch_batches: int = param(
-        0,
-        "class-balanced batches that an epoch divides, drawn anew; 0: all samples",
-        source="DivideMix code: Clothing1M 1000",
-        ge=0,
+        0, "class-balanced, drawn every epoch; 0: all samples", source="DivideMix code: Clothing1M 1000", ge=0
     )
 
 
@@ -78,7 +74,7 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
     now, weight = task.warmup_epochs + epoch, unlabeled_weight(float(epoch), params)
     rate = step_decay(now, [params.decay_epoch], params.learning_rate, params.decay_factor)
     networks = [state.network1, state.network2]
-    index = epoch_samples(task, params.epoch_batches * params.batch_size, rng)
+    index = task.balanced(params.epoch_batches * params.batch_size, rng)
     found = co_divide(networks, state.history, task, params, index, rng)  # [1]
     record = found.record(task, state.last, learning_rate=rate, unlabeled_weight=weight)
     state.history, state.last = found.history, record.vectors if params.epoch_batches else {}

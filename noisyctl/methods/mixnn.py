@@ -34,16 +34,13 @@ from noisyctl.nn.inference import evaluate_train
 from noisyctl.parts.mixing import draw_dirichlet, mix
 from noisyctl.parts.mixture import clean_probability
 from noisyctl.parts.neighbors import nearest
-from noisyctl.parts.sampling import epoch_samples
 from noisyctl.parts.schedules import cosine_warm_restarts
 from noisyctl.parts.targets import one_hot, running_average, soft_cross_entropy
 from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param, state
 
 NEEDS = Needs(networks=1)
 FLOOR = 1e-10  # of P(clean): two samples that are surely wrong still have weights
-Weights = tuple[
-    Float[Tensor, " b"], Float[Tensor, "b k"]
-]  # of the sample and of its neighbors, which sum to 1
+Weights = tuple[Float[Tensor, " b"], Float[Tensor, "b k"]]  # of a sample and its neighbors; their sum is 1
 Weigh = Callable[[Tensor, Tensor, Generator], Weights]
 
 
@@ -62,7 +59,7 @@ class Params(MethodParams):
         "estimated", "in a mix [lambda, beta]", source="MixNN IV-D; the others: Table IV"
     )
     random_alpha: float = param(
-        1.0, "of the Beta, for random", source="ours: not printed; official code", gt=0
+        1.0, "of the Beta, for random", source="ours: the official code's mixup", gt=0
     )
     target_momentum: float = param(0.9, "weight of the old target [alpha]", source="MixNN IV-E", ge=0, lt=1)
     neighbor_targets: Literal["soft", "noisy"] = param(
@@ -70,10 +67,7 @@ class Params(MethodParams):
     )
     batch_size: int = param(128, "images a step [B]", source="MixNN VI-A", ge=2)
     epoch_batches: int = param(
-        0,
-        "class-balanced batches an epoch, drawn anew; 0: all samples",
-        source="MixNN VI-B: Clothing1M 2000",
-        ge=0,
+        0, "class-balanced, drawn every epoch; 0: all samples", source="MixNN VI-B: Clothing1M 2000", ge=0
     )
     learning_rate: float = param(0.02, "at each restart", source="MixNN VI-A", gt=0)
     floor_rate: float = param(0.001, "at the end of each period", source="MixNN VI-A", ge=0)
@@ -109,7 +103,7 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
     neighbors[train] = train[PARTNERS[params.partners](features[train], number, rng)]  # [2]
     weigh = weights_of(params)
     correcting = task.warmup_epochs + epoch >= params.correction_epoch
-    among = epoch_samples(task, params.epoch_batches * params.batch_size, rng)
+    among = task.balanced(params.epoch_batches * params.batch_size, rng)
     everything = torch.arange(task.num_samples, device=task.device)
     record = EpochRecord(task, learning_rate=rate, correcting=float(correcting))
     record.add(everything, losses=losses, clean_probability=clean, predictions=logits)

@@ -33,11 +33,11 @@ from torch.optim import SGD, Adagrad, Adam
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from noisyctl.nn.inference import BATCH, evaluate_train, evaluating
-from noisyctl.parts.sampling import oversampled, rank_in_class
+from noisyctl.parts.sampling import oversampled
 from noisyctl.parts.schedules import gaussian_ramp
 from noisyctl.parts.targets import running_average
 from noisyctl.parts.verified import judge
-from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param, state
+from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param, rank_in_class, state
 
 NEEDS = Needs(networks=1, verified=True)
 ROUNDING = 1e-6  # of .1 times a count

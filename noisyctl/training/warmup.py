@@ -14,7 +14,6 @@ from torch.nn.functional import cross_entropy
 from noisyctl.params import Params as Base
 from noisyctl.params import param
 from noisyctl.parts.losses import negative_entropy
-from noisyctl.parts.sampling import epoch_samples
 from noisyctl.task import EpochRecord, Needs, Task, state
 
 NEEDS = Needs(networks=2, warmup=False)
@@ -38,14 +37,13 @@ class Params(Base):
     epochs: int = param(10, "epochs", source="DivideMix, MixNN: CIFAR-10", ge=0)
     batch_size: int = param(128, "images a step", source="DivideMix, MixNN", ge=2)
     epoch_batches: int = param(
-        0,
-        "class-balanced batches an epoch, drawn anew; 0: all samples",
-        source="DivideMix code: Clothing1M 2000",
-        ge=0,
+        0, "class-balanced, drawn every epoch; 0: all samples", source="DivideMix code: Clothing1M 2000", ge=0
     )
     learning_rate: float = param(0.02, "constant", source="DivideMix, MixNN", gt=0)
     weight_decay: float = param(5e-4, "", source="DivideMix", ge=0)
-    views: Literal["weak", "strong"] = param("weak", "augmentation", source="DivideMix; strong: ScanMix code")
+    views: Literal["weak", "strong", "plain"] = param(
+        "weak", "augmentation", source="DivideMix; strong: ScanMix code; plain: MixNN code"
+    )
     penalty_weight: float = param(
         0.0,
         "of the confidence penalty, the negative entropy",
@@ -81,11 +79,13 @@ def start(networks: list[nn.Module], task: Task, params: Params, rng: Generator)
 
 def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generator) -> EpochRecord:
     record = EpochRecord(task, learning_rate=params.learning_rate)
-    view = task.weak if params.views == "weak" else task.strong
+    view = {"weak": task.weak, "strong": task.strong, "plain": lambda index, rng: task.plain(index)}[
+        params.views
+    ]
     pairs = zip([n for n in (state.network1, state.network2) if n is not None], state.optimizers, strict=True)
     for number, (network, optimizer) in enumerate(pairs):
         network.train()
-        among = epoch_samples(task, params.epoch_batches * params.batch_size, rng)
+        among = task.balanced(params.epoch_batches * params.batch_size, rng)
         for index in task.batches(params.batch_size, rng, among=among):
             logits = network(view(index, rng))
             losses = cross_entropy(logits, task.noisy_labels[index], reduction="none")

@@ -10,13 +10,8 @@ from noisyctl import methods
 from noisyctl.task import Task
 
 STARVED = 3  # the class without samples, or without selected ones
-BY_THRESHOLD = (
-    "dividemix",
-    "jo_src",
-    "scanmix",
-    "scanmix_official",
-    "two_stage",
-)  # others select a share of a batch
+# the others that trace `selected` take a share of each batch, whatever its losses
+BY_THRESHOLD = ("dividemix", "jo_src", "scanmix", "scanmix_official", "two_stage")
 
 
 def shift_bias(networks: list[nn.Module], amount: float) -> None:
@@ -69,3 +64,12 @@ def test_it_goes_on(name: str, case: str) -> None:
     if networks:
         assert finite(tiny.weights(state))
         assert finite(method.predict(state, task.plain(torch.arange(2))))
+
+
+@pytest.mark.parametrize("case", LABELS)
+@pytest.mark.parametrize("name", ["dividemix", "mixnn"])
+def test_an_epoch_of_two_samples_goes_on(name: str, case: str) -> None:
+    params = tiny.params_of(name, epoch_batches=1, batch_size=2)
+    state, records = tiny.train(name, tiny.task_of(LABELS[case]), params)
+    assert finite(tiny.weights(state))
+    assert all(finite(vector) for record in records for vector in record.vectors.values())

@@ -15,7 +15,6 @@ from noisyctl.errors import ParamsError
 from noisyctl.methods import dividemix
 from noisyctl.nn.networks import build
 from noisyctl.parts import co_divide
-from noisyctl.parts.sampling import epoch_samples
 from noisyctl.seeds import stream
 from noisyctl.task import EpochRecord, Task
 from noisyctl.training import checkpoint
@@ -290,7 +289,7 @@ def test_a_balanced_part_alone_is_evaluated_divided_and_traced(monkeypatch) -> N
     for epoch in range(2):
         before = {name: vector.clone() for name, vector in state.last.items()}
         record = run(state, task, params, epoch)
-        part = epoch_samples(task, 16, stream(0, "epoch", epoch))  # the epoch's first draw
+        part = task.balanced(16, stream(0, "epoch", epoch))  # the epoch's first draw
         assert task.noisy_labels[part].bincount().tolist() == [4] * 4
         rest = torch.ones(SIZE, dtype=torch.bool)
         rest[part] = False

@@ -11,6 +11,7 @@ import torch
 from noisyctl.errors import DataError, ParamsError
 from noisyctl.nn.networks import build
 from noisyctl.seeds import stream
+from noisyctl.task import Task
 from noisyctl.training.warmup import Params
 from stages import training, warmup
 
@@ -97,3 +98,20 @@ def test_each_network_sees_a_balanced_part_of_its_own(home: Path, tmp_path: Path
     parts = [set((row > 0).nonzero()[0].tolist()) for row in losses]
     assert all(np.bincount(given[sorted(part)]).tolist() == [4] * 10 for part in parts)
     assert parts[0] != parts[1]
+
+
+@pytest.mark.parametrize("views", ["weak", "strong", "plain"])
+def test_it_learns_from_the_views_that_are_named(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, views: str
+) -> None:
+    used = set()
+    for name in ("weak", "strong", "plain"):
+        original = getattr(Task, name)
+
+        def recorded(self, *asked, name=name, original=original):  # type: ignore[no-untyped-def]
+            used.add(name)
+            return original(self, *asked)
+
+        monkeypatch.setattr(Task, name, recorded)
+    run(home, tmp_path / "w", epochs=1, views=views)
+    assert used == {views}
