@@ -50,8 +50,9 @@ def papers(text: str) -> list[dict[str, str]]:
 
 
 def short(paper: dict[str, str]) -> str:
-    """Authors and year."""
-    return f"{paper['authors']} {paper['published'][-4:]}"
+    """Authors, of more than two the first, and year."""
+    first, *others = paper["authors"].split(", ")
+    return f"{first}{' et al.' if others else ''} {paper['published'][-4:]}"
 
 
 def needs_text(needs: Needs) -> str:

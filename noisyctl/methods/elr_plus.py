@@ -87,7 +87,6 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
     rate = step_decay(task.warmup_epochs + epoch, [params.decay_epoch], params.learning_rate, 0.1)
     record = EpochRecord(task, learning_rate=rate)
     networks, averages = (state.network1, state.network2), (state.average1, state.average2)
-    step = state.steps
     for i, peer in ((0, 1), (1, 0)):
         step = state.steps
         task.set_learning_rate(state.optimizers[i], rate)

@@ -58,7 +58,8 @@ def test_torch_is_not_imported() -> None:
     ("text", "expected"),
     [
         ('X.\n\nvan Rooyen et al., "A Title: with, commas", NeurIPS 2015; more.', "van Rooyen et al. 2015"),
-        ('X.\n\nHan, Luo and Wang, "A\nTitle", ICCV 2019. Steps:', "Han, Luo and Wang 2019"),
+        ('X.\n\nHan, Luo and Wang, "A\nTitle", ICCV 2019. Steps:', "Han et al. 2019"),
+        ('X.\n\nYi and Wu, "T", CVPR 2019.', "Yi and Wu 2019"),
         ('X.\n\nIt is that of Wu et al., "T" (Name), CVPR 2018, section 3.', "Wu et al. 2018"),
         ('X. Steps:\n\n  [1] as Doe et al., "T", ICML 2020', ""),  # cited in a step: not the method's paper
         ("X, the baseline of Patrini et al., CVPR 2017.", ""),  # without its title

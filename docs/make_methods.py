@@ -1,0 +1,95 @@
+"""Write docs/methods.md and the methods table of README.md from the methods' sources and the results measured.
+
+    python docs/make_methods.py
+
+Costs come from benchmarks/results/costs.yaml (benchmarks/costs.py), accuracies from benchmarks/results/methods.json, metrics
+of runs on the reference toy (benchmarks/compare.py); what was not measured is a dash.
+"""
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from noisyctl.params import Needs
+from stages import methods
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+BEGIN = "<!-- methods: written by `python docs/make_methods.py` -->"
+END = "<!-- end of methods -->"
+HEAD = """\
+# Methods
+
+Made by `python docs/make_methods.py` from the sources of the methods. `noisyctl methods` lists them, `noisyctl
+train-method NAME --dry-run` shows every param with its source, and what differs from paper and authors' code stands in a
+file's docstring.
+
+*needs*: what a method starts from. *forward*, *backward*: images per training image and epoch that pass through a network
+and that a gradient comes back from, in a method's main phase; counted on digits with 40 % wrong labels
+(benchmarks/costs.py); where a method passes over the samples that it holds for clean, the numbers depend on their share.
+*accuracy*: last epoch on the reference toy, percent, mean and deviation over seeds (benchmarks/compare.py).
+"""
+
+
+def text(results: Path = RESULTS) -> str:
+    """docs/methods.md."""
+    costs, accuracies = measured_costs(results), measured_accuracies(results)
+    rows = methods.run()
+    lines = [HEAD, "| method | paper | file | needs | forward | backward | accuracy |", "| --- " * 7 + "|"]
+    for name, row in rows.items():
+        counts = costs.get(name, {})
+        cells = [f"{counts[key]:g}" if key in counts else "-" for key in ("forward", "backward")]
+        lines.append(f"{_row(name, row)} {' | '.join([*cells, accuracies.get(name, '-')])} |")
+    lines += ["", "## What each does", ""]
+    for name, row in rows.items():
+        cited = " ".join(f'{p["authors"]}, "{p["title"]}", {p["published"]}.' for p in row["papers"])
+        lines.append(f"- `{name}`: {row['summary']} {cited}".rstrip())
+    return "\n".join(lines) + "\n"
+
+
+def table() -> str:
+    """The table of the README."""
+    rows = [_row(name, row) for name, row in methods.run().items()]
+    return "\n".join(["| method | paper | file | needs |", "| --- | --- | --- | --- |", *rows])
+
+
+def _row(name: str, row: methods.Row) -> str:
+    paper = "; ".join(map(methods.short, row["papers"])) or "the baseline"
+    needs = methods.needs_text(Needs(**row["needs"]))
+    return f"| `{name}` | {paper} | noisyctl/methods/{name}.py | {needs} |"
+
+
+def readme(old: str) -> str:
+    """The README with a new table between its marks."""
+    before, _, rest = old.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+
+
+def measured_costs(results: Path) -> dict[str, dict[str, float]]:
+    """Of every method; empty without the file."""
+    path = results / "costs.yaml"
+    return yaml.safe_load(path.read_text()) if path.exists() else {}
+
+
+def measured_accuracies(results: Path) -> dict[str, str]:
+    """Mean and deviation of the last epoch's test accuracy over the seeds; empty without the file."""
+    path, by_method = results / "methods.json", dict[str, list[float]]()
+    runs: dict[str, Any] = json.loads(path.read_text())["runs"] if path.exists() else {}
+    for run in runs.values():
+        if "last" in run.get("test_accuracy", {}):
+            by_method.setdefault(run["method"], []).append(run["test_accuracy"]["last"])
+    return {name: _mean(values) for name, values in by_method.items()}
+
+
+def _mean(values: list[float]) -> str:
+    spread = f" \u00b1 {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.2f}{spread}"
+
+
+if __name__ == "__main__":
+    (ROOT / "docs" / "methods.md").write_text(text())
+    (ROOT / "README.md").write_text(readme((ROOT / "README.md").read_text()))
