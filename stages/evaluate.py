@@ -126,7 +126,11 @@ def _on_test_images(
         if f"{split}_top5" in trace:
             places = trace.array(f"{split}_top5")[:, judged]
             curves[f"{split}_top5_accuracy"] = measures.top_accuracies(places, labels[judged])
-    return {name: measures.selection_rules(curve, validation) for name, curve in curves.items()}, curves
+    by_split = {name: measures.selection_rules(curve, validation) for name, curve in curves.items()}
+    for name, curve in curves.items():
+        if "val_accuracy" in curves:  # clean labels that a user owns: Clothing1M's
+            by_split[name]["best_on_clean_validation"] = float(curve[curves["val_accuracy"].argmax()])
+    return by_split, curves
 
 
 def _on_training_images(
@@ -156,6 +160,7 @@ def _on_training_images(
             "recall": measures.over_epochs(recall, test),
         }
         result["labels_kept"] = measures.label_shares(selected[-1], ~wrong)
+    result["labels_given"] = measures.label_shares(np.ones((1, len(given)), bool), ~wrong)
     result["detection"] = measures.detection(probability, wrong, called)
     if "verdict" in trace:
         verdict = trace.array("verdict")[:, trained]

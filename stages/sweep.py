@@ -78,6 +78,7 @@ class Sweep:
 def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dict[str, Any]:
     """Run what is stale. Raises NoisyctlError that lists the stages that failed."""
     repo = _repository()
+    _check_cells(inputs.target)
     upstream = _order(repo, inputs.target)
     if inputs.dry_run:
         return _would_run(repo, upstream, session.quiet)
@@ -110,6 +111,16 @@ def _repository() -> Any:
         raise NoisyctlError(
             "no DVC repository here; go to its folder, or make one with `dvc init`"
         ) from error
+
+
+def _check_cells(target: str) -> None:
+    """A paper's cells.yaml must be what `noisyctl plan` made of the files there are now."""
+    from stages import paper_cells, papers
+
+    folder = Path(target.split(":")[0])
+    folder = folder.parent if folder.suffix else folder
+    if (folder / "tables.yaml").exists() and folder.parent.resolve() == papers.HOME.resolve():
+        paper_cells.read_plan(folder.name)
 
 
 def _order(repo: Any, target: str) -> dict[Any, set[Any]]:
@@ -250,7 +261,12 @@ def _end(sweep: Sweep, stage: Any) -> None:
     Path(command.note).unlink()
     reason = job.failure()
     if reason:
-        _fail(sweep, stage, f"{reason}; see {command.log}")
+        said = [line for line in _text(command.log).splitlines() if line.startswith("error: ")]
+        _fail(
+            sweep,
+            stage,
+            "; ".join([reason, *(line.removeprefix("error: ") for line in said), f"see {command.log}"]),
+        )
         return
     try:
         with sweep.repo.lock:

@@ -266,7 +266,8 @@ def test_full_is_the_papers_own_schedule() -> None:
 
 
 def inputs(paper: str, **given: object) -> plan.Inputs:
-    return plan.Inputs(config.ParamsFile("params.yaml", {}, {}), Layout(), papers.HOME / paper / "cells.yaml", paper, **given)  # type: ignore[arg-type]
+    out = papers.HOME / paper / "cells.yaml"
+    return plan.Inputs(config.ParamsFile("params.yaml", {}, {}), Layout(), out, paper, **given)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
