@@ -4,8 +4,8 @@ Arazo et al., "Unsupervised Label Noise Modeling and Loss Correction", ICML 2019
 
   [1] two Betas on the losses of all samples -> P(clean), of the epoch's start (parts/beta_mixture.py)
   [2] up to the correction epoch: mixup with the given labels
-  [3] M-DYR-H: then targets P(clean) y + (1 - P(clean)) z, z the predicted class, one-hot; both mixed alike
-  [4] MD-DYR-SH: images are mixed in proportion to their P(clean) instead; at first with given labels, from `guided_epochs`
+  [3] m-dyr-h: then targets P(clean) y + (1 - P(clean)) z, z the predicted class, one-hot; both mixed alike
+  [4] md-dyr-sh: images are mixed in proportion to their P(clean) instead; at first with given labels, from `guided_epochs`
       later on with targets as in [3], half of each, z a softmax whose temperature falls from 1
   [5] from the correction epoch of [3], and the second of [4], on: + a penalty on classes that are never predicted
 
@@ -48,8 +48,8 @@ class Params(MethodParams):
     learning_rate: float = param(0.1, "before the decay", source="official code", gt=0)
     decay_epochs: list[int] = param([100, 250], "of a tenth each, with warm-up", source="official code")
     weight_decay: float = param(1e-4, "", source="official code", ge=0)
-    variant: Literal["M-DYR-H", "MD-DYR-SH"] = param(
-        "M-DYR-H", "MD-DYR-SH: for very many wrong labels", source="official code"
+    variant: Literal["m-dyr-h", "md-dyr-sh"] = param(
+        "m-dyr-h", "md-dyr-sh: for very many wrong labels", source="official code"
     )
     correction_epoch: int = param(
         105, "from which labels give way, with warm-up", source="official code", ge=0
@@ -102,14 +102,14 @@ def phase_of(now: int, params: Params) -> Phase:
     """Of an epoch counted from 0 with warm-up."""
     if now < params.correction_epoch:
         return "mixup"
-    if params.variant == "M-DYR-H":
+    if params.variant == "m-dyr-h":
         return "hard"
     return "guided" if now < params.correction_epoch + params.guided_epochs else "soft"
 
 
 def temperature_of(now: int, end: int, params: Params) -> float:
     """From 1 in the first epoch of soft targets to the final one in the last before `end`; 0, a class, in M-DYR-H."""
-    if params.variant == "M-DYR-H":
+    if params.variant == "m-dyr-h":
         return 0.0
     first = params.correction_epoch + params.guided_epochs
     return linear(now, first, end - 1, 1.0, params.final_temperature) if now >= first else 1.0
