@@ -54,9 +54,9 @@ class Params(MethodParams):
     correction_epoch: int = param(
         105, "from which labels give way, with warm-up", source="official code", ge=0
     )
-    guided_epochs: int = param(5, "of given labels in MD-DYR-SH, from there on", source="official code", ge=0)
+    guided_epochs: int = param(5, "of given labels in md-dyr-sh, from there on", source="official code", ge=0)
     mixing_alpha: float = param(32.0, "of the Beta of mixing weights [alpha]", source="official code", gt=0)
-    final_temperature: float = param(1e-3, "in MD-DYR-SH [T]", source="official code", gt=0)
+    final_temperature: float = param(1e-3, "in the last epoch of md-dyr-sh [T]", source="official code", gt=0)
     prior_weight: float = param(1.0, "of the penalty [eta]", source="official scripts", ge=0)
 
 
@@ -64,11 +64,8 @@ start, predict = supervised.start, supervised.predict
 
 
 def run_epoch(state: supervised.State, task: Task, params: Params, epoch: int, rng: Generator) -> EpochRecord:
-    now = task.warmup_epochs + epoch
-    phase, temperature = (
-        phase_of(now, params),
-        temperature_of(now, task.warmup_epochs + params.epochs, params),
-    )
+    now, end = task.warmup_epochs + epoch, task.warmup_epochs + params.epochs
+    phase, temperature = phase_of(now, params), temperature_of(now, end, params)
     rate = step_decay(now, params.decay_epochs, params.learning_rate, 0.1)
     task.set_learning_rate(state.optimizer, rate)
     logits, clean = divide(state.network, task)  # [1]
@@ -108,7 +105,7 @@ def phase_of(now: int, params: Params) -> Phase:
 
 
 def temperature_of(now: int, end: int, params: Params) -> float:
-    """From 1 in the first epoch of soft targets to the final one in the last before `end`; 0, a class, in M-DYR-H."""
+    """From 1 in the first epoch of soft targets to the final one in the last before `end`; 0, a class, in m-dyr-h."""
     if params.variant == "m-dyr-h":
         return 0.0
     first = params.correction_epoch + params.guided_epochs
