@@ -1,6 +1,6 @@
 """ELR+: ELR of two networks on mixed images, each kept near what the other's averaged weights predict.
 
-Liu et al., "Early-Learning Regularization Prevents Memorization of Noisy Labels", NeurIPS 2020, section 5 and appendix.
+Liu et al., "Early-Learning Regularization Prevents Memorization of Noisy Labels", NeurIPS 2020, there ELR+.
 Steps, an epoch of one network, then one of the other:
 
   [1] targets: running average, of each sample, of the predictions of the peer's weight average
@@ -58,7 +58,10 @@ class Params(MethodParams):
         0.997, "weight of the old weight average [gamma]", source="official code", ge=0, lt=1
     )
     average_ramp_steps: int = param(
-        0, "steps in which gamma rises from 0", source="ELR 5: not mentioned; official code: 40000", ge=0
+        0,
+        "steps in which gamma rises from 0",
+        source="ours: the paper has no ramp; official code: 40000",
+        ge=0,
     )
 
 

@@ -1,16 +1,16 @@
 """Joint-Optim: learn weights and labels in turn, then a new network from the labels found.
 
-Tanaka, Ikami, Yamasaki and Aizawa, "Joint Optimization Framework for Learning with Noisy Labels", CVPR 2018. Steps:
+Tanaka et al., "Joint Optimization Framework for Learning with Noisy Labels", CVPR 2018. Steps (section 3):
 
-  [1] step 1, a high learning rate: cross-entropy with the labels of now + alpha prior + beta entropy   (section 3.1, 3.3)
-  [2] from an epoch on the labels are the average prediction of the last ten epochs                     (3.2, 4.2)
-  [3] step 2: the labels stay, and a network that starts anew learns from them by cross-entropy alone   (3.1)
+  [1] step 1, a high learning rate: cross-entropy with the labels of now + alpha prior + beta entropy
+  [2] from an epoch on the labels are the average prediction of the last ten epochs
+  [3] step 2: the labels stay, and a network that starts anew learns from them by cross-entropy alone
 
 The predictions of [2] are those of training, on weak views, as in the authors' code; before the first epoch there are none
 and the given labels stay. Labels are distributions (soft labels); the prior is uniform. The network of [3] has random
 weights, whatever the warm-up started from.
 Differs from the paper: cross-entropy, not the divergence from the labels: the gradient is the same.
-Differs from the authors' code: nothing known in the losses; it has no warm-up before [1], as a profile with epochs 0.
+Differs from the authors' code: nothing known in the losses; it has no warm-up before [1], as with a profile of epochs 0.
 """
 
 from typing import cast
@@ -33,19 +33,19 @@ class Params(MethodParams):
     """`methods.joint_optim` in params.yaml."""
 
     epochs: int = param(320, "of both steps, after warm-up", source="official code: 200 and 120", ge=0)
-    batch_size: int = param(128, "images a step", source="Joint-Optim 4.2", ge=2)
+    batch_size: int = param(128, "images a step", source="official code", ge=2)
     learning_rate: float = param(
         0.08, "of step 1", source="official code: symmetric 70 %; asymmetric: 0.03", gt=0
     )
-    weight_decay: float = param(1e-4, "", source="Joint-Optim 4.2", ge=0)
+    weight_decay: float = param(1e-4, "", source="official code", ge=0)
     prior_weight: float = param(1.2, "[alpha]", source="official code: symmetric 70 %; asymmetric: 0.8", ge=0)
     entropy_weight: float = param(
         0.8, "[beta]", source="official code: symmetric 70 %; asymmetric: 0.4", ge=0
     )
     correction_epoch: int = param(
-        70, "from which labels are replaced, with warm-up", source="Joint-Optim 4.2", ge=0
+        70, "from which labels are replaced, with warm-up", source="official code", ge=0
     )
-    averaged_epochs: int = param(10, "whose predictions are the labels", source="Joint-Optim 4.2", ge=1)
+    averaged_epochs: int = param(10, "whose predictions are the labels", source="official code", ge=1)
     retrain_epoch: int = param(200, "of the start of step 2, with warm-up", source="official code", ge=0)
     retrain_rate: float = param(0.2, "learning rate of step 2", source="official code", gt=0)
     decay_epochs: list[int] = param([40, 80], "of step 2, of a tenth each", source="official code")

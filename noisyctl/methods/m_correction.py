@@ -1,13 +1,13 @@
 """M-correction: mixup, whose labels give way to the prediction as far as two Betas on the losses call them wrong.
 
-Arazo et al., "Unsupervised Label Noise Modeling and Loss Correction", ICML 2019. Steps:
+Arazo et al., "Unsupervised Label Noise Modeling and Loss Correction", ICML 2019. Steps (section 3):
 
-  [1] two Betas on the losses of all samples -> P(clean), of the epoch's start          (section 3.1; parts/beta_mixture.py)
+  [1] two Betas on the losses of all samples -> P(clean), of the epoch's start (parts/beta_mixture.py)
   [2] up to the correction epoch: mixup with the given labels
-  [3] M-DYR-H: then targets P(clean) y + (1 - P(clean)) z, z the predicted class, one-hot; both mixed alike (3.3, 3.4)
-  [4] MD-DYR-SH: images are mixed in proportion to their P(clean) instead; at first with given labels, from `guided_epochs`
-      later on with targets as in [3], half of each, z a softmax whose temperature falls from 1 (3.4)
-  [5] from the correction epoch of [3], and the second of [4], on: + a penalty on classes that are never predicted (3.3)
+  [3] m-dyr-h: then targets P(clean) y + (1 - P(clean)) z, z the predicted class, one-hot; both mixed alike
+  [4] md-dyr-sh: images are mixed in proportion to their P(clean) instead; at first with given labels, from `guided_epochs`
+      later on with targets as in [3], half of each, z a softmax whose temperature falls from 1
+  [5] from the correction epoch of [3], and the second of [4], on: + a penalty on classes that are never predicted
 
 z is the prediction for the image before mixing, in train mode and without gradients (`ours`: the text leaves the mode open).
 The first phase of the paper is [2] alone: start from a profile of `warmups:` with epochs 0 to have it so.
@@ -43,20 +43,20 @@ Phase = Literal["mixup", "guided", "hard", "soft"]
 class Params(MethodParams):
     """`methods.m_correction` in params.yaml."""
 
-    epochs: int = param(300, "after warm-up", source="M-correction 4", ge=0)
+    epochs: int = param(300, "after warm-up", source="official code", ge=0)
     batch_size: int = param(128, "images a step", source="official code", ge=2)
-    learning_rate: float = param(0.1, "before the decay", source="M-correction 4", gt=0)
-    decay_epochs: list[int] = param([100, 250], "of a tenth each, with warm-up", source="M-correction 4")
+    learning_rate: float = param(0.1, "before the decay", source="official code", gt=0)
+    decay_epochs: list[int] = param([100, 250], "of a tenth each, with warm-up", source="official code")
     weight_decay: float = param(1e-4, "", source="official code", ge=0)
-    variant: Literal["M-DYR-H", "MD-DYR-SH"] = param(
-        "M-DYR-H", "MD-DYR-SH: for very many wrong labels", source="M-correction 4"
+    variant: Literal["m-dyr-h", "md-dyr-sh"] = param(
+        "m-dyr-h", "md-dyr-sh: for very many wrong labels", source="official code"
     )
     correction_epoch: int = param(
         105, "from which labels give way, with warm-up", source="official code", ge=0
     )
-    guided_epochs: int = param(5, "of given labels in MD-DYR-SH, from there on", source="official code", ge=0)
-    mixing_alpha: float = param(32.0, "of the Beta of mixing weights [alpha]", source="M-correction 4", gt=0)
-    final_temperature: float = param(1e-3, "in MD-DYR-SH [T]", source="M-correction 3.4", gt=0)
+    guided_epochs: int = param(5, "of given labels in md-dyr-sh, from there on", source="official code", ge=0)
+    mixing_alpha: float = param(32.0, "of the Beta of mixing weights [alpha]", source="official code", gt=0)
+    final_temperature: float = param(1e-3, "in the last epoch of md-dyr-sh [T]", source="official code", gt=0)
     prior_weight: float = param(1.0, "of the penalty [eta]", source="official scripts", ge=0)
 
 
@@ -64,11 +64,8 @@ start, predict = supervised.start, supervised.predict
 
 
 def run_epoch(state: supervised.State, task: Task, params: Params, epoch: int, rng: Generator) -> EpochRecord:
-    now = task.warmup_epochs + epoch
-    phase, temperature = (
-        phase_of(now, params),
-        temperature_of(now, task.warmup_epochs + params.epochs, params),
-    )
+    now, end = task.warmup_epochs + epoch, task.warmup_epochs + params.epochs
+    phase, temperature = phase_of(now, params), temperature_of(now, end, params)
     rate = step_decay(now, params.decay_epochs, params.learning_rate, 0.1)
     task.set_learning_rate(state.optimizer, rate)
     logits, clean = divide(state.network, task)  # [1]
@@ -102,14 +99,14 @@ def phase_of(now: int, params: Params) -> Phase:
     """Of an epoch counted from 0 with warm-up."""
     if now < params.correction_epoch:
         return "mixup"
-    if params.variant == "M-DYR-H":
+    if params.variant == "m-dyr-h":
         return "hard"
     return "guided" if now < params.correction_epoch + params.guided_epochs else "soft"
 
 
 def temperature_of(now: int, end: int, params: Params) -> float:
-    """From 1 in the first epoch of soft targets to the final one in the last before `end`; 0, a class, in M-DYR-H."""
-    if params.variant == "M-DYR-H":
+    """From 1 in the first epoch of soft targets to the final one in the last before `end`; 0, a class, in m-dyr-h."""
+    if params.variant == "m-dyr-h":
         return 0.0
     first = params.correction_epoch + params.guided_epochs
     return linear(now, first, end - 1, 1.0, params.final_temperature) if now >= first else 1.0

@@ -1,17 +1,20 @@
 """PENCIL: the labels are learned beside the weights, by gradients of the same loss.
 
-Yi and Wu, "Probabilistic End-to-end Noise Correction for Learning with Noisy Labels", CVPR 2019. Steps (section 3.4):
+Yi and Wu, "Probabilistic End-to-end Noise Correction for Learning with Noisy Labels", CVPR 2019. Steps (section 3):
 
   [1] stage 1, a high learning rate: cross-entropy with the given labels
-  [2] stage 2: L_c / C + alpha L_o + beta L_e / C moves the weights, and the label logits u by -lambda dL/du     (3.2, 3.3)
+  [2] stage 2: L_c / C + alpha L_o + beta L_e / C moves the weights, and the label logits u by -lambda dL/du
   [3] stage 3: the labels stay; L_c / C alone, the learning rate falls
 
 A sample's label is softmax(u), u = K times its one-hot given label at first. L_c = KL(prediction, label): labels follow the
 predictions; L_o = -log label_y holds them to the given ones; L_e, the entropy of predictions, keeps those sure.
 Gradients are those of a batch's mean, so lambda holds for the batch size.
-Differs from the paper: nothing known; lambda, alpha and beta, which it chose for each setting, are the code's defaults.
-Differs from the authors' code: its L_o takes the softmax of softmax(u), a param here since its numbers may depend on it; its
-integer division makes the last two thirds of stage 3 stand still (rate 0), here they have a tenth and a hundredth.
+Differs from the paper: by default L_o has the form of the authors' code, whose logits are softmax(u), not u: a slip.
+`compatibility: paper` is L_o as printed. Where a network is sure of another class, a label turns to it if alpha < 2 / C, as
+printed if alpha < 1 / C (ours, from dL/du = 0): alpha is 0.1 here, since with 0.4, the default of the code, no label of ten
+classes turns. The paper chose alpha, beta and lambda for each setting; its choices were not found.
+Differs from the authors' code: its integer division makes the last two thirds of stage 3 stand still (rate 0), here they
+have a tenth and a hundredth of its rate.
 """
 
 from typing import Literal
@@ -39,14 +42,16 @@ class Params(MethodParams):
     correction_epoch: int = param(70, "of the start of stage 2, with warm-up", source="official code", ge=0)
     finetune_epoch: int = param(200, "of the start of stage 3, with warm-up", source="official code", ge=0)
     finetune_rate: float = param(0.2, "learning rate at the start of stage 3", source="official code", gt=0)
-    label_scale: float = param(10.0, "of the given label in the logits [K]", source="PENCIL 3.2", gt=0)
+    label_scale: float = param(10.0, "of the given label in the logits [K]", source="official code", gt=0)
     label_rate: float = param(
         600.0, "learning rate of the label logits [lambda]", source="official code", ge=0
     )
-    compatibility_weight: float = param(0.4, "[alpha]", source="official code", ge=0)
+    compatibility_weight: float = param(
+        0.1, "[alpha]", source="ours: below 2 / C, so that labels turn; official code: 0.4", ge=0
+    )
     entropy_weight: float = param(0.1, "[beta]", source="official code", ge=0)
     compatibility: Literal["paper", "code"] = param(
-        "paper", "code: of the softmax of softmax(u)", source="PENCIL 3.3; official code"
+        "code", "of L_o; code: of the softmax of softmax(u)", source="official code; PENCIL 3: paper"
     )
 
 

@@ -1,6 +1,6 @@
 """Two Betas on per-sample losses: small loss, probably clean; a Beta can be as skewed as the losses are.
 
-Arazo et al., "Unsupervised Label Noise Modeling and Loss Correction", ICML 2019, section 3.1. Losses are scaled to [0, 1]
+Arazo et al., "Unsupervised Label Noise Modeling and Loss Correction", ICML 2019, section 3. Losses are scaled to [0, 1]
 by their 5th and 95th percentile, and those between are fitted: ten steps of EM, whose M step matches weighted moments, since
 Betas have no maximum-likelihood form. Nothing is drawn: the same losses give the same mixture.
 Shapes: n = samples, k = 2 components.

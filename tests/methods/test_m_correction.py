@@ -14,7 +14,7 @@ from noisyctl.parts.mixing import draw_beta
 from noisyctl.seeds import stream
 
 RATE = 0.1
-MD = {"variant": "MD-DYR-SH"}
+MD = {"variant": "md-dyr-sh"}
 
 
 def params_of(**values: Any) -> m_correction.Params:
@@ -133,7 +133,7 @@ def test_a_guess_is_a_class_or_a_softmax_that_sharpens() -> None:
     assert not found[1.0].requires_grad
 
 
-@pytest.mark.parametrize("variant", ["M-DYR-H", "MD-DYR-SH"])
+@pytest.mark.parametrize("variant", ["m-dyr-h", "md-dyr-sh"])
 @pytest.mark.parametrize("labels", ["equal losses", "one sample", "one class"])
 def test_nothing_stops_it(variant: str, labels: str) -> None:
     size = 1 if labels == "one sample" else SIZE

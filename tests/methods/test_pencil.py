@@ -14,7 +14,7 @@ RATE = 0.06
 
 
 def params_of(**values: Any) -> pencil.Params:
-    return pencil.Params(**{"batch_size": SIZE, "weight_decay": 0.0} | values)
+    return pencil.Params(**{"batch_size": SIZE, "weight_decay": 0.0, "compatibility_weight": 0.4} | values)
 
 
 def naive_loss(stage: int, probs: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
@@ -99,10 +99,37 @@ def test_losses_by_hand() -> None:
     kl = (0.75 * math.log(1.5) + 0.25 * math.log(0.5)) / 2  # of two classes
     torch.testing.assert_close(pencil.classification_losses(logits, label_logits), torch.tensor([kl]))
     entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25)) / 2
-    params = params_of(compatibility_weight=3.0, entropy_weight=7.0)
-    found = pencil.pencil_losses(logits, label_logits, torch.tensor([0]), params)
-    # the label gives the given class a half
-    torch.testing.assert_close(found, torch.tensor([kl + 3 * math.log(2) + 7 * entropy]))
+    # the label gives the given class a half: the softmax of that is a half again
+    for form in ("paper", "code"):
+        params = params_of(compatibility_weight=3.0, entropy_weight=7.0, compatibility=form)
+        found = pencil.pencil_losses(logits, label_logits, torch.tensor([0]), params)
+        torch.testing.assert_close(found, torch.tensor([kl + 3 * math.log(2) + 7 * entropy]))
+    # a label sure of the given class: log(1 + 1 / e) of a softmax of 1 and 0, nothing as printed
+    sure = torch.tensor([[60.0, 0.0]])
+    for form, expected in (("paper", 0.0), ("code", math.log(1 + math.exp(-1)))):
+        params = params_of(compatibility_weight=1.0, entropy_weight=0.0, compatibility=form)
+        found = pencil.pencil_losses(sure, sure, torch.tensor([0]), params)
+        torch.testing.assert_close(found, torch.tensor([expected]), atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("form", "alpha", "turns"),
+    [("paper", 0.05, True), ("paper", 0.15, False), ("code", 0.15, True), ("code", 0.25, False)],
+)
+def test_a_label_turns_to_a_sure_prediction_below_a_bound_of_alpha(
+    form: str, alpha: float, turns: bool
+) -> None:
+    """Ten classes, a network sure of class 1, given class 0; the bounds are 1 / 10 as printed and 2 / 10 as coded."""
+    logits, labels, u = 30 * torch.eye(10)[1:2], torch.tensor([0]), 10 * torch.eye(10)[:1]
+    params = params_of(compatibility=form, compatibility_weight=alpha)
+    for _ in range(400):
+        u = u.detach().requires_grad_()
+        pencil.pencil_losses(logits, u, labels, params).sum().backward()
+        u = pencil.moved(u, 5.0)
+    label = u.softmax(dim=1)[0]
+    assert int(label.argmax()) == turns
+    if form == "paper":  # at rest: (1 / 10) / (1 / 10 + alpha) of the predicted class
+        torch.testing.assert_close(label[1], torch.tensor(0.1 / (0.1 + alpha)), atol=0.01, rtol=0)
 
 
 def test_losses_and_their_gradients_are_finite_where_all_are_sure_and_apart() -> None:
