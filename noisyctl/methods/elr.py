@@ -10,16 +10,15 @@ Shapes: b = batch, c = classes.
 """
 
 import torch
-from jaxtyping import Float
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from noisyctl.parts.early_learning import clamped_softmax, early_learning_penalty
 from noisyctl.parts.schedules import cosine
 from noisyctl.parts.targets import running_average
 from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param, state
 
 NEEDS = Needs(networks=1)
-CLAMP = 1e-4  # as the authors' code: log(1 - <t, p>) stays finite
 
 
 class Params(MethodParams):
@@ -71,12 +70,3 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
 
 def predict(state: State, images: Tensor) -> Tensor:
     return state.network(images)
-
-
-def clamped_softmax(logits: Float[Tensor, "b c"]) -> Float[Tensor, "b c"]:
-    return logits.softmax(dim=1).clamp(CLAMP, 1 - CLAMP)
-
-
-def early_learning_penalty(probs: Float[Tensor, "b c"], targets: Float[Tensor, "b c"]) -> Float[Tensor, " b"]:
-    """log(1 - <t, p>): the more a prediction agrees with its target, the lower."""
-    return (1 - (targets * probs).sum(dim=1)).log()

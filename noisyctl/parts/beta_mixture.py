@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Beta
 
-from noisyctl.parts.mixture import _are_equal, _check_finite
+from noisyctl.parts.mixture import are_equal, check_finite
 
 ITERATIONS = 10  # as the authors' code
 PERCENTILES = (0.05, 0.95)  # as the authors' code
@@ -41,8 +41,8 @@ def clean_probability(losses: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
     would call the largest losses clean. Equal losses, as of a single sample, tell nothing apart: every sample then gets 1.
     Raises TrainingError on a loss that is not finite.
     """
-    _check_finite(losses)
-    if _are_equal(losses):
+    check_finite(losses)
+    if are_equal(losses):
         return torch.ones_like(losses)
     values = losses.double()
     trim = torch.tensor(PERCENTILES, dtype=values.dtype, device=values.device)

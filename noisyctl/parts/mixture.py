@@ -36,8 +36,8 @@ def clean_probability(
     Equal losses, as of a single sample, tell nothing apart: every sample then gets 1. Raises TrainingError on a loss that
     is not finite. `reg_covar` and `tol` are in the unit of the scaled losses.
     """
-    _check_finite(losses)
-    if _are_equal(losses):
+    check_finite(losses)
+    if are_equal(losses):
         return torch.ones_like(losses)
     scaled, fitted = _fit(losses, rng, max_iter, tol, reg_covar)
     posterior = fitted.predict_proba(scaled)[:, int(fitted.means_.argmin())]
@@ -53,9 +53,9 @@ def fit_mixture(
     reg_covar: float = REG_COVAR,
 ) -> Mixture:
     """The two Gaussians behind `clean_probability`, for a figure; equal losses are one component of variance 0."""
-    _check_finite(losses)
+    check_finite(losses)
     low, span = float(losses.min()), float(losses.max() - losses.min())
-    if _are_equal(losses):
+    if are_equal(losses):
         return Mixture((1.0, 0.0), (low, low), (0.0, 0.0))
     _, fitted = _fit(losses, rng, max_iter, tol, reg_covar)
     means, variances = fitted.means_.ravel(), fitted.covariances_.ravel()
@@ -67,14 +67,14 @@ def fit_mixture(
     )
 
 
-def _are_equal(losses: Float[Tensor, " n"]) -> bool:
+def are_equal(losses: Float[Tensor, " n"]) -> bool:
     """Whether the losses differ by rounding at most."""
     if len(losses) < 2:
         return True
     return bool(losses.max() - losses.min() <= torch.finfo(losses.dtype).eps * losses.abs().max())
 
 
-def _check_finite(losses: Float[Tensor, " n"]) -> None:
+def check_finite(losses: Float[Tensor, " n"]) -> None:
     wrong = (~torch.isfinite(losses)).nonzero().ravel().tolist()
     if wrong:
         raise TrainingError(
