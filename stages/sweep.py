@@ -127,6 +127,7 @@ def _order(repo: Any, target: str) -> dict[Any, set[Any]]:
     """Each stage after what it depends on, and what it depends on directly. Upstream stages belong to it."""
     import networkx
     from dvc.exceptions import DvcException
+    from dvc.stage.exceptions import StageNotFound
 
     if Path(target or ".").is_dir():
         target = str(Path(target or ".", "dvc.yaml"))
@@ -136,6 +137,8 @@ def _order(repo: Any, target: str) -> dict[Any, set[Any]]:
         wanted = repo.stage.collect(target, with_deps=True)
         graph = repo.index.graph
         place = {stage: i for i, stage in enumerate(repo.index.stages)}
+    except StageNotFound as error:
+        raise ParamsError(f"{error}; `dvc stage list` names the stages") from error
     except DvcException as error:
         raise _explained(error) from error
     downstream = graph.subgraph(wanted).reverse()
@@ -283,7 +286,8 @@ def _record(sweep: Sweep, stage: Any, command: jobs.Command, how: str) -> None:
     stage.save()
     stage.commit()
     stage.dvcfile.dump_stages([stage], update_pipeline=False)
-    Path(command.mark).unlink(missing_ok=True)
+    for path in (command.mark, command.note):
+        Path(path).unlink(missing_ok=True)
     sweep.done[stage] = how
     sweep.say(f"{how:9}{stage.addressing}  ({len(sweep.waiting)} waiting)")
 
@@ -349,7 +353,7 @@ def command() -> Any:
     @app.command("sweep", help=f"{text}\n\n\b\nExample:\n  {example}")
     def call(
         target: str = typer.Argument("", help="dvc.yaml, its folder, or a stage, with all it depends on [.]"),
-        jobs: int = typer.Option(0, min=0, help="most at a time [1, with --slurm 64]"),
+        jobs: int = typer.Option(0, min=0, show_default=False, help="most at a time [1, with --slurm 64]"),
         gpus: str = typer.Option("", metavar="0,1", help="GPUs that local jobs share in turn [all see all]"),
         slurm: bool = typer.Option(False, "--slurm", help="submit them to SLURM, through submitit"),
         slurm_set: list[str] = typer.Option(

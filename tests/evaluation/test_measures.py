@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from noisyctl.evaluation import measures
 
@@ -142,3 +144,38 @@ def test_tsne_keeps_clusters_apart_and_is_seeded() -> None:
     np.fill_diagonal(near, np.inf)
     assert ((near.argmin(axis=1) >= 20) == (np.arange(40) >= 20)).all()
     assert measures.embed(features[:4], torch.Generator()).shape == (4, 2)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 2), st.integers(1, 12))
+def test_measures_agree_with_loops_over_samples(seed: int, networks: int, size: int) -> None:
+    rng = np.random.default_rng(seed)
+    given_labels, clean = rng.integers(0, 3, size), rng.integers(-1, 3, size)
+    right = given_labels == clean
+    selected = rng.random((2, networks, size)) < 0.5
+    labels = rng.integers(0, 3, (2, size))
+    precision, recall = measures.selection_quality(selected, right)
+    for e in range(2):
+        chosen = [i for m in range(networks) for i in range(size) if selected[e, m, i]]
+        hits = sum(bool(right[i]) for i in chosen)
+        assert precision[e] == pytest.approx(100 * hits / len(chosen) if chosen else NAN, nan_ok=True)
+        wanted = networks * sum(map(bool, right))
+        assert recall[e] == pytest.approx(100 * hits / wanted if wanted else NAN, nan_ok=True)
+    shares = measures.label_shares(selected[0], right)
+    assert sum(shares.values()) == pytest.approx(100)
+    known = [i for i in range(size) if clean[i] >= 0]
+    if known:
+        found = measures.label_accuracy(labels, given_labels, clean)
+        assert found["final"] == pytest.approx(
+            100 * sum(labels[1, i] == clean[i] for i in known) / len(known)
+        )
+    groups = measures.group_accuracies(labels, given_labels, clean)
+    for name, mine in (
+        ("clean_fitted", [i for i in range(size) if right[i]]),
+        ("id_noise_fitted", [i for i in known if not right[i]]),
+        ("ood_noise_fitted", [i for i in range(size) if clean[i] < 0]),
+    ):
+        assert (name in groups) == bool(mine)
+        for e in range(2 if mine else 0):
+            fitted = sum(labels[e, i] == given_labels[i] for i in mine)
+            assert groups[name][e] == pytest.approx(100 * fitted / len(mine))

@@ -225,10 +225,15 @@ def test_what_cannot_be_swept_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "empty").mkdir()
     with pytest.raises(NoisyctlError, match=r"empty/dvc.yaml does not exist; name a dvc.yaml, its folder"):
         go(monkeypatch, tmp_path, target="empty")
-    with pytest.raises(ParamsError, match="nothing"):
+    with pytest.raises(
+        ParamsError, match=r"'nothing' not found inside 'dvc.yaml' file; `dvc stage list` names"
+    ):
         go(monkeypatch, tmp_path, target="nothing")
     (tmp_path / "source.txt").unlink()
     with pytest.raises(NoisyctlError, match=r"a: .*source.txt"):
+        go(monkeypatch, tmp_path)
+    (tmp_path / "dvc.yaml").write_text("stages: {a: {cmd: true}}")
+    with pytest.raises(ParamsError, match=r"dvc.yaml.* validation failed"):
         go(monkeypatch, tmp_path)
 
 
@@ -271,6 +276,9 @@ for code in $CLUSTER/*.code; do
 done
 exit 0
 """
+SCANCEL = """#!/bin/sh
+echo $1 >> $CLUSTER/cancelled
+"""
 
 
 @pytest.fixture
@@ -278,7 +286,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     pytest.importorskip("submitit")
     folder = tmp_path / "cluster"
     folder.mkdir()
-    for name, text in {"sbatch": SBATCH, "srun": SRUN, "sacct": SACCT}.items():
+    for name, text in {"sbatch": SBATCH, "srun": SRUN, "sacct": SACCT, "scancel": SCANCEL}.items():
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
@@ -313,8 +321,9 @@ def test_a_slurm_job_outlives_a_killed_sweep_and_is_taken_up_again(
         "outs": ["slow.txt"],
     }
     home = repository(tmp_path / "repo", {"a": ["slow.txt"]}, slow=slow)
+    note = home / ".noisyctl/sweep/slow.job"
     first = subprocess.Popen([NOISYCTL, "sweep", "--slurm"], cwd=home)
-    wait_for(lambda: (home / "begun").exists() and (home / ".noisyctl/sweep/slow.job").exists())
+    wait_for(lambda: (home / "begun").exists() and note.exists())
     first.kill()
     first.wait()
     with pytest.raises(
@@ -324,6 +333,20 @@ def test_a_slurm_job_outlives_a_killed_sweep_and_is_taken_up_again(
     (home / "go").touch()
     assert go(monkeypatch, home, slurm=True)["ran"] == 2
     assert (home / "begun").read_text() == "\n"
+    assert not note.exists()
+
+
+def test_ctrl_c_cancels_the_slurm_jobs(
+    cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = repository(tmp_path / "repo", {"a": ["source.txt"]}, seconds=2)
+    sweeping = subprocess.Popen([NOISYCTL, "sweep", "--slurm"], cwd=home)
+    wait_for((home / ".noisyctl/sweep/a.job").exists)
+    sweeping.send_signal(signal.SIGINT)
+    assert sweeping.wait() == 130
+    assert (cluster / "cancelled").read_text() == "101\n"
+    assert not (home / ".noisyctl/sweep/a.job").exists()  # the next sweep submits it anew
+    wait_for((cluster / "101.code").exists)
 
 
 def test_a_job_that_slurm_ended_is_told_from_one_that_failed_by_itself(tmp_path: Path) -> None:
