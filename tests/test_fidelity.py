@@ -32,4 +32,4 @@ def test_a_section_says_what_the_file_does(name: str) -> None:
 def test_every_param_and_value_exists() -> None:
     words = {word for code in re.findall(r"`([^`]+)`", TEXT) for word in re.findall(r"[a-z]\w+", code)}
     assert {"neighbor_losses", "late_beta1", "mixed_in"} <= words  # the table is read
-    assert words - known() == OTHER
+    assert words - known() <= OTHER

@@ -15,8 +15,8 @@ Its Clothing1M: `epoch_batches: 1000` (2000 in warm-up) of 32, whose samples alo
 `unlabeled: mixed_in`, `unlabeled_weight: 0`, `mixing_alpha: 0.5` and a warm-up with `penalty_weight: 1`; WebVision:
 `mixing_alpha: 0.5` and `unlabeled_weight: 0` on all samples, without that penalty.
 Traced, of the start of the epoch: each network's losses, clean_probability and selected, on which the other one learns; the
-predictions of both together and their co-refined pseudo_labels. Held-out samples take no part: theirs are 0. A sample
-outside an epoch's subset keeps its last values; before the first its given label counts as right.
+predictions of both together and their co-refined pseudo_labels. Held-out samples take no part: theirs are 0. With
+epoch_batches a sample that an epoch does not draw keeps its last values; before the first its given label counts as right.
 No sample above tau: the batch_size most probable ones are labeled. None below, as when losses are equal: labeled rows
 only. A side of one sample: it counts twice. One mode, or a class without labeled samples: as usual.
 Differs from the paper: the squared error is divided by the number of classes, as in the authors' code, for which the

@@ -93,7 +93,6 @@ def start(networks: list[nn.Module], task: Task, params: Params, rng: Generator)
 def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generator) -> EpochRecord:
     rate = cosine_warm_restarts(epoch, params.period, params.learning_rate, params.floor_rate)
     task.set_learning_rate(state.optimizer, rate)
-    given = one_hot(task.noisy_labels, task.num_classes)
     logits, features = evaluate_train(state.network, task)
     losses = cross_entropy(logits, task.noisy_labels, reduction="none")
     train, clean = task.train_index, torch.zeros_like(losses)
@@ -101,7 +100,8 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
     number = min(params.num_neighbors, len(train) - 1)
     neighbors = train.new_zeros(task.num_samples, number)
     neighbors[train] = train[PARTNERS[params.partners](features[train], number, rng)]  # [2]
-    weigh = weights_of(params)
+    weigh, noisy = weights_of(params), one_hot(task.noisy_labels, task.num_classes)
+    labels = {"soft": state.targets, "noisy": noisy}[params.neighbor_targets]
     correcting = task.warmup_epochs + epoch >= params.correction_epoch
     among = task.balanced(params.epoch_batches * params.batch_size, rng)
     everything = torch.arange(task.num_samples, device=task.device)
@@ -116,9 +116,8 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
             state.targets[index] = running_average(state.targets[index], probs, params.target_momentum)
         own_weight, partner_weights = weigh(clean[index], clean[partners], rng)  # [4]
         partner_images = task.weak(partners.ravel(), rng).unflatten(0, partners.shape)
-        partner_targets = (state.targets if params.neighbor_targets == "soft" else given)[partners]
         mixed = mix(images, partner_images, own_weight, partner_weights)
-        targets = mix(state.targets[index], partner_targets, own_weight, partner_weights)
+        targets = mix(state.targets[index], labels[partners], own_weight, partner_weights)
         logits = state.network(mixed)
         task.step(soft_cross_entropy(logits, targets).mean(), state.optimizer)  # [5]
         record.add(index, predictions=logits)

@@ -283,6 +283,9 @@ def test_a_balanced_part_alone_is_evaluated_divided_and_traced(monkeypatch) -> N
         return original(losses, rng)
 
     monkeypatch.setattr(co_divide, "clean_probability", posterior)
+    evaluated: list[int] = []
+    plain = Task.plain
+    monkeypatch.setattr(Task, "plain", lambda self, index: evaluated.append(len(index)) or plain(self, index))
     task = make_task()
     state, params = begin(task, epoch_batches=2)
     drawn = []
@@ -297,10 +300,11 @@ def test_a_balanced_part_alone_is_evaluated_divided_and_traced(monkeypatch) -> N
             assert torch.equal(vector[..., rest], before[name][..., rest]), name
         assert (record.vectors["losses"][:, part] > 0).all()
         drawn.append(set(part.tolist()))
-    assert asked == [16] * 4
+    assert asked == [16] * 4 and evaluated == [16] * 2
     never = list(set(range(SIZE)) - drawn[0] - drawn[1])
     assert never and drawn[0] != drawn[1]
     assert (record.vectors["clean_probability"][:, never] == 1).all()
+    assert record.vectors["selected"][:, never].all()
     assert torch.equal(record.vectors["pseudo_labels"][never], task.noisy_labels[never])
 
 

@@ -123,20 +123,27 @@ def naive_epoch(
             weights = [1.0] * len(weights)
         weights = [w / sum(weights) for w in weights]  # line 12: Eq. 10, 11
         mixed = sum(w * x[j] for w, j in zip(weights, (i, *near), strict=True))  # line 13
-        target = sum(w * targets[j] for w, j in zip(weights, (i, *near), strict=True))  # line 14
+        theirs = targets if params.neighbor_targets == "soft" else torch.eye(3, dtype=torch.float64)[y]
+        rows = [targets[i], *theirs[near]]
+        target = sum(w * row for w, row in zip(weights, rows, strict=True))  # line 14
         log_p = network(mixed[None])[0].log_softmax(dim=0)
         total = total - sum(target[c] * log_p[c] for c in range(3)) / n  # line 15
     return total, targets
 
 
 @pytest.mark.parametrize("correcting", [False, True])
-@pytest.mark.parametrize(("num_neighbors", "weights"), [(1, "estimated"), (3, "estimated"), (3, "average")])
-def test_an_epoch_equals_algorithm_1_by_naive_loops(
-    correcting: bool, num_neighbors: int, weights: Any
-) -> None:
-    params = mixnn.Params(
-        num_neighbors=num_neighbors, weights=weights, correction_epoch=7, batch_size=12, weight_decay=0.0
-    )
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"num_neighbors": 3},
+        {"num_neighbors": 3, "weights": "average"},
+        {"num_neighbors": 2, "neighbor_targets": "noisy"},
+    ],
+    ids=str,
+)
+def test_an_epoch_equals_algorithm_1_by_naive_loops(correcting: bool, values: dict[str, Any]) -> None:
+    params = mixnn.Params(correction_epoch=7, batch_size=12, weight_decay=0.0, **values)
     task = tiny_task(correcting)
     twin, network = tiny_network().double(), tiny_network()
     loss, targets = naive_epoch(twin, task, params)
