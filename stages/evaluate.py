@@ -86,6 +86,11 @@ def _judge(
         "seed": trace.attributes["params"]["seed"],
         "verified_labels": "verified" in trace.inputs,
         "hardware": trace.attributes.get("hardware"),
+        "assumed": sorted(
+            name
+            for name, value in trace.attributes["params"].items()
+            if name.startswith("assumed_") and value is not None
+        ),
     }
     if noise is not None:
         result["nominal_noise"] = noise.attributes["nominal_rate"]

@@ -1,13 +1,11 @@
 """Where papers and their codes differ and a reader falls in: one test a trap, each asserting the fact itself."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import yaml
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
@@ -34,6 +32,7 @@ from noisyctl.pretraining import scan
 from noisyctl.seeds import stream
 from noisyctl.task import Task
 from noisyctl.training import warmup
+from stages import papers
 
 CLEAN = np.arange(50000) % 10
 BASELINES = ("co_teaching", "decoupling", "elr", "forward", "gce", "jocor", "mixup", "nce_rce", "sce")
@@ -119,10 +118,13 @@ def test_trap_3_superclass_noise_of_the_codes_is_blocks_of_the_alphabet() -> Non
 
 
 def test_trap_4_lambda_u_is_0_at_20_percent_and_asym_and_lu_divides_by_the_classes() -> None:
-    rows = yaml.safe_load(Path("papers/dividemix/params.yaml").read_text())["rows"]
-    weights = {name: blocks["methods"]["dividemix"]["unlabeled_weight"] for name, blocks in rows.items()}
-    assert weights["cifar10-sym20"] == weights["cifar10-asym40"] == 0
-    assert weights["cifar10-sym90"] == 50 and weights["cifar100-sym80"] == 150
+    paper = papers.load("scanmix")
+    rows = {n.cell(0): paper.row(n)["params"] for n in paper.of_tables(["1"]) if n.row == "dividemix"}
+    weights = {cell: params.get("unlabeled_weight", 25.0) for cell, params in rows.items()}
+    cifar10 = "cifar10-dividemix-{}-s0"
+    assert [weights[cifar10.format(n)] for n in ("sym-incl-20", "asym10-40")] == [0, 0]
+    assert [weights[cifar10.format(n)] for n in ("sym-incl-50", "sym-incl-90")] == [25, 50]
+    assert weights["cifar100-dividemix-sym-incl-80-s0"] == 150
     # uniform over four classes against one of them: (9 + 1 + 1 + 1) / 16, a quarter of it
     found = squared_error(torch.zeros(1, 4), torch.tensor([[1.0, 0.0, 0.0, 0.0]]))
     assert found.item() == pytest.approx(12 / 16 / 4)

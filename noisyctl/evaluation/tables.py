@@ -40,7 +40,12 @@ def table(runs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
 
 def _cell(column: tuple[str, ...], group: list[Mapping[str, Any]]) -> str:
     if column == ("method",):
-        return str(group[0]["method"]) + (" + verified labels" if group[0].get("verified_labels") else "")
+        assumed = [
+            f"{name.removeprefix('assumed_').replace('_', ' ')} (oracle if true)"
+            for name in group[0].get("assumed", ())
+        ]
+        added = (["verified labels"] if group[0].get("verified_labels") else []) + assumed
+        return " + ".join([str(group[0]["method"]), *added])
     if column == ("seeds",):
         return str(len(group))
     values = [value for run in group if isinstance(value := _dig(run, column), int | float)]

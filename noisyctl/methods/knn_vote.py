@@ -21,6 +21,7 @@ class Params(MethodParams):
     """`methods.knn_vote` in params.yaml."""
 
     epochs: int = param(1, "one pass; more repeat it", source="ours: nothing is trained", ge=1, le=1)
+    validation_rate: float = param(0.0, "nothing is trained that could be validated", ge=0, le=0)
     temperature: float = param(0.07, "of the weights", source="Wu et al. 3.4", gt=0)
 
 
