@@ -1,16 +1,12 @@
 """Mine the nearest neighbors of every training image."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from noisyctl.params import Params as Base
 from noisyctl.params import param
 from stages.common import Option, Session, Stage
-
-if TYPE_CHECKING:
-    from noisyctl.artifacts.store import Artifact
 
 
 class Params(Base):
@@ -47,7 +43,7 @@ def run(inputs: Inputs, params: Params, session: Session = Session()) -> dict[st
 
     device = session.start()
     features = store.read(inputs.features, FEATURES)
-    rows = checked_rows(features, params.space)
+    rows = features.checked_rows(params.space)
     if params.engine == "hnsw":
         engine = "hnsw"
         rng = stream(session.seed, "mine-knn", "recall")
@@ -74,23 +70,6 @@ def run(inputs: Inputs, params: Params, session: Session = Session()) -> dict[st
         attributes=facts,
     )
     return facts | {"samples": len(mined.indices), "out": str(inputs.out)}
-
-
-def checked_rows(artifact: "Artifact", name: str) -> Any:
-    """The array, to be read in blocks, once its bytes are known to be those that were written.
-
-    Raises ArtifactError as `Artifact.array` does, which holds the whole array for it.
-    """
-    rows = artifact.lazy(name)
-    digest = hashlib.sha256(f"{rows.dtype.str}{list(rows.shape)}".encode())
-    for start in range(0, rows.shape[0], rows.chunks[0]):
-        try:
-            digest.update(rows[start : start + rows.chunks[0]].tobytes())
-        except Exception as error:  # zarr and its codecs raise many types on damaged bytes
-            raise artifact._damaged(name, str(error).split("\n")[0]) from error
-    if digest.hexdigest() != artifact.attributes["arrays"][name]:
-        raise artifact._damaged(name, "its values are not those that were written")
-    return rows
 
 
 STAGE = Stage(

@@ -91,4 +91,4 @@ def test_an_array_that_is_absent_is_named(tmp_path: Path) -> None:
     store.write(tmp_path / "f.zarr", FEATURES, {"features": values, "embeddings": values})
     artifact = store.read(tmp_path / "f.zarr", FEATURES)
     with pytest.raises(NoisyctlError, match="has no array 'test_features'"):
-        mine_knn.checked_rows(artifact, "test_features")
+        artifact.checked_rows("test_features")
