@@ -13,6 +13,7 @@ import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int64, Shaped, UInt8, UInt32
@@ -57,28 +58,30 @@ class ImageData:
     `splits` always has "train". `truth` holds, by split, labels that are taken as right: of every split but
     "train", and of "train" where its clean labels are known. `given_labels` are training labels as the user
     has them; `verified` are positions of training images, increasing, and their labels, which the user has
-    checked. `views` names the recipe of augmentations (`noisyctl.views.RECIPES`). `detected` says how the
-    user's data was understood.
+    checked. `views` names the recipe of augmentations (`noisyctl.views.RECIPES`), or is one. `normalization` is
+    the mean and the deviation of each channel, where those of the training images are not to be used. `detected`
+    says how the user's data was understood.
     """
 
     splits: Mapping[str, Split]
     class_names: tuple[str, ...]
-    views: str
+    views: str | Mapping[str, Any]
     truth: Mapping[str, Int64[np.ndarray, " _"]] = field(default_factory=dict)
     given_labels: Int64[np.ndarray, " _"] | None = None
     verified: tuple[Int64[np.ndarray, " v"], Int64[np.ndarray, " v"]] | None = None
     quarantine: tuple[Quarantined, ...] = ()
+    normalization: tuple[tuple[float, float], ...] | None = None
     detected: str = ""
 
     @property
     def mean(self) -> tuple[float, ...]:
-        """Mean of each channel of the training images, as a fraction of 255."""
-        return tuple(mean for mean, _ in self._moments)
+        """Mean of each channel, as a fraction of 255."""
+        return tuple(mean for mean, _ in self.normalization or self._moments)
 
     @property
     def std(self) -> tuple[float, ...]:
         """Standard deviation, likewise; 1 where a channel is constant."""
-        return tuple(std for _, std in self._moments)
+        return tuple(std for _, std in self.normalization or self._moments)
 
     @functools.cached_property
     def _moments(self) -> list[tuple[float, float]]:

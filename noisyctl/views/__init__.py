@@ -23,6 +23,8 @@ from noisyctl.views.strong import augment, cutout, limits
 
 __all__ = ["RECIPES", "Views"]
 
+RATIO = (3 / 4, 4 / 3)  # width / height of a resized crop, torchvision's default
+
 
 @dataclass(frozen=True)
 class Views:
@@ -48,9 +50,12 @@ class Views:
         return self._normalize(_to_float(center_crop(images, self._size(images)).permute(0, 3, 1, 2)))
 
     def weak(self, images: UInt8[Tensor, "b h w ch"], rng: Generator) -> Float[Tensor, "b ch h2 w2"]:
-        """Pad with zeros, crop, flip."""
+        """Pad with zeros, crop, flip; or a resized crop, flip."""
         size = self._size(images)
-        pad, flip = self._params.weak.pad, self._params.weak.flip
+        pad, flip, scale = self._params.weak.pad, self._params.weak.flip, self._params.weak.crop_scale
+        if scale is not None:
+            views = _to_float(images.permute(0, 3, 1, 2))
+            return self._normalize(resized_crop(views, scale, RATIO, size, flip, rng))
         if pad is None:
             pad = max(1, min(size) // 8) if self._params.crop is None else 0
         return self._normalize(_to_float(pad_crop_flip(images, pad, size, flip, rng)))

@@ -1,0 +1,190 @@
+"""Data sets that come with lists of their image files: the lists, and the images that they name.
+
+Images stay in their files. What is listed but cannot be used is set aside with a reason, never dropped.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64
+
+from noisyctl.datasets import Files, ImageData, Quarantined, Split
+from noisyctl.datasets._images import scan, to_ids
+from noisyctl.datasets._labels import few
+from noisyctl.errors import DataError
+
+IMAGENET = ((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))  # mean and deviation of each channel
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a data set is to be had, on which conditions, and what lies below its folder.
+
+    `layout` names files and folders. `sizes` are the numbers of listed images of the release under the default params,
+    where they are published.
+    """
+
+    name: str
+    site: str
+    conditions: str
+    layout: tuple[str, ...]
+    sizes: Mapping[str, int]
+
+    @property
+    def cure(self) -> str:
+        """What to obtain and where to put it."""
+        layout = ", ".join(self.layout)
+        return f"get the data set from {self.site} and give the folder that holds {layout} as --root"
+
+
+@dataclass(frozen=True)
+class Lists:
+    """What the lists say: by split, the label of each image in their order; paths are relative to the root.
+
+    `verified` are labels of training images that were checked by hand.
+    """
+
+    splits: dict[str, dict[str, int]]
+    class_names: tuple[str, ...]
+    verified: dict[str, int] = field(default_factory=dict)
+    aside: list[Quarantined] = field(default_factory=list)
+
+
+def existing_root(root: str, origin: Origin) -> Path:
+    path = Path(root).expanduser()
+    if not path.is_dir():
+        raise DataError(f"{root} is no folder; {origin.cure}")
+    return path
+
+
+def read_lines(path: Path, origin: Origin) -> list[str]:
+    """Lines without what surrounds them; empty ones stay, so that they can be numbered."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist; {origin.cure}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}; {origin.cure}") from error
+    return [line.strip() for line in text.splitlines()]
+
+
+def read_keys(path: Path, origin: Origin) -> list[str]:
+    """One image a line."""
+    return [line for line in read_lines(path, origin) if line]
+
+
+def read_labeled(path: Path, num_classes: int, origin: Origin) -> list[tuple[str, int]]:
+    """An image and its label a line. Raises DataError naming the first line that is not so."""
+    pairs = []
+    for number, line in enumerate(read_lines(path, origin), start=1):
+        if not line:
+            continue
+        key, _, label = line.rpartition(" ")
+        if not (key and label.isascii() and label.isdigit() and int(label) < num_classes):
+            raise DataError(
+                f"{path}:{number}: {line!r} is no image and a label of 0 to {num_classes - 1}; {origin.cure}"
+            )
+        pairs.append((key.strip(), int(label)))
+    return pairs
+
+
+def first_of_each(pairs: Iterable[tuple[str, int]], aside: list[Quarantined]) -> dict[str, int]:
+    """The pairs as a dict; an image that is listed again is set aside."""
+    found: dict[str, int] = {}
+    for path, label in pairs:
+        if path in found:
+            aside.append(Quarantined(path, "listed more than once; its first label is kept"))
+        else:
+            found[path] = label
+    return found
+
+
+def labels_of(
+    keys: Iterable[str], labels: Mapping[str, int], where: Path, origin: Origin
+) -> list[tuple[str, int]]:
+    """The label of each image. Raises DataError where one has none in `where`."""
+    keys = list(keys)
+    if missing := [key for key in keys if key not in labels]:
+        raise DataError(f"{where} has no label for {few(missing)}; {origin.cure}")
+    return [(key, labels[key]) for key in keys]
+
+
+def below(root: Path, folder: Path) -> str:
+    """What leads from the root to another folder, to stand before the paths in it: "" or "../food-101/"."""
+    path = Path(os.path.relpath(folder.resolve(), root.resolve())).as_posix()
+    return "" if path == "." else f"{path}/"
+
+
+def drawn(images: dict[str, int], share: float, seed: int) -> dict[str, int]:
+    """About a share of the images of each class, one at least, in their order."""
+    if share == 1:
+        return images
+    rng = np.random.default_rng(seed)
+    labels = np.array(list(images.values()), np.int64)
+    kept = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        rows = rng.permutation(np.flatnonzero(labels == label))
+        kept[rows[: max(1, round(share * len(rows)))]] = True
+    return {path: label for (path, label), keep in zip(images.items(), kept, strict=True) if keep}
+
+
+def image_data(
+    root: Path,
+    lists: Lists,
+    image_size: int,
+    views: Mapping[str, Any],
+    normalization: tuple[tuple[float, float], ...] | None,
+) -> ImageData:
+    """Every listed image decoded once, to know that it can be read.
+
+    Raises DataError where a training image is also one to test on, or where a split or a class has no readable image.
+    """
+    train = lists.splits["train"]
+    for name, images in lists.splits.items():
+        if name != "train" and (both := [path for path in images if path in train]):
+            raise DataError(
+                f"{root}: {few(both)} are listed for train and for {name}; take them out of one list"
+            )
+    splits, labels, aside = {}, {}, list(lists.aside)
+    for name, images in lists.splits.items():
+        paths = list(images)
+        found = scan(root, paths, image_size, gray=False)
+        aside += found.quarantine
+        kept = [path for path, readable in zip(paths, found.readable, strict=True) if readable]
+        if not kept:
+            reasons = few(f"{file.path} ({file.reason})" for file in found.quarantine)
+            raise DataError(
+                f"{root}: no readable image in the split {name!r} (set aside: {reasons}); is --root right?"
+            )
+        splits[name] = Split(Files(image_size, found.value_counts, found.checksums), to_ids(kept))
+        labels[name] = np.array([images[path] for path in kept], np.int64)
+    given = labels.pop("train")
+    counts = np.bincount(given, minlength=len(lists.class_names))
+    if empty := [lists.class_names[label] for label in np.flatnonzero(counts == 0)]:
+        raise DataError(f"{root}: no readable training image of {few(empty)}; restore the images")
+    return ImageData(
+        splits=splits,
+        class_names=lists.class_names,
+        views=views,
+        truth=labels,
+        given_labels=given,
+        verified=_verified(lists.verified, splits["train"].ids.tolist()),
+        quarantine=tuple(sorted(aside, key=lambda file: file.path)),
+        normalization=normalization,
+        detected=", ".join(f"{len(split.ids)} {name} images" for name, split in splits.items())
+        + f", {len(aside)} files in quarantine",
+    )
+
+
+def _verified(
+    checked: Mapping[str, int], train: list[str]
+) -> tuple[Int64[np.ndarray, " v"], Int64[np.ndarray, " v"]] | None:
+    """Positions and labels of the checked images; None where there are none."""
+    rows = [row for row, path in enumerate(train) if path in checked]
+    if not rows:
+        return None
+    return np.array(rows, np.int64), np.array([checked[train[row]] for row in rows], np.int64)
