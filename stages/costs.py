@@ -9,7 +9,9 @@ the images, and the weights, gradients and optimizer state of the networks, with
 from __future__ import annotations
 
 import functools
+import importlib.util
 import itertools
+import math
 import shlex
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,6 +28,8 @@ from stages import paper_cells, papers
 COUNTED = Path("benchmarks/results/costs.yaml")
 FLOATS_OF_TRACE = 3  # per sample and epoch: about a loss, a probability and a prediction
 PROBE_SECONDS = 0.5
+KEPT_DECODED = 2**30  # bytes
+UNKNOWN = float("nan")
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,8 @@ class Probe:
     def _measure(self, network: Network) -> tuple[float, float]:
         import torch
 
+        if not can_build(network):
+            return UNKNOWN, UNKNOWN
         built = build(network).to(self.device)
         batch = 64 if self.device.type == "cuda" else 8
         shape = (batch, network.channels, network.side, network.side)
@@ -114,6 +120,11 @@ def build(network: Network) -> Any:
     return networks.build(spec, stream(0, "plan", "probe"))
 
 
+def can_build(network: Network) -> bool:
+    """Whether the package that the backbone comes from is installed."""
+    return network.backbone != "inception_resnet_v2" or importlib.util.find_spec("timm") is not None
+
+
 @dataclass(frozen=True)
 class Costs:
     """The costs of a plan's cells, shared ones first."""
@@ -138,7 +149,7 @@ class Costs:
 
     def __iter__(self) -> Iterator[Cost]:
         shared = paper_cells.merge_shared([self.plan])
-        for group in ("prepare", "prepare_given"):
+        for group in ("prepare", "prepare_given", "prepare_verified"):
             for name, cell in shared[group].items():
                 yield self._prepare(name, cell)
         for name, cell in shared["pretrain"].items():
@@ -205,19 +216,24 @@ class Costs:
             seen,
             learned,
             disk=weights + 4 * FLOATS_OF_TRACE * traced * size["train"],
-            memory=_pixels(size) + 3 * weights,
+            memory=_pixels(size, KEPT_DECODED) + 3 * weights,
             made=Path(out).exists(),
         )
 
 
-def _pixels(size: Mapping[str, int]) -> float:
+def _pixels(size: Mapping[str, int], kept_decoded: float = 0) -> float:
+    """Bytes of all images, or of those that are kept decoded where images stay in their files."""
+    if size.get("in_files"):
+        return kept_decoded
     return (size["train"] + size["test"]) * size["side"] ** 2 * size["channels"]
 
 
 @functools.cache
 def _weights(network: Network | None) -> int:
     """Parameters of a network."""
-    return 0 if network is None else sum(p.numel() for p in build(network).parameters())
+    if network is None or not can_build(network):
+        return 0
+    return sum(p.numel() for p in build(network).parameters())
 
 
 def _network(
@@ -239,24 +255,26 @@ def options(line: str, module: str) -> dict[str, Any]:
 
 
 def tell(costs: Iterable[Cost], probe: Probe, *, each: bool) -> tuple[list[list[str]], dict[str, Any]]:
-    """A table, a row a cell or only their sum, and the sums: of all cells, and the hours of those not made yet."""
+    """A table, a row a cell or only their sum, and the sums: of all cells, and the hours of those not made yet.
+
+    Cells whose network cannot be built here are counted apart, and are not in the hours.
+    """
     head = ["cell", "images forward", "backward", "hours", "disk GB", "memory GB", "made"]
-    rows, sums = (
-        [],
-        {"forward": 0.0, "backward": 0.0, "hours": 0.0, "hours_to_do": 0.0, "disk_gb": 0.0, "memory_gb": 0.0},
-    )
+    rows = []
+    names = ("forward", "backward", "hours", "hours_to_do", "disk_gb", "memory_gb", "cells_without_hours")
+    sums = dict.fromkeys(names, 0.0)
     for cost in costs:
-        hours = probe.seconds(cost) / 3600
-        row = [cost.cell, f"{cost.forward:.3g}", f"{cost.backward:.3g}", f"{hours:.3g}"]
-        rows.append(
-            [*row, f"{cost.disk / 1e9:.2g}", f"{cost.memory / 1e9:.2g}", "yes" if cost.made else "no"]
-        )
+        seconds = probe.seconds(cost)
+        hours = 0.0 if math.isnan(seconds) else seconds / 3600
+        shown = "needs timm" if math.isnan(seconds) else f"{hours:.3g}"
+        sizes = f"{cost.disk / 1e9:.2g}", f"{cost.memory / 1e9:.2g}", "yes" if cost.made else "no"
+        rows.append([cost.cell, f"{cost.forward:.3g}", f"{cost.backward:.3g}", shown, *sizes])
         sums["forward"] += cost.forward
         sums["backward"] += cost.backward
         sums["hours"] += hours
         sums["hours_to_do"] += 0 if cost.made else hours
+        sums["cells_without_hours"] += math.isnan(seconds)
         sums["disk_gb"] += cost.disk / 1e9
         sums["memory_gb"] = max(sums["memory_gb"], cost.memory / 1e9)
     total = [f"{sums[name]:.3g}" for name in ("forward", "backward", "hours", "disk_gb", "memory_gb")]
-    rows = rows if each else []
-    return [head, *rows, ["in all", *total, ""]], {name: round(value, 4) for name, value in sums.items()}
+    return [head, *(rows if each else []), ["in all", *total, ""]], {n: round(v, 4) for n, v in sums.items()}

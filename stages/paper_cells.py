@@ -23,7 +23,16 @@ from noisyctl.params import FieldSpec, ModuleSpec, module_spec
 from stages.papers import GIVEN, HOME, Budget, Number, Paper, budgets, load, names, read, read_fast
 
 STANDIN_VERIFIED = 5  # a class, where a budget replaces the data set
-SHARED = ("prepare", "prepare_given", "noise", "noise_given", "pretrain", "knn", "cluster")
+SHARED = (
+    "prepare",
+    "prepare_given",
+    "prepare_verified",
+    "noise",
+    "noise_given",
+    "pretrain",
+    "knn",
+    "cluster",
+)
 Cells = dict[str, dict[str, Any]]
 
 
@@ -231,9 +240,9 @@ def shared_cells(
         "truth": str(at.truth),
     }
     given = SharedPaths(at.home, GIVEN, seed)
-    if budget.dataset is None and "given" in block:  # its files hold given labels, and labels checked by hand
-        cell |= {"labels": str(given.labels), "verified": str(given.verified)}
-    yield "prepare_given" if "labels" in cell else "prepare", name, cell
+    written = block.get("given", []) if budget.dataset is None else []
+    cell |= {kind: str(getattr(given, kind)) for kind in written}
+    yield {0: "prepare", 1: "prepare_given", 2: "prepare_verified"}[len(written)], name, cell
     if number.noise != GIVEN or budget.dataset is not None:
         yield _noise(file, budget, number, at, name)
     if {str(at.encoder), str(at.neighbors), str(at.clusters)} & used:

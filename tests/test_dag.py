@@ -41,6 +41,7 @@ DYNAMIC = {  # modules that a stage finds by name
 PAPERS = {  # stages of papers/, and the stages of the demonstration whose code they run
     "prepare": "prepare-data",
     "prepare_given": "prepare-data",
+    "prepare_verified": "prepare-data",
     "noise": "inject-noise",
     "noise_given": "inject-noise",
     "pretrain": "pretrain-simclr",

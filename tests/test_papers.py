@@ -177,7 +177,8 @@ def test_no_path_is_the_output_of_two_cells() -> None:
     for group, cells in paper_cells.merge_shared(paper_cells.planned()).items():
         kinds = {
             "prepare": ("images", "truth"),
-            "prepare_given": ("images", "truth", "labels", "verified"),
+            "prepare_given": ("images", "truth", "labels"),
+            "prepare_verified": ("images", "truth", "labels", "verified"),
             "noise": ("labels", "facts"),
             "noise_given": ("labels", "facts", "verified"),
             "pretrain": ("encoder", "features"),
