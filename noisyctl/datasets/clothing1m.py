@@ -35,7 +35,7 @@ from noisyctl.params import param
 ORIGIN = Origin(
     name="clothing1m",
     site="https://github.com/Cysu/noisy_label (its authors answer requests by e-mail)",
-    conditions="non-commercial research and education only; not to be distributed",
+    terms="non-commercial research and education only; not to be passed on",
     layout=(
         "annotations/noisy_train_key_list.txt",
         "annotations/noisy_label_kv.txt",

@@ -32,7 +32,7 @@ from noisyctl.params import param
 ORIGIN = Origin(
     name="webvision",
     site="https://data.vision.ee.ethz.ch/cvl/webvision/dataset2017.html (version 1.0, resized images, and info)",
-    conditions="research only; the images belong to their owners",
+    terms="its site states them; the images belong to their owners",
     layout=(
         "info/synsets.txt",
         "info/train_filelist_google.txt",

@@ -152,7 +152,7 @@ def test_strong_operates_before_it_normalizes():
 def test_the_recipe_of_cifar():
     """The official codes on CIFAR: RandomCrop(32, padding=4) with zeros, flip; the strong view as METHODS has it."""
     natural = RECIPES["natural"]
-    assert natural["weak"] == {"pad": None, "flip": True} and natural["crop"] is None
+    assert natural["weak"] == {"pad": None, "flip": True, "crop_scale": None} and natural["crop"] is None
     images, views = photos(300, 32, 32, 3), views_of({"weak": {"pad": 4}}, 3)
     weak = views_of("natural", 3).weak(images, stream(0, "test"))
     assert torch.equal(weak, views.weak(images, stream(0, "test")))
