@@ -81,12 +81,12 @@ def read_labeled(path: Path, num_classes: int, origin: Origin) -> list[tuple[str
     for number, line in enumerate(read_lines(path, origin), start=1):
         if not line:
             continue
-        key, _, label = line.rpartition(" ")
-        if not (key and label.isascii() and label.isdigit() and int(label) < num_classes):
+        key, *label = line.rsplit(maxsplit=1)
+        if not (label and label[0].isascii() and label[0].isdigit() and int(label[0]) < num_classes):
             raise DataError(
                 f"{path}:{number}: {line!r} is no image and a label of 0 to {num_classes - 1}; {origin.cure}"
             )
-        pairs.append((key.strip(), int(label)))
+        pairs.append((key, int(label[0])))
     return pairs
 
 

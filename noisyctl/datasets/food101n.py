@@ -45,7 +45,7 @@ NUM_CLASSES = 101
 class Params(BaseParams):
     """`food101n` in params.yaml."""
 
-    root: str = param(meaning="folder Food-101N_release, which holds meta/ and images/")
+    root: str = param(meaning="folder of the official files, Food-101N_release")
     food101: str | None = param(
         None,
         "folder of Food-101, which holds meta/test.txt and images/; null: food-101 in or beside the root",

@@ -53,7 +53,7 @@ RECIPES: dict[str, tuple[int, int, dict[str, Any]]] = {
 class Params(BaseParams):
     """`webvision` in params.yaml."""
 
-    root: str = param(meaning="folder that holds info/, google/ and val_images_256/")
+    root: str = param(meaning="folder of the official files")
     classes: int = param(50, "the first so many of the 1000", source="DivideMix 4.1", ge=2, le=1000)
     sources: Literal["google", "google_flickr"] = param("google", "parts to train on", source="DivideMix 4.1")
     ilsvrc12: str | None = param(

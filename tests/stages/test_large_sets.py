@@ -13,6 +13,7 @@ import numpy as np
 import pipeline
 import pytest
 
+from noisyctl import datasets
 from noisyctl.artifacts import store
 from noisyctl.artifacts.kinds import IMAGES, LABELS, TRACE, TRUTH, VERIFIED
 from noisyctl.datasets import ImageData, Split, clothing1m, food101n, mnist, webvision
@@ -137,9 +138,15 @@ def test_a_set_with_checksums(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert found["checked"] == "every byte, by published checksums"
 
 
-def test_every_set_with_files_has_terms() -> None:
-    for name in ("cifar10", "cifar100", "fashion_mnist", "mnist"):
-        assert check_data.TERMS[name]
+def test_terms_are_those_of_the_documentation() -> None:
+    text = (Path(__file__).parents[2] / "docs/data.md").read_text()
+    for name, module in ((name, datasets.load(name)) for name in datasets.available()):
+        row = text.split(f"\n| `{name}` |")[1].split("\n")[0]
+        if hasattr(module, "RELEASE"):
+            assert row.endswith(f"| {check_data.TERMS[name]} |")
+        if hasattr(module, "ORIGIN"):
+            assert row.endswith(f"| {module.ORIGIN.terms} |")
+            assert " + ".join(f"{size:,}" for size in module.ORIGIN.sizes.values()) in row
 
 
 @pytest.mark.parametrize(
