@@ -11,6 +11,10 @@ from typer.core import TyperGroup
 
 COMMANDS = {
     "prepare-data": ("stages.prepare_data", "Bring a data set or your own folder of images to images.zarr."),
+    "check-data": (
+        "stages.check_data",
+        "Tell whether a data set's files are whole, and where to get what is missing.",
+    ),
     "inject-noise": ("stages.inject_noise", "Make noisy labels from clean ones."),
     "pretrain-simclr": ("stages.pretrain", "Train an encoder without labels (SimCLR)."),
     "pretrain-moco": ("stages.pretrain", "Train an encoder without labels (MoCo v2)."),

@@ -22,23 +22,21 @@ IMAGENET = ((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))  # mean and deviatio
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a data set is to be had, on which conditions, and what lies below its folder.
+    """Where a data set is to be had, on which terms, and which files and folders lie in its folder.
 
-    `layout` names files and folders. `sizes` are the numbers of listed images of the release under the default params,
-    where they are published.
+    `sizes` are the published numbers of the images that are listed under the default params.
     """
 
     name: str
     site: str
-    conditions: str
+    terms: str
     layout: tuple[str, ...]
     sizes: Mapping[str, int]
 
     @property
     def cure(self) -> str:
-        """What to obtain and where to put it."""
-        layout = ", ".join(self.layout)
-        return f"get the data set from {self.site} and give the folder that holds {layout} as --root"
+        """What to obtain, and the command that says what is missing."""
+        return f"get it from {self.site}; `noisyctl check-data {self.name} FOLDER` says what is missing"
 
 
 @dataclass(frozen=True)
@@ -83,12 +81,12 @@ def read_labeled(path: Path, num_classes: int, origin: Origin) -> list[tuple[str
     for number, line in enumerate(read_lines(path, origin), start=1):
         if not line:
             continue
-        key, _, label = line.rpartition(" ")
-        if not (key and label.isascii() and label.isdigit() and int(label) < num_classes):
+        key, *label = line.rsplit(maxsplit=1)
+        if not (label and label[0].isascii() and label[0].isdigit() and int(label[0]) < num_classes):
             raise DataError(
                 f"{path}:{number}: {line!r} is no image and a label of 0 to {num_classes - 1}; {origin.cure}"
             )
-        pairs.append((key.strip(), int(label)))
+        pairs.append((key, int(label[0])))
     return pairs
 
 

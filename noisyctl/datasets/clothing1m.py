@@ -5,8 +5,8 @@ The authors' lists name 1,000,000 images with a noisy label only, and 47,570, 14
 training, validation and test. Of the clean training images 24,637 have a noisy label too.
 
 `train` says which images are trained on. Their given label is the noisy one; a clean training image that has none gets
-its clean one, as in the code of Jo-SRC. Clean labels of training images are verified labels: no run sees them that is
-not given verified.zarr. No clean label is known for the others, so there is no measured noise.
+its clean one, as in the code of Jo-SRC. The clean labels of training images are verified labels, which a run sees only
+where it is given verified.zarr. No clean label of the million is known, so there is no measured noise.
 
 Differs from the papers' codes: the middle square of an image is kept, from which views are cropped; they crop from the
 whole rectangle.
@@ -35,7 +35,7 @@ from noisyctl.params import param
 ORIGIN = Origin(
     name="clothing1m",
     site="https://github.com/Cysu/noisy_label (its authors answer requests by e-mail)",
-    conditions="non-commercial research and education only; not to be distributed",
+    terms="non-commercial research and education only; not to be passed on",
     layout=(
         "annotations/noisy_train_key_list.txt",
         "annotations/noisy_label_kv.txt",
@@ -59,7 +59,7 @@ NORMALIZATIONS = {
 class Params(BaseParams):
     """`clothing1m` in params.yaml."""
 
-    root: str = param(meaning="folder that holds annotations/ and images/")
+    root: str = param(meaning="folder of the official files")
     train: Literal["noisy", "both", "all"] = param(
         "both",
         "noisy: images with a noisy label only; both: also clean training images that have a noisy label; all: also the "

@@ -35,7 +35,7 @@ ORIGIN = Origin(
     name="food101n",
     site="https://kuanghuei.github.io/Food-101N/, and Food-101 from "
     "http://data.vision.ee.ethz.ch/cvl/food-101.tar.gz (MD5 85eeb15f3717b99a5da872d97d918f87)",
-    conditions="research only; the images belong to their owners",
+    terms="its site states them; of Food-101: any use beyond scientific fair use needs the owners' consent",
     layout=("meta/imagelist.tsv", "meta/verified_train.tsv", "meta/classes.txt", "images"),
     sizes={"train": 310_009, "test": 25_250},
 )
@@ -45,7 +45,7 @@ NUM_CLASSES = 101
 class Params(BaseParams):
     """`food101n` in params.yaml."""
 
-    root: str = param(meaning="folder Food-101N_release, which holds meta/ and images/")
+    root: str = param(meaning="folder of the official files, Food-101N_release")
     food101: str | None = param(
         None,
         "folder of Food-101, which holds meta/test.txt and images/; null: food-101 in or beside the root",

@@ -32,7 +32,7 @@ from noisyctl.params import param
 ORIGIN = Origin(
     name="webvision",
     site="https://data.vision.ee.ethz.ch/cvl/webvision/dataset2017.html (version 1.0, resized images, and info)",
-    conditions="research only; the images belong to their owners",
+    terms="its site states them; the images belong to their owners",
     layout=(
         "info/synsets.txt",
         "info/train_filelist_google.txt",
@@ -53,7 +53,7 @@ RECIPES: dict[str, tuple[int, int, dict[str, Any]]] = {
 class Params(BaseParams):
     """`webvision` in params.yaml."""
 
-    root: str = param(meaning="folder that holds info/, google/ and val_images_256/")
+    root: str = param(meaning="folder of the official files")
     classes: int = param(50, "the first so many of the 1000", source="DivideMix 4.1", ge=2, le=1000)
     sources: Literal["google", "google_flickr"] = param("google", "parts to train on", source="DivideMix 4.1")
     ilsvrc12: str | None = param(

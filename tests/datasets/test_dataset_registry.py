@@ -20,9 +20,17 @@ def image_data(images: np.ndarray) -> ImageData:
 
 
 def test_files_of_the_folder_are_the_data_sets() -> None:
-    assert {"cifar10", "cifar100", "digits", "fashion_mnist", "features", "folder", "mnist"} <= set(
-        datasets.available()
-    )
+    assert {
+        "cifar10",
+        "cifar100",
+        "clothing1m",
+        "digits",
+        "features",
+        "folder",
+        "food101n",
+        "mnist",
+        "webvision",
+    } <= set(datasets.available())
     assert not [name for name in datasets.available() if name.startswith("_")]
 
 
@@ -81,7 +89,7 @@ def test_docs_name_every_data_set_with_its_command_and_its_files() -> None:
     for name in datasets.available():
         section = text.split(f"\n## {name}\n")[1].split("\n## ")[0]
         assert f"\n    noisyctl prepare-data --dataset {name}" in section
-        for option in re.findall(r"--[a-z][a-z-]*", section):
+        for option in re.findall(r"--[a-z][a-z0-9-]*", section):
             fields = [field.option for field in module_spec(f"noisyctl.datasets.{name}").fields]
             assert option in ("--dataset", "--out", *fields)
         release = getattr(datasets.load(name), "RELEASE", None)

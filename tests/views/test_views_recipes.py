@@ -152,7 +152,7 @@ def test_strong_operates_before_it_normalizes():
 def test_the_recipe_of_cifar():
     """The official codes on CIFAR: RandomCrop(32, padding=4) with zeros, flip; the strong view as METHODS has it."""
     natural = RECIPES["natural"]
-    assert natural["weak"] == {"pad": None, "flip": True} and natural["crop"] is None
+    assert natural["weak"] == {"pad": None, "flip": True, "crop_scale": None} and natural["crop"] is None
     images, views = photos(300, 32, 32, 3), views_of({"weak": {"pad": 4}}, 3)
     weak = views_of("natural", 3).weak(images, stream(0, "test"))
     assert torch.equal(weak, views.weak(images, stream(0, "test")))
@@ -183,6 +183,18 @@ def test_a_crop_shows_a_part(h, w):
         matches = (seen[kind][:, None] == parts[None]).flatten(2).all(2)
         assert matches.any(1).all() and matches.any(0).all()
     assert all(view.shape == (600, 3, 8, 8) and view.is_contiguous() for view in seen.values())
+
+
+def test_a_weak_view_can_be_a_resized_crop():
+    """As the contrastive views crop, where their colors stay."""
+    neutral = {"jitter_probability": 0, "grayscale_probability": 0}
+    images = photos(6, 20, 20, 3)
+    views = views_of(
+        {"crop": 12, "weak": {"crop_scale": [0.08, 1]}, "simclr": {**neutral, "crop_scale": [0.08, 1]}}, 3
+    )
+    weak, contrastive = (view(images, stream(0, "test")) for view in (views.weak, views.simclr))
+    assert weak.shape == (6, 3, 12, 12)
+    torch.testing.assert_close(weak, contrastive, atol=1e-5, rtol=0)
 
 
 def test_a_cropped_image_can_be_padded():
@@ -311,6 +323,7 @@ def test_a_name_is_its_recipe():
         ),
         ({"simclr": {"crop_scale": [1.0, 0.2]}}, "write [low, high] with 0 < low <= high <= 1"),
         ({"simclr": {"crop_scale": [0.2, 1.5]}}, "write [low, high] with 0 < low <= high <= 1"),
+        ({"weak": {"crop_scale": [0, 1]}}, "weak.crop_scale is [0, 1]: write [low, high] with 0 < low"),
         ({"simclr": {"crop_ratio": [0, 1]}}, "simclr.crop_ratio is [0, 1]: write [low, high] with 0 < low"),
         ({"simclr": {"hue": 0.6}}, "simclr.hue is 0.6: input should be less than or equal to 0.5"),
         ({"simclr": {"grayscale_probability": 2}}, "simclr.grayscale_probability is 2"),
