@@ -96,16 +96,22 @@ def method_group() -> Any:
 
 def _specs(stage: Stage) -> dict[str, params.FieldSpec]:
     """The params by name; of several modules with one name, such as data sets, the help names those that have it."""
-    specs: dict[str, params.FieldSpec] = {}
-    owners: dict[str, list[str]] = {}
+    found: dict[str, list[tuple[str, params.FieldSpec]]] = {}
     for module in stage.fields:
         for spec in params.module_spec(module).fields:
-            owners.setdefault(spec.name, []).append(module.rsplit(".", 1)[-1])
-            specs[spec.name] = spec
-    if len(stage.fields) > 1:
-        for name, spec in specs.items():
-            specs[name] = dataclasses.replace(spec, meaning=f"({', '.join(owners[name])}) {spec.meaning}")
-    return specs
+            found.setdefault(spec.name, []).append((module.rsplit(".", 1)[-1], spec))
+    if len(stage.fields) == 1:
+        return {name: spec for name, ((_, spec),) in found.items()}
+    return {name: _shared(owned) for name, owned in found.items()}
+
+
+def _shared(owned: list[tuple[str, params.FieldSpec]]) -> params.FieldSpec:
+    """One option for the fields of several modules; where their defaults differ, each has its own."""
+    _, last = owned[-1]
+    meaning = f"({', '.join(name for name, _ in owned)}) {last.meaning}"
+    if len({(spec.required, str(spec.default)) for _, spec in owned}) == 1:
+        return dataclasses.replace(last, meaning=meaning)
+    return dataclasses.replace(last, meaning=meaning, required=False, default="each its own")
 
 
 def _metavar(annotation: str) -> str:
@@ -180,6 +186,8 @@ def execute(stage: Stage, given: dict[str, Any]) -> None:
             else "\n".join(f"{k}: {v}" for k, v in result.items()),
             file=sys.stderr,
         )
+    if isinstance(result, dict) and result.get("ok") is False:  # a check that found something
+        raise SystemExit(1)
 
 
 def _check_top_level(file: config.ParamsFile) -> None:

@@ -26,9 +26,9 @@ IMAGES = Kind(
     },
     {
         "class_names": "of the labels",
-        "mean": "per channel, 0 to 1",
-        "std": "per channel",
-        "views": "name of the view recipe",
+        "mean": "per channel, 0 to 1, as views subtract it",
+        "std": "per channel, as views divide by it",
+        "views": "name of the view recipe, or the recipe itself",
         "image_size": "pixels a side, where images stay in files",
     },
     "noisyctl prepare-data",

@@ -1,5 +1,6 @@
 """Noisy-label methods; one file each. File name, command-line name and params block are the same word."""
 
+import functools
 import importlib
 import pkgutil
 from importlib.metadata import entry_points
@@ -12,7 +13,13 @@ from noisyctl.params import ModuleSpec, module_spec
 def modules() -> dict[str, str]:
     """Method name to module: this folder's files, and the entry points `noisyctl.methods` of other packages."""
     own = {m.name: f"{__name__}.{m.name}" for m in pkgutil.iter_modules(__path__)}
-    return own | {point.name: point.module for point in entry_points(group="noisyctl.methods")}
+    return own | _of_other_packages()
+
+
+@functools.cache
+def _of_other_packages() -> dict[str, str]:
+    """Reading what is installed takes longer than all the rest."""
+    return {point.name: point.module for point in entry_points(group="noisyctl.methods")}
 
 
 def available() -> tuple[str, ...]:
