@@ -1,6 +1,6 @@
 """Methods side by side on one data set and noise: mean and deviation over seeds.
 
-    python benchmarks/compare.py --params benchmarks/reference_toy.yaml --seeds 3
+    python benchmarks/compare.py --params benchmarks/own_photos.yaml --seeds 3
 
 The params file says what is compared: data set, noise (none: the given labels), warm-up and methods. Label-free work is
 done once; noise, warm-up and training once a seed. Writes NAME.md, .csv, .tex, .json (all metrics) and .txt (the command,

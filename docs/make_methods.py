@@ -3,7 +3,7 @@
     python docs/make_methods.py
 
 Costs come from benchmarks/results/costs.yaml (benchmarks/costs.py), accuracies from benchmarks/results/methods.json, metrics
-of runs on the reference toy (benchmarks/compare.py); what was not measured is a dash.
+of runs on the reference toy (benchmarks/methods); what was not measured is a dash.
 """
 
 import json
@@ -30,19 +30,24 @@ file's docstring.
 *needs*: what a method starts from. *forward*, *backward*: images per training image and epoch that pass through a network
 and that a gradient comes back from, in a method's main phase; counted on digits with 40 % wrong labels
 (benchmarks/costs.py); where a method passes over the samples that it holds for clean, the numbers depend on their share.
-*accuracy*: last epoch on the reference toy, percent, mean and deviation over seeds (benchmarks/compare.py).
+*accuracy*: last epoch on the reference toy, percent, mean and deviation over seeds (benchmarks/methods); *gain*: the mean of
+the seeds' differences to cross-entropy. No ranking: settings were chosen once for this toy.
 """
 
 
 def text(results: Path = RESULTS) -> str:
     """docs/methods.md."""
     costs, accuracies = measured_costs(results), measured_accuracies(results)
+    baseline = accuracies.get("cross_entropy", {})
     rows = methods.run()
-    lines = [HEAD, "| method | paper | file | needs | forward | backward | accuracy |", "| --- " * 7 + "|"]
+    lines = [HEAD, "| method | paper | file | needs | forward | backward | accuracy | gain |", "| --- " * 8 + "|"]
     for name, row in rows.items():
         counts = costs.get(name, {})
         cells = [f"{counts[key]:g}" if key in counts else "-" for key in ("forward", "backward")]
-        lines.append(f"{_row(name, row)} {' | '.join([*cells, accuracies.get(name, '-')])} |")
+        of_seeds = accuracies.get(name, {})
+        gains = [value - baseline[seed] for seed, value in of_seeds.items() if seed in baseline]
+        cells += [_mean(list(of_seeds.values())), f"{statistics.mean(gains):+.1f}" if gains else "-"]
+        lines.append(f"{_row(name, row)} {' | '.join(cells)} |")
     lines += ["", "## What each does", ""]
     for name, row in rows.items():
         cited = " ".join(f'{p["authors"]}, "{p["title"]}", {p["published"]}.' for p in row["papers"])
@@ -75,17 +80,19 @@ def measured_costs(results: Path) -> dict[str, dict[str, float]]:
     return yaml.safe_load(path.read_text()) if path.exists() else {}
 
 
-def measured_accuracies(results: Path) -> dict[str, str]:
-    """Mean and deviation of the last epoch's test accuracy over the seeds; empty without the file."""
-    path, by_method = results / "methods.json", dict[str, list[float]]()
+def measured_accuracies(results: Path) -> dict[str, dict[int, float]]:
+    """The last epoch's test accuracy of each method and seed; empty without the file."""
+    path, by_method = results / "methods.json", dict[str, dict[int, float]]()
     runs: dict[str, Any] = json.loads(path.read_text())["runs"] if path.exists() else {}
     for run in runs.values():
         if "last" in run.get("test_accuracy", {}):
-            by_method.setdefault(run["method"], []).append(run["test_accuracy"]["last"])
-    return {name: _mean(values) for name, values in by_method.items()}
+            by_method.setdefault(run["method"], {})[run["seed"]] = run["test_accuracy"]["last"]
+    return by_method
 
 
 def _mean(values: list[float]) -> str:
+    if not values:
+        return "-"
     spread = f" \u00b1 {statistics.stdev(values):.2f}" if len(values) > 1 else ""
     return f"{statistics.mean(values):.2f}{spread}"
 

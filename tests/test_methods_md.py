@@ -52,22 +52,23 @@ def test_the_readme_is_written_between_its_marks_alone(make: ModuleType) -> None
 
 def test_what_is_measured_is_shown_and_else_a_dash(make: ModuleType, tmp_path: Path) -> None:
     none = make.text(tmp_path)
-    assert "| noisyctl/methods/elr.py | 1 network, warm-up | - | - | - |" in none
+    assert "| noisyctl/methods/elr.py | 1 network, warm-up | - | - | - | - |" in none
     runs: dict[str, Any] = {
-        f"elr/sym60-s{seed}": {"method": "elr", "test_accuracy": {"last": 90.0 + 2 * seed}}
+        f"elr/sym60-s{seed}": {"method": "elr", "seed": seed, "test_accuracy": {"last": 90.0 + 2 * seed}}
         for seed in (0, 1, 2)
     }
     runs |= {
-        "gce/sym60-s0": {"method": "gce", "test_accuracy": {"last": 70.0}},
-        "knn_vote/s0": {"method": "knn_vote"},
+        "gce/sym60-s0": {"method": "gce", "seed": 0, "test_accuracy": {"last": 70.0}},
+        "cross_entropy/sym60-s1": {"method": "cross_entropy", "seed": 1, "test_accuracy": {"last": 50.0}},
+        "knn_vote/s0": {"method": "knn_vote", "seed": 0},
     }
     (tmp_path / "methods.json").write_text(json.dumps({"runs": runs}))
     (tmp_path / "costs.yaml").write_text("elr: {backward: 1.0, forward: 2.25}\n")
     found = make.text(tmp_path)
-    # 90, 92 and 94: mean 92, deviation 2
-    assert "| noisyctl/methods/elr.py | 1 network, warm-up | 2.25 | 1 | 92.00 \u00b1 2.00 |" in found
-    assert "| noisyctl/methods/gce.py | 1 network, warm-up | - | - | 70.00 |" in found
-    assert "| noisyctl/methods/knn_vote.py | neighbors | - | - | - |" in found
+    # 90, 92 and 94: mean 92, deviation 2; cross-entropy ran with the second seed only, 50
+    assert "| noisyctl/methods/elr.py | 1 network, warm-up | 2.25 | 1 | 92.00 \u00b1 2.00 | +42.0 |" in found
+    assert "| noisyctl/methods/gce.py | 1 network, warm-up | - | - | 70.00 | - |" in found
+    assert "| noisyctl/methods/knn_vote.py | neighbors | - | - | - | - |" in found
 
 
 def test_forwarded_images_and_those_a_gradient_comes_back_from_are_counted(costs: ModuleType) -> None:
