@@ -40,7 +40,11 @@ def text(results: Path = RESULTS) -> str:
     costs, accuracies = measured_costs(results), measured_accuracies(results)
     baseline = accuracies.get("cross_entropy", {})
     rows = methods.run()
-    lines = [HEAD, "| method | paper | file | needs | forward | backward | accuracy | gain |", "| --- " * 8 + "|"]
+    lines = [
+        HEAD,
+        "| method | paper | file | needs | forward | backward | accuracy | gain |",
+        "| --- " * 8 + "|",
+    ]
     for name, row in rows.items():
         counts = costs.get(name, {})
         cells = [f"{counts[key]:g}" if key in counts else "-" for key in ("forward", "backward")]

@@ -10,7 +10,7 @@ import hashlib
 import json
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,20 @@ class Plan:
     def home(self) -> Path:
         return self.budget.data / "papers" / self.paper.name
 
+    @cached_property
+    def shared_params(self) -> config.ParamsFile:
+        return read(HOME / "shared" / "params.yaml")
+
+    def place(self, number: Number, seed: int) -> SharedPaths:
+        """Where what a number stands on lies."""
+        datasets = self.shared_params.get("datasets")
+        if number.dataset not in datasets:
+            raise ParamsError(
+                f"{self.shared_params.path}: no block datasets.{number.dataset}; {suggest(number.dataset, datasets)}"
+            )
+        way = "moco" if "moco" in datasets[number.dataset] else "simclr"
+        return SharedPaths(self.budget.data / number.dataset, number.noise, seed, way)
+
     def metrics(self, key: str) -> Path:
         return self.home / "metrics" / key
 
@@ -84,7 +98,7 @@ class Plan:
         return found
 
     def _add(self, found: dict[str, Cells], number: Number, seed: int) -> None:
-        at = SharedPaths(self.budget.data / number.dataset, number.noise, seed)
+        at = self.place(number, seed)
         row = self.paper.row(number)
         key = number.cell(seed)
         where = f"{self.paper.params.path}: rows.{number.row}"
@@ -155,12 +169,13 @@ class Plan:
 
     def shared(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
         """Group, name and cell of everything label-free, every data set and every noise that the cells stand on."""
-        file = read(HOME / "shared" / "params.yaml")
         used = {path for group in self.cells.values() for cell in group.values() for path in cell.values()}
         for number in self.numbers:
             if number.missing is None:
                 for seed in self.seeds:
-                    yield from shared_cells(file, self.budget, number, seed, used)
+                    yield from shared_cells(
+                        self.shared_params, self.budget, number, self.place(number, seed), used
+                    )
 
 
 @dataclass(frozen=True)
@@ -170,6 +185,7 @@ class SharedPaths:
     home: Path
     noise: str
     seed: int
+    way: str  # of pretraining
 
     @property
     def cell(self) -> str:
@@ -201,7 +217,7 @@ class SharedPaths:
 
     @property
     def pretraining(self) -> Path:
-        return self.home / "pretraining"
+        return self.home / self.way
 
     @property
     def encoder(self) -> Path:
@@ -217,16 +233,10 @@ class SharedPaths:
 
 
 def shared_cells(
-    file: config.ParamsFile, budget: Budget, number: Number, seed: int, used: set[str]
+    file: config.ParamsFile, budget: Budget, number: Number, at: SharedPaths, used: set[str]
 ) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """What one number stands on: its data set, its noise, and what of the label-free work is `used`."""
-    at = SharedPaths(budget.data / number.dataset, number.noise, seed)
     block = file.get(f"datasets.{number.dataset}")
-    if block is None:
-        known = list(file.get("datasets"))
-        raise ParamsError(
-            f"{file.path}: no block datasets.{number.dataset}; {suggest(number.dataset, known)}"
-        )
     name = number.dataset if budget.name == "full" else f"{budget.name}-{number.dataset}"
     where = f"{file.path}: datasets.{number.dataset}"
     prepare = dict(budget.dataset or block["prepare"])
@@ -239,7 +249,7 @@ def shared_cells(
         "images": str(at.images),
         "truth": str(at.truth),
     }
-    given = SharedPaths(at.home, GIVEN, seed)
+    given = replace(at, noise=GIVEN)
     written = block.get("given", []) if budget.dataset is None else []
     cell |= {kind: str(getattr(given, kind)) for kind in written}
     yield {0: "prepare", 1: "prepare_given", 2: "prepare_verified"}[len(written)], name, cell
@@ -277,22 +287,21 @@ def _label_free(
     budget: Budget, block: Mapping[str, Any], at: SharedPaths, name: str, where: str, clusters: bool
 ) -> Iterator[tuple[str, str, dict[str, Any]]]:
     features = at.pretraining / "features.zarr"
-    (way,) = set(block) & {"simclr", "moco"}
-    spec = module_spec(f"noisyctl.pretraining.{way}")
+    spec = module_spec(f"noisyctl.pretraining.{at.way}")
     yield (
         "pretrain",
         name,
         {
             "cmd": command(
-                f"pretrain-{way}",
+                f"pretrain-{at.way}",
                 {"images": at.images},
-                budget.shorten(block[way], spec),
+                budget.shorten(block[at.way], spec),
                 spec,
                 where,
                 0,
                 at.pretraining,
             ),
-            "way": way,
+            "way": at.way,
             "images": str(at.images),
             "encoder": str(at.encoder),
             "features": str(features),
@@ -399,7 +408,8 @@ def read_plan(name: str) -> Plan:
         why = "was made from other files than those there now" if stale else "was edited by hand"
         raise ParamsError(
             f"{found.paper.folder / 'cells.yaml'} {why}; make it anew with "
-            f"`noisyctl plan {found.paper.name} --budget {found.budget.name}`"
+            f"`noisyctl plan {found.paper.name} --budget {found.budget.name}"
+            f"{''.join(f' --table {table}' for table in found.tables)} --seeds {len(found.seeds)}`"
         )
     return found
 

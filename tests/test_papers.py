@@ -329,7 +329,7 @@ def test_a_wrong_name_in_a_papers_files_is_refused(
 
 
 def test_stale_and_edited_cells_are_refused_with_the_command_that_makes_them(copy: Path) -> None:
-    cure = "make it anew with `noisyctl plan smp --budget full`"
+    cure = "make it anew with `noisyctl plan smp --budget full --seeds 1`"
     edit(copy / "papers/smp/cells.yaml", "--samples-per-class 320", "--samples-per-class 321")
     with pytest.raises(ParamsError, match=f"was edited by hand; {cure}"):
         paper_cells.read_plan("smp")
