@@ -10,7 +10,7 @@ A batch without a disagreement has a zero gradient; with one, at least one sampl
 Differs from the paper: tau may be estimated (parts/small_loss.py); images are augmented.
 Differs from the authors' code: that takes the softmax of a softmax from the epoch of disagreement on, divides by the number
 of the chosen twice, loses the sample at position 0, and learns from all where there is no disagreement in the first 5000
-steps, or where the share rounds to no sample.
+steps, or where the share rounds to no sample; its ramp starts at tau / 9; the last short batch of an epoch is kept here.
 """
 
 import torch

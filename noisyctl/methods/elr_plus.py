@@ -8,11 +8,13 @@ Steps, an epoch of one network, then one of the other:
   [3] loss: cross-entropy + lambda mean log(1 - <target, prediction>)       (Eq. 6)
   [4] weight average: gamma of the old one, 1 - gamma of the network
 
-Predictions of [1] are of weak views before mixing. A run's prediction is the sum of the logits of both weight averages.
+Predictions of [1] are of weak views before mixing. A run's prediction is the sum of the logits of both networks, as the
+authors' code has it on one GPU.
 Traced: losses of both weight averages, predictions of the first, pseudo_labels of both networks' targets together.
 Differs from the paper: weight averages predict in eval mode with the network's batch statistics (`ours`).
-Differs from the authors' code: of it only the settings were read; it ramps gamma and, for CIFAR-100, lambda: params here,
-whose ramp is Gaussian (`ours`).
+Differs from the authors' code: it ramps gamma and, for CIFAR-100, lambda: params here, whose ramp is Gaussian (`ours`); its
+weight averages predict in train mode; with 100 classes it multiplies the mixed label by the mixed target and normalizes,
+with which its values for CIFAR-100 were found.
 """
 
 import torch
@@ -120,7 +122,7 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
 
 
 def predict(state: State, images: Tensor) -> Tensor:
-    return state.average1(images) + state.average2(images)
+    return state.network1(images) + state.network2(images)
 
 
 def averaged_targets(

@@ -7,8 +7,8 @@ Wei et al., "Combating Noisy Labels by Agreement: A Joint Training Method with C
   [3] both networks learn from the mean joint loss of the chosen, with one optimizer
 At least one sample of a batch is chosen. Network 1 predicts; the paper's numbers are the mean of the accuracies of both.
 Differs from the paper: tau may be estimated (parts/small_loss.py); images are augmented.
-Differs from the authors' code: for asymmetric noise that halves tau, here it is what the params say; the last short batch of
-an epoch is kept.
+Differs from the authors' code: for asymmetric noise that halves tau, here it is what the params say; t counts from 1, there
+R's ramp starts at tau / 9; the last short batch of an epoch is kept.
 """
 
 import torch

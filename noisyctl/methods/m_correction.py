@@ -9,13 +9,13 @@ Arazo et al., "Unsupervised Label Noise Modeling and Loss Correction", ICML 2019
       later on with targets as in [3], half of each, z a softmax whose temperature falls from 1
   [5] from the correction epoch of [3], and the second of [4], on: + a penalty on classes that are never predicted
 
-z is the prediction for the image before mixing, in train mode and without gradients (`ours`: the text leaves the mode open).
+z is the prediction for the image before mixing, in train mode and without gradients, as in the authors' code.
 The first phase of the paper is [2] alone: start from a profile of `warmups:` with epochs 0 to have it so.
 Traced, of the start of the epoch and on plain views: losses, clean_probability, selected (above a half), predictions, and
 pseudo_labels, the given one where it is more clean than not. Held-out samples take no part: theirs are 0.
 Differs from the paper: nothing known in the losses.
 Differs from the authors' code: losses are those of plain views at the start of an epoch, there of augmented ones before it,
-and P(clean) of a batch is computed anew; the temperature reaches its end in the last epoch, whatever their number (`ours`).
+and P(clean) of a batch is computed anew.
 As there, labels of [4] have random weights in its first phase, which are not those of the images.
 """
 
@@ -56,7 +56,10 @@ class Params(MethodParams):
     )
     guided_epochs: int = param(5, "of given labels in md-dyr-sh, from there on", source="official code", ge=0)
     mixing_alpha: float = param(32.0, "of the Beta of mixing weights [alpha]", source="official code", gt=0)
-    final_temperature: float = param(1e-3, "in the last epoch of md-dyr-sh [T]", source="official code", gt=0)
+    final_temperature: float = param(
+        1e-3, "at the end of its fall, in md-dyr-sh [T]", source="official code", gt=0
+    )
+    temperature_epochs: int = param(89, "in which it falls from 1", source="official code: 200 - 111", ge=1)
     prior_weight: float = param(1.0, "of the penalty [eta]", source="official scripts", ge=0)
 
 
@@ -64,8 +67,8 @@ start, predict = supervised.start, supervised.predict
 
 
 def run_epoch(state: supervised.State, task: Task, params: Params, epoch: int, rng: Generator) -> EpochRecord:
-    now, end = task.warmup_epochs + epoch, task.warmup_epochs + params.epochs
-    phase, temperature = phase_of(now, params), temperature_of(now, end, params)
+    now = task.warmup_epochs + epoch
+    phase, temperature = phase_of(now, params), temperature_of(now, params)
     rate = step_decay(now, params.decay_epochs, params.learning_rate, 0.1)
     task.set_learning_rate(state.optimizer, rate)
     logits, clean = divide(state.network, task)  # [1]
@@ -104,12 +107,13 @@ def phase_of(now: int, params: Params) -> Phase:
     return "guided" if now < params.correction_epoch + params.guided_epochs else "soft"
 
 
-def temperature_of(now: int, end: int, params: Params) -> float:
-    """From 1 in the first epoch of soft targets to the final one in the last before `end`; 0, a class, in m-dyr-h."""
+def temperature_of(now: int, params: Params) -> float:
+    """From 1 in the first epoch of soft targets to the final one, and then that; 0, a class, in m-dyr-h."""
     if params.variant == "m-dyr-h":
         return 0.0
     first = params.correction_epoch + params.guided_epochs
-    return linear(now, first, end - 1, 1.0, params.final_temperature) if now >= first else 1.0
+    last = first + params.temperature_epochs - 1
+    return linear(now, first, last, 1.0, params.final_temperature) if now >= first else 1.0
 
 
 @torch.no_grad()

@@ -49,7 +49,7 @@ class Params(MethodParams):
 
     epochs: int = param(300, "after warm-up [E_max]", source="MixNN Algorithm 1, VI-A", ge=0)
     correction_epoch: int = param(
-        60, "target correction from this epoch on, counted with warm-up [E_s]", source="MixNN IV-E", ge=0
+        60, "target correction from this epoch on, from 0 and with warm-up [E_s]", source="MixNN IV-E", ge=0
     )
     num_neighbors: int = param(1, "neighbors a sample is mixed with [K]", source="MixNN VI-A", ge=1)
     partners: Literal["nearest", "random"] = param(
@@ -120,7 +120,6 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
         targets = mix(state.targets[index], labels[partners], own_weight, partner_weights)
         logits = state.network(mixed)
         task.step(soft_cross_entropy(logits, targets).mean(), state.optimizer)  # [5]
-        record.add(index, predictions=logits)
     record.add(everything, pseudo_labels=state.targets.argmax(dim=1))
     return record
 

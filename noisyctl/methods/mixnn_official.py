@@ -89,7 +89,8 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
     )
     task.set_learning_rate(state.optimizer, rate)
     corrected = state.targets.argmax(dim=1)
-    losses = cross_entropy(evaluate_train(state.network, task)[0], corrected, reduction="none")
+    plain, _ = evaluate_train(state.network, task)
+    losses = cross_entropy(plain, corrected, reduction="none")
     scaled = unit_range(losses[None, task.train_index])
     state.history = torch.cat([state.history, scaled])[-params.averaged_losses :]
     clean = torch.zeros_like(losses)
@@ -114,10 +115,10 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
         targets = mix_pair(state.targets[index], state.targets[index[partners]], weight)
         loss = soft_cross_entropy if soft else linear_loss
         task.step(loss(logits, targets).mean(), state.optimizer)  # [5]
-        record.add(index, predictions=logits)
     everything = torch.arange(task.num_samples, device=task.device)
     clean = torch.where(corrected == task.noisy_labels, clean, 0.0)  # of the given label, if it still counts
-    record.add(everything, losses=losses, clean_probability=clean, pseudo_labels=state.targets.argmax(dim=1))
+    record.add(everything, losses=losses, clean_probability=clean, predictions=plain)
+    record.add(everything, pseudo_labels=state.targets.argmax(dim=1))
     return record
 
 

@@ -6,6 +6,7 @@ Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018. Steps:
   [2] lambda x_i + (1 - lambda) x_j and the same of the labels, cross-entropy                        (Eq. 1, 2)
 Differs from the paper: a cosine schedule instead of steps (`ours`).
 Differs from the authors' code: nothing known.
+Traced predictions are of the mixed images, seen while it trains.
 """
 
 import torch

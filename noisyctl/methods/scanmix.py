@@ -56,8 +56,8 @@ class Params(CoDivideParams):
     drawn_neighbors: int = param(0, "of the K, an anchor and step; 0: all", source="ScanMix Eq. 11", ge=0)
     neighbor_losses: Literal["sum", "mean"] = param(
         "sum",
-        "over an anchor's neighbors",
-        source="ScanMix Eq. 11; mean: what drawing one, as its code does, amounts to",
+        "over an anchor's neighbors that are predicted alike",
+        source="ScanMix Eq. 11; mean: what drawing one of them, as its code does, amounts to",
     )
     entropy_weight: float = param(2.0, "[lambda_e]", source="ScanMix 4.2", ge=0)
     noise_threshold: float = param(
@@ -137,9 +137,10 @@ def cluster(
         alike = (predictions[neighbors] == predictions[index][:, None]) & trains[neighbors]
         logits = network(task.weak(torch.cat([index, neighbors.ravel()]), rng))
         anchors, others = logits[: len(index)], logits[len(index) :].unflatten(0, neighbors.shape)
-        if params.neighbor_losses == "mean":
-            scale = scale / task.neighbors.shape[1]
-        losses = scale * neighborhood_losses(anchors, others, alike)
+        losses = neighborhood_losses(anchors, others, alike)
+        losses = (
+            losses / alike.sum(dim=1).clamp(min=1) if params.neighbor_losses == "mean" else scale * losses
+        )
         task.step(losses.mean() - params.entropy_weight * mean_entropy(anchors), optimizer)
 
 

@@ -12,8 +12,8 @@ Ding et al., "A Semi-Supervised Two-Stage Approach to Learning from Noisy Labels
   [7] learning rate x .5 after 10 epochs without a better accuracy on the validation samples (4.2)
 
 The paper leaves open, and ours are: Params with the source "ours"; optimizer and [7] start anew with stage 2; z is the first
-pass, and gradients reach both; dropout and noise in stage 2 only; [3] is logistic regression on the features of [1], its
-verified samples train with their verified labels, and a class without any keeps [2].
+pass, and gradients reach both; noise, and dropout of residual units, in stage 2 only; [3] is logistic regression on the
+features of [1], its verified samples train with their verified labels, and a class without any keeps [2].
 Where no label is left, z' alone teaches; where all are, labeled fill both halves; where [4] has none, all validate.
 Table 1 is `keep_rate: 0.05, 0.1, 0.2, 0.5`: the least share of a class that is kept.
 Differs from the paper: no early stop, since the trace keeps every epoch. The averages of the images drawn move, not of all.
@@ -134,7 +134,9 @@ def begin_stage2(state: State, task: Task, params: Params) -> None:
         probs = state.log_probs[index].exp()
         state.selected[index] = select(probs, task.noisy_labels[index], params)
     if task.verified is not None:  # [3]
-        judged, affirmed = judge(features, task.noisy_labels, task.verified)
+        trains = ~torch.isin(task.verified[0], task.validation_index)
+        judging = task.verified[0][trains], task.verified[1][trains]  # those held out may only validate
+        judged, affirmed = judge(features, task.noisy_labels, judging)
         state.selected = torch.where(judged, affirmed, state.selected)
         state.labels[task.verified[0]], state.selected[task.verified[0]] = task.verified[1], True
     state.optimizer, state.plateau = make_optimizer(state.network, params), {}

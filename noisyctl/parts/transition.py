@@ -26,7 +26,7 @@ class CorrectionParams(MethodParams):
     epochs: int = param(120, "after warm-up", source="Patrini code: CIFAR-10", ge=0)
     batch_size: int = param(128, "images a step", source="Patrini code: CIFAR-10", ge=2)
     learning_rate: float = param(0.1, "at the start of the cosine", source="Patrini code: CIFAR-10", gt=0)
-    weight_decay: float = param(1e-4, "", source="Patrini code: CIFAR-10", ge=0)
+    weight_decay: float = param(2e-4, "", source="Patrini code: gradient of its L2 of 1e-4", ge=0)
     assumed_transition_matrix: list[list[float]] | None = param(
         None,
         "row i: P(given label | clean label i) [T]; none: estimated",
@@ -68,6 +68,11 @@ def assumed_or_estimated(network: nn.Module, task: Task, params: CorrectionParam
     """The matrix that the user gives, or what the network's predictions of the training samples tell."""
     if params.assumed_transition_matrix is not None:
         return given(params.assumed_transition_matrix, task.num_classes).to(task.device)
+    if not task.warmup_epochs:
+        raise ParamsError(
+            "assumed_transition_matrix is not given, and a warm-up of 0 epochs cannot tell it; "
+            "give it, or start from a warm-up with epochs"
+        )
     logits, _ = evaluate_train(network, task)
     return estimated(logits[task.train_index].softmax(dim=1), params.outlier_rate)
 

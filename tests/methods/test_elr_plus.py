@@ -131,10 +131,10 @@ def test_lambda_rises_over_its_steps() -> None:
     torch.testing.assert_close(*moved)
 
 
-def test_predictions_are_the_sum_of_the_averages_logits() -> None:
+def test_predictions_are_the_sum_of_the_networks_logits() -> None:
     task, params = make_task(), params_of()
     state = elr_plus.start([linear_network(1), linear_network(2)], task, params, stream(0, "start"))
     elr_plus.run_epoch(state, task, params, 0, stream(0, "e"))
     x = task.plain(torch.arange(SIZE))
-    torch.testing.assert_close(elr_plus.predict(state, x), state.average1(x) + state.average2(x))
-    assert not torch.equal(elr_plus.predict(state, x), state.network1(x) + state.network2(x))
+    torch.testing.assert_close(elr_plus.predict(state, x), state.network1(x) + state.network2(x))
+    assert not torch.equal(elr_plus.predict(state, x), state.average1(x) + state.average2(x))

@@ -105,13 +105,21 @@ def test_each_weight_weighs_its_own_half(name: str) -> None:
 
 @pytest.mark.parametrize("method", [forward, backward])
 def test_the_matrix_is_estimated_with_the_network_that_the_method_starts_from(method) -> None:  # type: ignore[no-untyped-def]
-    task, network = tiny_task(), tiny_network()
+    task, network = tiny_task(warmup_epochs=1), tiny_network()
     probs = network(task.plain(torch.arange(12))).softmax(dim=1)
     rows = torch.stack([probs[probs[:, c].argmax()] for c in range(3)])
     state = method.start([network], task, method.Params(outlier_rate=0.0), stream(0, "start"))
     matrix = state.matrix if method is forward else state.inverse.inverse()
     weight = 0.0 if method is forward else state.identity_weight
     torch.testing.assert_close(matrix, (1 - weight) * rows + weight * torch.eye(3), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("method", [forward, backward])
+def test_an_untrained_network_cannot_tell_the_matrix(method) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(
+        ParamsError, match="a warm-up of 0 epochs cannot tell it; give it, or start from a warm-up"
+    ):
+        method.start([tiny_network()], tiny_task(), method.Params(), stream(0, "start"))
 
 
 def test_a_singular_matrix_is_mixed_with_the_identity_and_the_trace_says_so() -> None:

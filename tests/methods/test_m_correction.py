@@ -62,7 +62,11 @@ def naive_loss(
         ("mixup", {"correction_epoch": 2}, 0.0),
         ("hard", {"correction_epoch": 1}, 0.0),
         ("guided", MD | {"correction_epoch": 1, "guided_epochs": 1}, 1.0),
-        ("soft", MD | {"correction_epoch": 0, "guided_epochs": 0}, 1 - 0.999 / 2),  # the second of three
+        (
+            "soft",
+            MD | {"correction_epoch": 0, "guided_epochs": 0, "temperature_epochs": 3},
+            1 - 0.999 / 2,
+        ),  # the second of three
     ],
 )
 def test_an_epoch_of_each_phase_equals_naive_loops(
@@ -94,15 +98,17 @@ def test_both_sides_of_every_boundary() -> None:
     # 106 to 110 are guided, 111 is corrected
     phases = [m_correction.phase_of(e, soft) for e in (104, 105, 109, 110, 299)]
     assert phases == ["mixup", "guided", "guided", "soft", "soft"]
-    found = [m_correction.temperature_of(e, 300, soft) for e in (0, 109, 110, 299)]
-    assert found == pytest.approx([1.0, 1.0, 1.0, 0.001])
-    # half way between 110 and 299: (1 + 0.001) / 2
-    assert m_correction.temperature_of(205, 301, soft) == pytest.approx(0.5005)
-    assert m_correction.temperature_of(205, 300, hard) == 0.0
+    # 89 steps of the code from 1 to .001, then that
+    found = [m_correction.temperature_of(e, soft) for e in (0, 109, 110, 198, 199, 299)]
+    assert found == pytest.approx([1.0, 1.0, 1.0, 0.001, 0.001, 0.001])
+    # half way between 110 and 198: (1 + 0.001) / 2
+    assert m_correction.temperature_of(154, soft) == pytest.approx(0.5005)
+    assert m_correction.temperature_of(154, hard) == 0.0
 
 
-def test_the_only_epoch_of_soft_targets_has_the_final_temperature() -> None:
-    assert m_correction.temperature_of(110, 111, m_correction.Params(**MD)) == pytest.approx(0.001)
+def test_a_fall_of_one_epoch_is_at_its_end_at_once() -> None:
+    one = m_correction.Params(**MD | {"temperature_epochs": 1})
+    assert m_correction.temperature_of(110, one) == pytest.approx(0.001)
 
 
 @pytest.mark.parametrize(("epoch", "rate"), [(94, 0.1), (95, 0.01), (244, 0.01), (245, 0.001)])
