@@ -16,6 +16,8 @@ TERMS = {  # of the data sets with published checksums
     "mnist": "none stated by its first site; often given as CC BY-SA 3.0",
 }
 
+FURTHER = {"webvision": "; with --ilsvrc12 FOLDER, unchecked here, for the split ilsvrc12_val"}
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -41,7 +43,7 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
         "wants": ", ".join(file.name for file in origin.files) if released else ", ".join(origin.layout),
         "next": origin.cure
         if found["problems"]
-        else f"noisyctl prepare-data --dataset {inputs.name} --root {root}",
+        else f"noisyctl prepare-data --dataset {inputs.name} --root {root}" + FURTHER.get(inputs.name, ""),
     }
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 import yaml
 
+from noisyctl.errors import ParamsError
 from noisyctl.params import module_spec
 from stages import paper_cells, papers
 
@@ -29,6 +30,7 @@ COUNTED = Path("benchmarks/results/costs.yaml")
 FLOATS_OF_TRACE = 3  # per sample and epoch: about a loss, a probability and a prediction
 PROBE_SECONDS = 0.5
 KEPT_DECODED = 2**30  # bytes
+MOST_NETWORKS = 2  # of a run
 UNKNOWN = float("nan")
 
 
@@ -185,7 +187,7 @@ class Costs:
     def _warmup(self, name: str, cell: Mapping[str, Any]) -> Cost:
         size = self.size(cell["images"])
         given = options(cell["cmd"], "noisyctl.training.warmup")
-        learned = given["networks"] * given["epochs"] * size["train"]
+        learned = given["networks"] * given["epochs"] * _in_an_epoch(given, size)
         seen = learned + given["networks"] * given["epochs"] * (size["train"] + size["test"])
         return self._of(
             f"warmup {name}", _network(cell, size), seen, learned, cell["out"], size, given["epochs"]
@@ -193,10 +195,13 @@ class Costs:
 
     def _train(self, name: str, cell: Mapping[str, Any], network: Network | None) -> Cost:
         size = self.size(cell["images"])
-        epochs = options(cell["cmd"], f"noisyctl.methods.{cell['method']}")["epochs"]
-        per_image = self.counted.get(cell["method"], {"forward": 0, "backward": 0})
-        seen = epochs * (size["train"] * per_image["forward"] + size["test"])
-        learned = epochs * size["train"] * per_image["backward"]
+        given = options(cell["cmd"], f"noisyctl.methods.{cell['method']}")
+        epochs = given["epochs"]
+        if cell["method"] not in self.counted:
+            raise ParamsError(f"{COUNTED} has no {cell['method']}; run `python benchmarks/costs.py`")
+        per_image, images = self.counted[cell["method"]], _in_an_epoch(given, size)
+        seen = epochs * (images * per_image["forward"] + size["test"])
+        learned = epochs * images * per_image["backward"]
         return self._of(f"train {name}", network, seen, learned, cell["out"], size, epochs)
 
     def _of(
@@ -216,7 +221,7 @@ class Costs:
             seen,
             learned,
             disk=weights + 4 * FLOATS_OF_TRACE * traced * size["train"],
-            memory=_pixels(size, KEPT_DECODED) + 3 * weights,
+            memory=_pixels(size, KEPT_DECODED) + 3 * MOST_NETWORKS * weights,
             made=Path(out).exists(),
         )
 
@@ -226,6 +231,11 @@ def _pixels(size: Mapping[str, int], kept_decoded: float = 0) -> float:
     if size.get("in_files"):
         return kept_decoded
     return (size["train"] + size["test"]) * size["side"] ** 2 * size["channels"]
+
+
+def _in_an_epoch(given: Mapping[str, Any], size: Mapping[str, int]) -> int:
+    """Images that an epoch learns from: all, or a class-balanced part."""
+    return min(size["train"], given.get("epoch_batches", 0) * given.get("batch_size", 0) or size["train"])
 
 
 @functools.cache

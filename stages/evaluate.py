@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from noisyctl.artifacts import store
-from noisyctl.artifacts.kinds import FEATURES, NOISE, TRACE, TRUTH
+from noisyctl.artifacts.kinds import FEATURES, NOISE, TRACE, TRUTH, VERIFIED
 from noisyctl.errors import ArtifactError, ParamsError
 from stages.common import Option, Session, Stage
 
@@ -26,6 +26,7 @@ class Inputs:
     images: Path | None = None
     loss_epochs: tuple[int, ...] = ()
     tsne: int = 0
+    verified: Path | None = None
 
 
 MOST_POINTS = 2000
@@ -40,13 +41,14 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
     from noisyctl.evaluation import figures
 
     truth = store.read(inputs.truth, TRUTH) if inputs.truth else None
+    verified = store.read(inputs.verified, VERIFIED) if inputs.verified else None
     facts = [store.read(p, NOISE) for p in inputs.noise]
     metrics: dict[str, Any] = {"runs": {}}
     curves: dict[str, Curves] = {"test_accuracy": {}}
     with store.publish(inputs.out) as partial:
         partial.mkdir()
         for name, trace in sorted(_find(inputs.runs)):
-            metrics["runs"][name], found = _judge(name, trace, truth, facts)
+            metrics["runs"][name], found = _judge(name, trace, truth, facts, verified)
             for key, curve in found.items():
                 curves.setdefault(key, {})[name] = curve
             _draw(name.replace("/", "-"), trace, truth, inputs, session, partial)
@@ -70,11 +72,19 @@ def _find(folders: tuple[Path, ...]) -> list[tuple[str, store.Artifact]]:
         for path in traces:
             trace = store.read(path, TRACE)
             found.append((f"{trace.attributes['method']}/{path.parent.name}", trace))
+    names = [name for name, _ in found]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ArtifactError(f"two runs are called {twice} (method and folder); evaluate them apart")
     return found
 
 
 def _judge(
-    name: str, trace: store.Artifact, truth: store.Artifact | None, facts: list[store.Artifact]
+    name: str,
+    trace: store.Artifact,
+    truth: store.Artifact | None,
+    facts: list[store.Artifact],
+    verified: store.Artifact | None,
 ) -> tuple[dict[str, Any], Curves]:
     """The run's block of metrics.json, and its curves over epochs."""
     if truth is not None:
@@ -84,6 +94,7 @@ def _judge(
     result: dict[str, Any] = {
         "method": trace.attributes["method"],
         "seed": trace.attributes["params"]["seed"],
+        "params": trace.attributes["params"],
         "verified_labels": "verified" in trace.inputs,
         "hardware": trace.attributes.get("hardware"),
         "assumed": sorted(
@@ -106,7 +117,19 @@ def _judge(
         result["measured_noise"] = float((given != clean).mean())
         on_training, more = _on_training_images(trace, given, clean, trained, curves.get("test_accuracy"))
         measured, curves = measured | on_training, curves | more
+    elif verified is not None and "pseudo_labels" in trace:
+        measured["label_accuracy"] = _on_verified(trace, given, verified)
     return result | measured, curves
+
+
+def _on_verified(trace: store.Artifact, given: np.ndarray, verified: store.Artifact) -> dict[str, Any]:
+    """Label accuracy of the samples whose labels were checked, where the right labels of the others are not known."""
+    from noisyctl.evaluation import measures
+
+    store.require_input(trace, "images", verified.inputs["images"], verified.path)
+    checked = np.full(len(given), -1)
+    checked[verified.array("index")] = verified.array("verified_labels")
+    return measures.label_accuracy(trace.array("pseudo_labels"), given, checked)
 
 
 def _on_test_images(
@@ -441,6 +464,7 @@ def _inputs(given: Any, layout: Any, extra: Any) -> Inputs:
         given["images"] or there(layout.home / "images.zarr"),
         _numbers("loss-epochs", given["loss_epochs"]),
         _points(given["tsne"]),
+        given["verified"] or there(layout.home / "verified.zarr"),
     )
 
 
@@ -467,6 +491,7 @@ STAGE = Stage(
     options=(
         Option("run", "folder of a run, or of several [data/SET/runs]", multiple=True),
         Option("truth", "truth.zarr [data/SET/truth.zarr where it exists]"),
+        Option("verified", "verified.zarr: label accuracy on these where truth has no clean labels"),
         Option("noise_facts", "noise.zarr [those of the data set]", multiple=True),
         Option("encoder", "folder of a pretraining, probed with k-NN [without --run: data/SET/PRETRAIN]"),
         Option("images", "images.zarr, for --tsne and the probe [data/SET/images.zarr where it exists]"),

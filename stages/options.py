@@ -36,7 +36,8 @@ DEFAULTS: dict[str, Any] = {
     "precision": "auto",
     "threads": 0,
 }
-TOP_LEVEL = (*DEFAULTS, "noise", "datasets", "noises", "warmups", "methods", "simclr", "moco", "scan", "knn")
+BLOCKS = ("datasets", "noises", "warmups", "methods", "simclr", "moco", "scan", "knn")
+TOP_LEVEL = (*DEFAULTS, "noise", *BLOCKS)
 
 
 def command(stage: Stage) -> Any:
@@ -158,9 +159,12 @@ def _flag(name: str, text: str) -> inspect.Parameter:
 
 def execute(stage: Stage, given: dict[str, Any]) -> None:
     """Resolve everything, then show it (`--dry-run`) or do it."""
-    file = config.read_params_file(Path(given["params_file"] or "params.yaml"))
+    place = given["params_file"]
+    if place and not Path(place).exists():
+        raise ParamsError(f"{place} does not exist; give a file to --params-file, or leave it out")
+    file = config.read_params_file(Path(place or "params.yaml"))
     sets = config.parse_set(given["set"] or [])
-    _check_top_level(file)
+    _check_names(file, sets)
     layout, session = _settings(file, given, sets)
     paths = {o.name: _path(o, given.get(o.name), layout) for o in stage.options}
     block, module, extra = _target(stage, file, given, layout, paths)
@@ -190,12 +194,28 @@ def execute(stage: Stage, given: dict[str, Any]) -> None:
         raise SystemExit(1)
 
 
-def _check_top_level(file: config.ParamsFile) -> None:
-    unknown = [key for key in file.values if key not in TOP_LEVEL]
-    if unknown:
-        raise ParamsError(
-            "\n".join(f"{file.where(k)}: {k} is not a parameter; {suggest(k, TOP_LEVEL)}" for k in unknown)
-        )
+def _check_names(file: config.ParamsFile, sets: dict[str, Any]) -> None:
+    """Blocks of params.yaml and of `--set` must be known ones: nothing that a user wrote is passed over."""
+    from noisyctl import methods
+
+    named = {key: file.where(key) for key in file.values} | {key.split(".")[0]: "--set" for key in sets}
+    problems = [
+        f"{place}: {key} is not a parameter; {suggest(key, TOP_LEVEL)}"
+        for key, place in named.items()
+        if key not in TOP_LEVEL
+    ]
+    for key in BLOCKS:
+        file.block(key)
+    used = {name: file.where(f"methods.{name}") for name in file.block("methods").values}
+    used |= {key.split(".")[1]: "--set" for key in sets if key.startswith("methods.") and key.count(".") > 1}
+    known = methods.modules() if used else {}
+    problems += [
+        f"{place}: methods.{name}: unknown method {name!r}; {suggest(name, sorted(known))}"
+        for name, place in used.items()
+        if name not in known
+    ]
+    if problems:
+        raise ParamsError("\n".join(problems))
 
 
 def _settings(file: config.ParamsFile, given: dict[str, Any], sets: dict[str, Any]) -> tuple[Layout, Session]:

@@ -84,6 +84,10 @@ class Plan:
         way = "moco" if "moco" in datasets[number.dataset] else "simclr"
         return SharedPaths(self.budget.data / number.dataset, number.noise, seed, way)
 
+    def has_verified(self, number: Number) -> bool:
+        """Whether the data set comes with labels that were checked by hand, or with a stand-in for them."""
+        return "verified" in self.shared_params.get(f"datasets.{number.dataset}").get("given", [])
+
     def metrics(self, key: str) -> Path:
         return self.home / "metrics" / key
 
@@ -136,11 +140,14 @@ class Plan:
                 "parameters; give one of them a row of its own"
             )
         facts = {"run": out, "truth": at.truth} | ({} if number.noise == GIVEN else {"noise_facts": at.facts})
+        if self.has_verified(number):
+            facts["verified"] = at.verified
         found["evaluate"][key] = {
             "cmd": command("evaluate", facts, {}, None, where, None, self.metrics(key)),
             "run": str(out),
             "truth": str(at.truth),
             "noise": str(facts.get("noise_facts", at.truth)),
+            "verified": str(facts.get("verified", at.truth)),
             "out": str(self.metrics(key)),
         }
 

@@ -124,6 +124,7 @@ def names() -> list[str]:
 def load(name: str) -> Paper:
     """A paper by the name of its folder. Raises ParamsError naming those there are."""
     name = Path(name).name
+    _require(HOME / "printed.yaml")
     if name not in names():
         raise ParamsError(f"unknown paper {name!r}; {suggest(name, names())}")
     return Paper(name)
@@ -217,17 +218,29 @@ class Paper:
             raise ParamsError(
                 f"{self.params.path}: no block rows.{rule['row']}; {suggest(rule['row'], known)}"
             )
-        metric = next(m["key"] for m in [rule, *self.tables.values["metrics"]] if self._has_key(m, row))
-        noise = self.tables.values["noises"][row["dataset"]][row["noise"]]
+        metrics = [rule, *self.tables.values["metrics"]]
+        metric = next((m["key"] for m in metrics if self._has_key(m, row)), None)
+        if metric is None:
+            raise ParamsError(f"{where}: no metric for {row['metric']!r}; add one under metrics:")
+        dataset = self._name("datasets", row["dataset"])
+        noise = self._name(f"noises.{row['dataset']}", row["noise"])
         rate = "" if noise == GIVEN or row["rate"] is None else f"-{round(100 * row['rate']):02d}"
         return Number(
             row,
             row=rule["row"],
-            dataset=self.tables.values["datasets"][row["dataset"]],
+            dataset=dataset,
             noise=f"{noise}{rate}",
             metric=metric,
             deviation=rule.get("deviation", ""),
         )
+
+    def _name(self, block: str, printed: str) -> str:
+        known: Any = self.tables.values
+        for part in block.split(".", 1):
+            known = known.get(part) or {}
+        if printed not in known:
+            raise ParamsError(f"{self.tables.path}: {block} has no {printed!r}; {suggest(printed, known)}")
+        return str(known[printed])
 
     def _has_key(self, entry: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
         wanted = {} if "row" in entry else entry["where"]  # of a rule that fits already

@@ -14,6 +14,7 @@ from stages.common import Layout, Option, Session, Stage
 
 HEAD = "# Made by `noisyctl plan` from params.yaml and the NEEDS of each method; a test keeps it in step.\n"
 PAPER_HEAD = "# Made by `noisyctl plan {paper}` from papers/; do not edit it.\n"
+HOME_OF_SHARED = papers.HOME / "shared" / "cells.yaml"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
     """Write the cells that dvc.yaml runs; for a paper also those of the shared work, and say what they cost."""
     if inputs.paper is not None:
         return _paper(inputs, session)
+    if inputs.tables or inputs.budget != "full":
+        raise ParamsError("--table and --budget need a paper: noisyctl plan PAPER --table 1")
     seeds = range(inputs.layout.seed, inputs.layout.seed + (inputs.seeds or 1))
     found = merge([cells(inputs.file, replace(inputs.layout, seed=seed)) for seed in seeds])
     _write(inputs.out, HEAD, found)
@@ -50,8 +53,8 @@ def _paper(inputs: Inputs, session: Session) -> dict[str, Any]:
     made = _plan(inputs)
     shared = paper_cells.merge_shared([made, *paper_cells.planned(but=made.paper.name)])
     _write(inputs.out, PAPER_HEAD.format(paper=made.paper.name), {"about": made.about} | made.cells)
-    _write(papers.HOME / "shared" / "cells.yaml", PAPER_HEAD.format(paper="PAPER"), shared)
-    return _counts(made) | _costs(made, session, each=False) | {"out": str(inputs.out)}
+    _write(HOME_OF_SHARED, PAPER_HEAD.format(paper="PAPER"), shared)
+    return _counts(made) | _costs(made, session, each=False) | {"out": f"{inputs.out} and {HOME_OF_SHARED}"}
 
 
 def _counts(plan: paper_cells.Plan) -> dict[str, int]:

@@ -133,6 +133,8 @@ def _order(repo: Any, target: str) -> dict[Any, set[Any]]:
         target = str(Path(target or ".", "dvc.yaml"))
         if not Path(target).exists():
             raise NoisyctlError(f"{target} does not exist; name a dvc.yaml, its folder, or a stage")
+    if "/" in target and not Path(target.split(":")[0]).exists():
+        raise NoisyctlError(f"{target} does not exist; name a dvc.yaml, its folder, or a stage")
     try:
         wanted = repo.stage.collect(target, with_deps=True)
         graph = repo.index.graph

@@ -10,6 +10,8 @@ from noisyctl.artifacts import store
 from noisyctl.errors import ArtifactError
 from stages.common import Option, Session, Stage
 
+STALE = "made with other params; run it again"
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -28,7 +30,11 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
     assert inputs.out is not None
     runs: dict[str, Any] = {}
     for path in inputs.metrics:
-        runs |= read_metrics(path)
+        found_here = read_metrics(path)
+        twice = sorted(runs.keys() & found_here.keys())
+        if twice:
+            raise ArtifactError(f"{path} and an earlier file both hold {twice[0]}; make a table for each")
+        runs |= found_here
     found = tabulate(runs)
     _write(inputs.out, found)
     print_table(found, session)
@@ -37,6 +43,8 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
 
 def read_metrics(path: Path) -> dict[str, Any]:
     """The runs of a metrics.json by name."""
+    if not path.exists():
+        raise ArtifactError(f"{path} does not exist; make it with `noisyctl evaluate`")
     try:
         runs: dict[str, Any] = json.loads(path.read_text())["runs"]
     except (OSError, ValueError, KeyError) as error:
@@ -76,19 +84,35 @@ def compare(plan: Any, number: Any) -> Any:
 
     if number.missing is not None:
         return Compared(number.printed, missing=number.missing)
-    places = [plan.metrics(number.cell(seed)) / "metrics.json" for seed in plan.seeds]
-    runs = [next(iter(read_metrics(place).values())) for place in places if place.exists()]
+    runs = [_run(plan, number.cell(seed)) for seed in plan.seeds]
+    stale = sum(run == STALE for run in runs)
+    if stale and not any(run and run != STALE for run in runs):
+        return Compared(number.printed, number.metric, budget=plan.budget.name, missing=STALE)
     row = plan.paper.row(number)
     deviations = [number.deviation, *row["deviations"]]
     return Compared(
         number.printed,
         number.metric,
-        tuple(runs),
+        tuple(run for run in runs if isinstance(run, dict)),
         len(plan.seeds),
         plan.budget.name,
         plan.budget.dataset and plan.budget.dataset["kind"],
         tuple(text for text in deviations if text),
     )
+
+
+def _run(plan: Any, cell: str) -> dict[str, Any] | str | None:
+    """The metrics of a cell's run, if there is one that was made with the cell's params."""
+    from stages.costs import options
+
+    place = plan.metrics(cell) / "metrics.json"
+    if not place.exists():
+        return None
+    (run,) = read_metrics(place).values()
+    planned = plan.cells["train"][cell]
+    wanted = options(planned["cmd"], f"noisyctl.methods.{planned['method']}")
+    made = {name: run.get("params", {}).get(name) for name in wanted}
+    return dict(run) if json.dumps(made, sort_keys=True) == json.dumps(wanted, sort_keys=True) else STALE
 
 
 def _write(path: Path, table: list[list[str]]) -> None:

@@ -16,8 +16,9 @@ import yaml
 
 from noisyctl import config, methods
 from noisyctl.errors import NoisyctlError, ParamsError
+from noisyctl.evaluation import tables
 from noisyctl.training import warmup
-from stages import paper_cells, papers, plan, table
+from stages import costs, paper_cells, papers, plan, table
 from stages.common import Layout, Session
 
 ROOT = Path(__file__).parent.parent
@@ -77,6 +78,37 @@ def test_every_row_and_every_warm_up_is_used(paper: str) -> None:
     assert set(found.params.get("rows")) == used
     profiles = {found.row(n)["warmup"] for n in found.numbers if n.missing is None}
     assert set(found.params.get("warmups")) == profiles
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_every_case_rule_and_metric_fits_a_printed_number(paper: str) -> None:
+    """What fits none is a slip of the pen, such as a rate that no table prints."""
+    found = papers.load(paper)
+
+    def fits(case: dict[str, object], rows: list[dict[str, object]]) -> bool:
+        wanted = case.get("where") or {}
+        return any(papers._matches(wanted, row, paper) for row in rows)  # type: ignore[arg-type]
+
+    printed = [dict(n.printed) for n in found.numbers]
+    of_rows = {
+        name: [dict(n.printed) for n in found.numbers if n.row == name] for name in found.params.get("rows")
+    }
+    with_cell = [row for rows in of_rows.values() for row in rows]
+    entries = [(rule, printed) for rule in found.tables.values["rules"]]
+    entries += [(metric, with_cell) for metric in found.tables.values["metrics"]]
+    entries += [(case, with_cell) for case in (found.params.get("common") or {}).values()]
+    for name, block in found.params.get("rows").items():
+        entries += [(case, of_rows[name]) for case in (block.get("cases") or {}).values()]
+    assert [case for case, rows in entries if not fits(case, rows)] == []
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_no_matrix_is_estimated_by_an_untrained_network(paper: str) -> None:
+    found = papers.load(paper)
+    for number in found.numbers:
+        if number.missing is None and found.row(number)["method"] in ("forward", "backward"):
+            profile = found.params.get(f"warmups.{found.row(number)['warmup']}")
+            assert profile["epochs"] > 0, number
 
 
 @pytest.mark.parametrize("paper", PAPERS)
@@ -359,6 +391,23 @@ def test_what_did_not_run_is_missing_in_the_table_and_never_filled(copy: Path) -
     rows = list(csv.DictReader((copy / found["out"] / "table-5.csv").open()))
     assert {row["ours"] for row in rows} == {"-"}
     assert [row["deviations"] for row in rows] == ["not run", *2 * ["method not built: CleanNet"], "not run"]
+
+
+def test_metrics_of_other_params_are_not_shown(copy: Path) -> None:
+    """A row was changed and planned anew; the run of the old one still lies there."""
+    made = paper_cells.Plan(papers.load("smp"), FULL, ("5",), 1)
+    (number, *_) = [n for n in made.numbers if n.row == "smp"]
+    cell = number.cell(0)
+    params = costs.options(made.cells["train"][cell]["cmd"], "noisyctl.methods.smp")
+    run = {"test_accuracy": {"last": 70.0}, "params": params | {"seed": 0}}
+    place = made.metrics(cell) / "metrics.json"
+    place.parent.mkdir(parents=True)
+    place.write_text(json.dumps({"runs": {"smp/given-s0": run}}))
+    assert table.compare(made, number).values == [70.0]
+    run["params"] = params | {"epochs": 31}
+    place.write_text(json.dumps({"runs": {"smp/given-s0": run}}))
+    shown = tables.comparison([table.compare(made, number)])[1]
+    assert (shown[5], shown[-1]) == ("-", "made with other params; run it again")
 
 
 @pytest.mark.parametrize("paper", PAPERS)
