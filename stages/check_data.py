@@ -16,7 +16,9 @@ TERMS = {  # of the data sets with published checksums
     "mnist": "none stated by its first site; often given as CC BY-SA 3.0",
 }
 
-FURTHER = {"webvision": "; with --ilsvrc12 FOLDER, unchecked here, for the split ilsvrc12_val"}
+FURTHER = {
+    "webvision": "ILSVRC12's validation images are not checked; --ilsvrc12 FOLDER makes of them the split ilsvrc12_val"
+}
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,8 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
         "wants": ", ".join(file.name for file in origin.files) if released else ", ".join(origin.layout),
         "next": origin.cure
         if found["problems"]
-        else f"noisyctl prepare-data --dataset {inputs.name} --root {root}" + FURTHER.get(inputs.name, ""),
-    }
+        else f"noisyctl prepare-data --dataset {inputs.name} --root {root}",
+    } | ({"note": FURTHER[inputs.name]} if inputs.name in FURTHER else {})
 
 
 def _module(name: str) -> Any:

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import itertools
 import math
-import shlex
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,10 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from noisyctl.errors import ParamsError
-from noisyctl.params import module_spec
 from stages import paper_cells, papers
 
 COUNTED = Path("benchmarks/results/costs.yaml")
@@ -172,7 +167,7 @@ class Costs:
 
     def _pretrain(self, name: str, cell: Mapping[str, Any]) -> Cost:
         size = self.size(cell["images"])
-        given = options(cell["cmd"], f"noisyctl.pretraining.{cell['way']}")
+        given = paper_cells.options(cell["cmd"], f"noisyctl.pretraining.{cell['way']}")
         learned = given["epochs"] * size["train"] * (2 if cell["way"] == "simclr" else 1)
         seen = given["epochs"] * size["train"] * 2 + size["train"] + size["test"]
         network = _network(cell, size, f"noisyctl.pretraining.{cell['way']}")
@@ -180,13 +175,13 @@ class Costs:
 
     def _cluster(self, name: str, cell: Mapping[str, Any], pretrain: Mapping[str, Any]) -> Cost:
         size = self.size(cell["images"])
-        seen = 2 * options(cell["cmd"], "noisyctl.pretraining.scan")["epochs"] * size["train"]
+        seen = 2 * paper_cells.options(cell["cmd"], "noisyctl.pretraining.scan")["epochs"] * size["train"]
         network = _network(pretrain, size, f"noisyctl.pretraining.{pretrain['way']}")
         return self._of(f"cluster {name}", network, seen, seen, cell["out"], size, 0)
 
     def _warmup(self, name: str, cell: Mapping[str, Any]) -> Cost:
         size = self.size(cell["images"])
-        given = options(cell["cmd"], "noisyctl.training.warmup")
+        given = paper_cells.options(cell["cmd"], "noisyctl.training.warmup")
         learned = given["networks"] * given["epochs"] * _in_an_epoch(given, size)
         seen = learned + given["networks"] * given["epochs"] * (size["train"] + size["test"])
         return self._of(
@@ -195,7 +190,7 @@ class Costs:
 
     def _train(self, name: str, cell: Mapping[str, Any], network: Network | None) -> Cost:
         size = self.size(cell["images"])
-        given = options(cell["cmd"], f"noisyctl.methods.{cell['method']}")
+        given = paper_cells.options(cell["cmd"], f"noisyctl.methods.{cell['method']}")
         epochs = given["epochs"]
         if cell["method"] not in self.counted:
             raise ParamsError(f"{COUNTED} has no {cell['method']}; run `python benchmarks/costs.py`")
@@ -249,19 +244,8 @@ def _weights(network: Network | None) -> int:
 def _network(
     cell: Mapping[str, Any], size: Mapping[str, int], module: str = "noisyctl.training.warmup"
 ) -> Network:
-    given = options(cell["cmd"], module)
+    given = paper_cells.options(cell["cmd"], module)
     return Network(given["backbone"], given["width"], size["channels"], size["side"])
-
-
-def options(line: str, module: str) -> dict[str, Any]:
-    """Params of a cell's command: its options, and the defaults of the rest."""
-    words = shlex.split(line)
-    found = {f.name: f.default for f in module_spec(module).fields}
-    for name, value in itertools.pairwise(words):
-        key = name.removeprefix("--").replace("-", "_")
-        if name.startswith("--") and key in found:
-            found[key] = yaml.safe_load(value)
-    return found
 
 
 def tell(costs: Iterable[Cost], probe: Probe, *, each: bool) -> tuple[list[list[str]], dict[str, Any]]:

@@ -7,6 +7,7 @@ command, so that a changed value changes one cell's command, and the paths that 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
@@ -364,6 +365,17 @@ def command(
             line += _option(one, values[name])
     line += [] if seed is None else ["--seed", str(seed)]
     return shlex.join([*line, "--out", str(out)])
+
+
+def options(line: str, module: str) -> dict[str, Any]:
+    """Params of a cell's command: its options, and the defaults of the rest."""
+    words = shlex.split(line)
+    found = {f.name: f.default for f in module_spec(module).fields}
+    for name, value in itertools.pairwise(words):
+        key = name.removeprefix("--").replace("-", "_")
+        if name.startswith("--") and key in found:
+            found[key] = yaml.safe_load(value)
+    return found
 
 
 def _option(spec: FieldSpec, value: Any) -> list[str]:

@@ -103,7 +103,7 @@ def compare(plan: Any, number: Any) -> Any:
 
 def _run(plan: Any, cell: str) -> dict[str, Any] | str | None:
     """The metrics of a cell's run, if there is one that was made with the cell's params."""
-    from stages.costs import options
+    from stages.paper_cells import options
 
     place = plan.metrics(cell) / "metrics.json"
     if not place.exists():

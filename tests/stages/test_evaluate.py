@@ -233,6 +233,7 @@ def test_options_out_of_range_name_the_range(tmp_path: Path) -> None:
         "encoder": None,
         "truth": None,
         "images": None,
+        "verified": None,
         "out": tmp_path,
     }
     layout = Layout(root=tmp_path)
