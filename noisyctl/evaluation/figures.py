@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+MOST_NAMED = 20  # runs in a legend
+
 
 def _axes(width: float = 6.0) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
@@ -34,12 +36,12 @@ def _text(name: str) -> str:
 
 
 def curves(path: Path, runs: Mapping[str, Float[np.ndarray, " e"]], label: str) -> None:
-    """A measure over epochs, a line a run."""
+    """A measure over epochs, a line a run; more than a legend holds have none."""
     figure, axes = _axes()
     for name, curve in runs.items():
         axes.plot(np.arange(len(curve)), curve, label=_text(name))
     axes.set(xlabel="epoch", ylabel=label)
-    if runs:
+    if 0 < len(runs) <= MOST_NAMED:
         axes.legend()
     _save(figure, path)
 
