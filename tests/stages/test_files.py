@@ -10,12 +10,14 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from noisyctl import methods
 from noisyctl.artifacts import store
 from noisyctl.artifacts.kinds import TRACE, VERIFIED
 from noisyctl.datasets import folder
 from noisyctl.errors import ArtifactError, DataError
+from noisyctl.pretraining import simclr
 from noisyctl.training.warmup import Params
-from stages import prepare_data, train_method, warmup
+from stages import mine_knn, prepare_data, pretrain, train_method, warmup
 
 
 @pytest.fixture
@@ -78,3 +80,23 @@ def test_verified_labels_are_an_artifact_of_these_images(photos: Path) -> None:
     given = store.read(home / "labels.zarr", prepare_data.LABELS).array("noisy_labels")
     np.testing.assert_array_equal(given[verified.array("index")], verified.array("verified_labels"))
     assert train_method.Inputs("x", home, home).verified is None
+
+
+def test_scanmix_on_a_graph_of_images_that_stay_in_their_files(photos: Path) -> None:
+    """Mining reads features in blocks, and training decodes images ahead of use: nothing holds all pixels."""
+    home = prepare(photos, "files")
+    session = pipeline.session(home)
+    small = {"backbone": "small_cnn", "width": 4}
+    encoder = simclr.Params(**small, epochs=1, batch_size=16, embedding_size=8)
+    pretrain.run(pretrain.Inputs("simclr", home / "images.zarr", home / "simclr"), encoder, session)
+    mined = mine_knn.Inputs(home / "simclr/features.zarr", home / "neighbors.zarr")
+    mine_knn.run(mined, mine_knn.Params(k=3), session)
+    profile = Params(**small, epochs=1, batch_size=16, start="encoder")
+    places = home / "images.zarr", home / "labels.zarr"
+    warmup.run(warmup.Inputs(*places, home / "two", home / "simclr/encoder.safetensors"), profile, session)
+    params = methods.load("scanmix").Params(epochs=1, batch_size=8, cluster_batch_size=8)
+    out = home / "run"
+    inputs = train_method.Inputs("scanmix", places[1], out, places[0], home / "two", home / "neighbors.zarr")
+    train_method.run(inputs, params, session)
+    trace = store.read(out / "trace.zarr", TRACE)
+    assert np.isfinite(trace.array("losses")).all()

@@ -390,3 +390,19 @@ def test_the_command_line(tmp_path: Path) -> None:
         "error: 1 of 2 stages failed; what succeeded is recorded",
         f"error: bad: exit code 1; see {tmp_path}/.noisyctl/sweep/bad.log",
     ]
+
+
+def test_submitits_own_local_executor_runs_a_command_and_tells_of_its_failure(tmp_path: Path) -> None:
+    """What a node of the cluster does with the job, without a cluster."""
+    submitit = pytest.importorskip("submitit")
+    executor = submitit.LocalExecutor(tmp_path / "jobs")
+    executor.update_parameters(timeout_min=1)
+    places = {name: str(tmp_path / name) for name in ("log", "mark", "note")}
+    good = jobs.Command("echo done > made.txt", folder=str(tmp_path), key="k", **places)
+    executor.submit(good).result()
+    assert (tmp_path / "made.txt").read_text() == "done\n"
+    assert (tmp_path / "mark").read_text() == "k"
+    bad = jobs.Command("echo no >&2; exit 3", folder=str(tmp_path), key="k", **places)
+    with pytest.raises(Exception, match="exit code 3"):
+        executor.submit(bad).result()
+    assert (tmp_path / "log").read_text().endswith("no\n")
