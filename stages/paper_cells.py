@@ -352,7 +352,10 @@ def command(
     seed: int | None,
     out: Path,
 ) -> str:
-    """One line for a shell: `noisyctl`, words, paths, options in the order of their declaration, seed and --out."""
+    """One line for a shell: `noisyctl`, words, paths, options in the order of their declaration, seed and --out.
+
+    No value comes from a params.yaml that happens to lie there.
+    """
     known = {f.name: f for f in spec.fields} if spec else {}
     for name in values:
         if name not in known:
@@ -364,6 +367,7 @@ def command(
         if name in values:
             line += _option(one, values[name])
     line += [] if seed is None else ["--seed", str(seed)]
+    line += ["--params-file", str(HOME / "defaults.yaml")]  # not the demonstration's
     return shlex.join([*line, "--out", str(out)])
 
 

@@ -36,6 +36,7 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """papers/ in a folder of its own, which is the working directory."""
     shutil.copytree(ROOT / "papers", tmp_path / "papers")
     shutil.copytree(ROOT / "benchmarks" / "results", tmp_path / "benchmarks" / "results")
+    shutil.copy(ROOT / "params.yaml", tmp_path)  # the demonstration's, which no paper may read
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -173,6 +174,15 @@ def test_the_committed_cells_are_the_full_budget_of_one_seed_and_in_step(paper: 
 def test_the_committed_shared_cells_are_in_step() -> None:
     committed = yaml.safe_load((ROOT / "papers" / "shared" / "cells.yaml").read_text())
     assert committed == paper_cells.merge_shared(paper_cells.planned())
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_no_command_reads_the_demonstrations_params(paper: str) -> None:
+    made = paper_cells.read_plan(paper)
+    groups = [*made.cells.values(), *paper_cells.merge_shared([made]).values()]
+    commands = [cell["cmd"] for cells in groups for cell in cells.values()]
+    assert all("--params-file papers/defaults.yaml" in command for command in commands)
+    assert yaml.safe_load((ROOT / "papers" / "defaults.yaml").read_text()) is None
 
 
 def test_all_papers_have_the_same_dvc_file() -> None:
