@@ -48,6 +48,13 @@ class FieldSpec:
     def option(self) -> str:
         return "--" + self.name.replace("_", "-")
 
+    @property
+    def off(self) -> str:
+        """What turns a bool off: `--exclude-x` beside `--include-x`, else `--no-x`."""
+        if "include" in self.option:
+            return self.option.replace("--include", "--exclude")
+        return f"--no-{self.option[2:]}"
+
 
 @dataclass(frozen=True)
 class Needs:

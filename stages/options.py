@@ -142,12 +142,7 @@ def _spec_parameter(spec: params.FieldSpec) -> inspect.Parameter:
     default_text = "required" if spec.required else "none" if spec.default is None else spec.default
     text = f"{spec.meaning} [{default_text}] ({spec.source})"
     if spec.annotation == "bool":
-        names = (
-            (spec.option, spec.option.replace("--include", "--exclude"))
-            if "include" in spec.option
-            else (spec.option, f"--no-{spec.option[2:]}")
-        )
-        default = typer.Option(None, "/".join(names), help=text)
+        default = typer.Option(None, f"{spec.option}/{spec.off}", help=text)
         return inspect.Parameter(spec.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=bool)
     return _parameter(spec.name, text, metavar=_metavar(spec.annotation))
 
