@@ -21,6 +21,7 @@ import yaml
 from noisyctl import config, methods
 from noisyctl.errors import ParamsError, suggest
 from noisyctl.params import FieldSpec, ModuleSpec, module_spec
+from stages.common import Layout
 from stages.papers import GIVEN, HOME, Budget, Number, Paper, budgets, load, names, read, read_fast
 
 STANDIN_VERIFIED = 5  # a class, where a budget replaces the data set
@@ -83,7 +84,7 @@ class Plan:
                 f"{self.shared_params.path}: no block datasets.{number.dataset}; {suggest(number.dataset, datasets)}"
             )
         way = "moco" if "moco" in datasets[number.dataset] else "simclr"
-        return SharedPaths(self.budget.data / number.dataset, number.noise, seed, way)
+        return SharedPaths(number.dataset, way, number.noise, seed, self.budget.data)
 
     def has_verified(self, number: Number) -> bool:
         """Whether the data set comes with labels that were checked by hand, or with a stand-in for them."""
@@ -163,7 +164,7 @@ class Plan:
         spec = module_spec("noisyctl.training.warmup")
         values = self.budget.shorten(values, spec)
         parts = {"images": at.images, "labels": at.labels}
-        places = {"encoder": at.encoder, "clusters": at.clusters}
+        places = {"encoder": at.encoder_file, "clusters": at.clusters}
         start = values.get("start", "random")
         if start in places:
             parts[start] = places[start]
@@ -187,17 +188,12 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class SharedPaths:
-    """Where the label-free work, the labels and the truth of a data set lie."""
-
-    home: Path
-    noise: str
-    seed: int
-    way: str  # of pretraining
+class SharedPaths(Layout):
+    """The layout of a data set of the papers. A plan does not depend on what lies there: features are an encoder's."""
 
     @property
-    def cell(self) -> str:
-        return f"{self.noise}-s{self.seed}"
+    def encoder(self) -> Path:
+        return self.home / self.pretrain
 
     @property
     def images(self) -> Path:
@@ -212,32 +208,8 @@ class SharedPaths:
         return self.home / "verified.zarr"
 
     @property
-    def labels(self) -> Path:
-        return (
-            self.home / "labels.zarr"
-            if self.noise == GIVEN
-            else self.home / "noise" / self.cell / "labels.zarr"
-        )
-
-    @property
     def facts(self) -> Path:
         return self.labels.with_name("noise.zarr")
-
-    @property
-    def pretraining(self) -> Path:
-        return self.home / self.way
-
-    @property
-    def encoder(self) -> Path:
-        return self.pretraining / "encoder.safetensors"
-
-    @property
-    def neighbors(self) -> Path:
-        return self.pretraining / "neighbors.zarr"
-
-    @property
-    def clusters(self) -> Path:
-        return self.pretraining / "clusters.safetensors"
 
 
 def shared_cells(
@@ -263,7 +235,7 @@ def shared_cells(
     yield {0: "prepare", 1: "prepare_given", 2: "prepare_verified"}[len(written)], name, cell
     if number.noise != GIVEN or budget.dataset is not None:
         yield _noise(file, budget, number, at, name)
-    if {str(at.encoder), str(at.neighbors), str(at.clusters)} & used:
+    if {str(at.encoder_file), str(at.neighbors), str(at.clusters)} & used:
         yield from _label_free(budget, block, at, name, where, str(at.clusters) in used)
 
 
@@ -294,24 +266,24 @@ def _noise(
 def _label_free(
     budget: Budget, block: Mapping[str, Any], at: SharedPaths, name: str, where: str, clusters: bool
 ) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    features = at.pretraining / "features.zarr"
-    spec = module_spec(f"noisyctl.pretraining.{at.way}")
+    features = at.encoder / "features.zarr"
+    spec = module_spec(f"noisyctl.pretraining.{at.pretrain}")
     yield (
         "pretrain",
         name,
         {
             "cmd": command(
-                f"pretrain-{at.way}",
+                f"pretrain-{at.pretrain}",
                 {"images": at.images},
-                budget.shorten(block[at.way], spec),
+                budget.shorten(block[at.pretrain], spec),
                 spec,
                 where,
                 0,
-                at.pretraining,
+                at.encoder,
             ),
-            "way": at.way,
+            "way": at.pretrain,
             "images": str(at.images),
-            "encoder": str(at.encoder),
+            "encoder": str(at.encoder_file),
             "features": str(features),
         },
     )
@@ -327,16 +299,16 @@ def _label_free(
     )
     if clusters:
         spec = module_spec("noisyctl.pretraining.scan")
-        parts = {"images": at.images, "encoder": at.encoder, "neighbors": at.neighbors}
+        parts = {"images": at.images, "encoder": at.encoder_file, "neighbors": at.neighbors}
         yield (
             "cluster",
             name,
             {
                 "cmd": command(
-                    "cluster-scan", parts, budget.shorten(block["scan"], spec), spec, where, 0, at.pretraining
+                    "cluster-scan", parts, budget.shorten(block["scan"], spec), spec, where, 0, at.encoder
                 ),
                 "images": str(at.images),
-                "encoder": str(at.encoder),
+                "encoder": str(at.encoder_file),
                 "neighbors": str(at.neighbors),
                 "out": str(at.clusters),
             },
@@ -384,12 +356,7 @@ def options(line: str, module: str) -> dict[str, Any]:
 
 def _option(spec: FieldSpec, value: Any) -> list[str]:
     if spec.annotation == "bool":
-        off = (
-            spec.option.replace("--include", "--exclude")
-            if "include" in spec.option
-            else f"--no-{spec.option[2:]}"
-        )
-        return [spec.option if value else off]
+        return [spec.option if value else spec.off]
     text = value if isinstance(value, str) else yaml.safe_dump(value, default_flow_style=True, width=10**6)
     return [spec.option, text.removesuffix("\n").removesuffix("\n...")]
 
