@@ -142,7 +142,7 @@ STAGE = Stage(
     inputs=lambda given, layout, extra: Inputs(
         extra["file"],
         layout,
-        papers.HOME / given["paper"] / "cells.yaml" if given["paper"] else given["out"],
+        papers.HOME / Path(given["paper"]).name / "cells.yaml" if given["paper"] else given["out"],
         given["paper"],
         tuple(map(str, given["table"])),
         given["budget"],
