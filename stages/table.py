@@ -85,15 +85,15 @@ def compare(plan: Any, number: Any) -> Any:
     if number.missing is not None:
         return Compared(number.printed, missing=number.missing)
     runs = [_run(plan, number.cell(seed)) for seed in plan.seeds]
-    stale = sum(run == STALE for run in runs)
-    if stale and not any(run and run != STALE for run in runs):
+    made = tuple(run for run in runs if isinstance(run, dict))
+    if STALE in runs and not made:
         return Compared(number.printed, number.metric, budget=plan.budget.name, missing=STALE)
     row = plan.paper.row(number)
     deviations = [number.deviation, *row["deviations"]]
     return Compared(
         number.printed,
         number.metric,
-        tuple(run for run in runs if isinstance(run, dict)),
+        made,
         len(plan.seeds),
         plan.budget.name,
         plan.budget.dataset and plan.budget.dataset["kind"],
