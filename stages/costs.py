@@ -9,7 +9,6 @@ the images, and the weights, gradients and optimizer state of the networks, with
 from __future__ import annotations
 
 import functools
-import importlib.util
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -70,9 +69,10 @@ class Probe:
     def _measure(self, network: Network) -> tuple[float, float]:
         import torch
 
-        if not can_build(network):
+        built = build(network)
+        if built is None:
             return UNKNOWN, UNKNOWN
-        built = build(network).to(self.device)
+        built.to(self.device)
         batch = 64 if self.device.type == "cuda" else 8
         shape = (batch, network.channels, network.side, network.side)
         images = torch.zeros(shape, device=self.device)
@@ -101,8 +101,9 @@ class Probe:
         return least
 
 
+@functools.cache
 def build(network: Network) -> Any:
-    """The network with a head of ten classes, in train mode."""
+    """The network with a head of ten classes, in train mode; None where it needs timm and that is absent."""
     from noisyctl.nn import networks
     from noisyctl.seeds import stream
 
@@ -114,12 +115,10 @@ def build(network: Network) -> Any:
         "num_outputs": 10,
         "head": "linear",
     }
-    return networks.build(spec, stream(0, "plan", "probe"))
-
-
-def can_build(network: Network) -> bool:
-    """Whether the package that the backbone comes from is installed."""
-    return network.backbone != "inception_resnet_v2" or importlib.util.find_spec("timm") is not None
+    try:
+        return networks.build(spec, stream(0, "plan", "probe"))
+    except ParamsError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -233,12 +232,10 @@ def _in_an_epoch(given: Mapping[str, Any], size: Mapping[str, int]) -> int:
     return min(size["train"], given.get("epoch_batches", 0) * given.get("batch_size", 0) or size["train"])
 
 
-@functools.cache
 def _weights(network: Network | None) -> int:
-    """Parameters of a network."""
-    if network is None or not can_build(network):
-        return 0
-    return sum(p.numel() for p in build(network).parameters())
+    """Parameters of a network; 0 where it cannot be built here."""
+    built = network and build(network)
+    return sum(p.numel() for p in built.parameters()) if built else 0
 
 
 def _network(
