@@ -17,14 +17,15 @@ from noisyctl.errors import ParamsError, suggest
 from noisyctl.nn.backbones import make
 from noisyctl.seeds import draw_seed
 
-HEADS = ("linear", "projection", "mlp")
+HEADS = ("linear", "projection", "mlp", "batch_norm")
 
 
 class Head(nn.Sequential):
     """From features to outputs.
 
     linear: one layer. projection: SimCLR's, a hidden layer as wide as the features. mlp: Jo-SRC's, a hidden layer twice as
-    wide, batch norm, ReLU; He initialization.
+    wide, batch norm, ReLU; He initialization. batch_norm: one layer and a batch norm over each output, with Keras' epsilon
+    and momentum (Patrini et al., for losses of unbounded scores).
     """
 
     def __init__(self, spec: dict[str, Any]) -> None:
@@ -41,6 +42,8 @@ class Head(nn.Sequential):
                     nn.ReLU(),
                     _he(nn.Linear(2 * d, c)),
                 ]
+            case "batch_norm":
+                layers = [nn.Linear(d, c), nn.BatchNorm1d(c, eps=1e-3, momentum=0.01)]
             case _:
                 raise ParamsError(f"unknown head {kind!r}; {suggest(kind, HEADS)}")
         super().__init__(*layers)
