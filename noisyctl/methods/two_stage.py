@@ -19,7 +19,7 @@ By default stage 2 is Laine and Aila's, from whom the paper borrows it: Adam, wh
 consistency from 0 and falls at the end. A fresh optimizer at the first rate of stage 1 erases what stage 1 has learned.
 Where no label is left, z' alone teaches; where all are, labeled fill both halves; where [4] has none, all validate.
 Table 1 is `keep_rate: 0.05, 0.1, 0.2, 0.5`: the least share of a class that is kept; with 1 all consistent labels are kept.
-A run of stage 1 alone, tested where the selected validation samples are predicted best, is Table 3's improved baseline.
+Stage 1, in the epoch that predicts the selected validation samples best, is Table 3's improved baseline.
 Differs from the paper: after an early stop the epochs go on without learning. The averages of the images drawn move, not of all.
 Differs from the authors' code: none was published.
 """
