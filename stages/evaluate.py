@@ -172,7 +172,9 @@ def _on_validation(trace: store.Artifact) -> tuple[Curves, np.ndarray | None]:
         found["best_on_noisy_validation"] = measures.accuracies(predictions, given)
         if "scalar_validation_loss" in trace:
             found["least_noisy_validation_loss"] = -trace.array("scalar_validation_loss")
-        refined = trace.array("selected")[-1][..., held_out] if "selected" in trace else np.zeros(len(given), bool)
+        refined = (
+            trace.array("selected")[-1][..., held_out] if "selected" in trace else np.zeros(len(given), bool)
+        )
         if refined.ndim == 1 and 0 < refined.sum() < len(refined):
             found["best_on_refined_validation"] = measures.accuracies(predictions[:, refined], given[refined])
     return found, trace.array("scalar_stage") if "scalar_stage" in trace else None

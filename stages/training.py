@@ -77,7 +77,7 @@ def image_size(images: store.Artifact) -> list[int]:
 def hold_out(
     number: int, rate: float, seed: int, device: torch.device, verified: torch.Tensor | None = None
 ) -> torch.Tensor | None:
-    """Positions of the samples whose noisy labels validate, in order; None without a rate. No `verified` one is among them."""
+    """Positions of the samples whose noisy labels validate, in order, no `verified` one among them; None without a rate."""
     size = round(rate * number)
     if rate and not 0 < size < number:
         raise ParamsError(f"validation_rate {rate} of {number} samples holds out {size}; choose another rate")
@@ -86,8 +86,8 @@ def hold_out(
         order = order[~torch.isin(order, verified.cpu())]
         if size > len(order):
             raise ParamsError(
-                f"validation_rate {rate} of {number} samples holds out {size}, and only {len(order)} are not verified: noisy "
-                f"labels validate, and verified ones train; choose a rate of at most {len(order) / number:.3g}"
+                f"validation_rate {rate} of {number} samples holds out {size}, and only {len(order)} are not verified: "
+                f"noisy labels validate, and verified ones train; choose a rate of at most {len(order) / number:.3g}"
             )
     return order[:size].sort().values.to(device) if size else None
 

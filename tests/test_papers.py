@@ -170,21 +170,29 @@ def test_another_reading_of_a_row_stands_beside_its_number_and_counts_for_none()
 
 
 def test_two_stage_table_3_is_run_as_its_sources_say() -> None:
-    """Patrini et al. restore the epoch of least validation loss; the improved baseline's epoch is chosen on refined labels."""
+    """Patrini et al. restore the epoch of least validation loss; the improved baseline's is chosen on refined labels."""
     found = papers.load("two_stage")
-    of = {
-        (n.printed["method"], n.printed["dataset"]): n for n in found.numbers if n.printed["table"] == "3"
-    }
+    of = {(n.printed["method"], n.printed["dataset"]): n for n in found.numbers if n.printed["table"] == "3"}
     assert all(number.missing is None for number in of.values())
-    loss = {method for (method, _), n in of.items() if n.metric == "test_accuracy.least_noisy_validation_loss"}
-    assert loss == {method for method, _ in of} - {"cross-entropy (own run)", "improved baseline", "Two-Stage"}
+    loss = {
+        method for (method, _), n in of.items() if n.metric == "test_accuracy.least_noisy_validation_loss"
+    }
+    assert loss == {method for method, _ in of} - {
+        "cross-entropy (own run)",
+        "improved baseline",
+        "Two-Stage",
+    }
     baseline = of["improved baseline", "MNIST"]
     assert baseline.metric == "test_accuracy.stage1_best_on_refined_validation"
     params = found.row(baseline)["params"]
     assert (params["epochs"], params["stage1_epochs"], params["optimizer"]) == (80, 40, "adagrad")
     assert found.row(of["unhinged (BN)", "MNIST"])["warmup"] == "mlp_bn"
     corrected = found.row(of["forward (estimated T)", "CIFAR-10"])["params"]
-    assert (corrected["epochs"], corrected["estimation_epochs"], corrected["decayed"]) == (240, 120, "kernels")
+    assert (corrected["epochs"], corrected["estimation_epochs"], corrected["decayed"]) == (
+        240,
+        120,
+        "kernels",
+    )
 
 
 def test_coverage_page_is_in_step() -> None:

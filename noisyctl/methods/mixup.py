@@ -15,8 +15,8 @@ from torch import Generator
 from noisyctl.parts import supervised
 from noisyctl.parts.mixing import draw_beta, mix_pair
 from noisyctl.parts.schedules import cosine
-from noisyctl.parts.targets import one_hot, soft_cross_entropy
 from noisyctl.parts.supervised import SupervisedParams
+from noisyctl.parts.targets import one_hot, soft_cross_entropy
 from noisyctl.task import EpochRecord, Needs, Task, param
 
 NEEDS = Needs(networks=1)

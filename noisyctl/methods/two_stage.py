@@ -12,15 +12,15 @@ Ding et al., "A Semi-Supervised Two-Stage Approach to Learning from Noisy Labels
   [7] learning rate x .5 after 10 epochs without a better accuracy on the validation samples (4.2)
   [8] no more learning after 20 such epochs, where the paper stops early                     (4.3)
 
-The paper leaves open, and ours are: Params with the source "ours"; z is the first pass, and gradients reach both; noise, and
-the rate `dropout` of the network's dropouts, in stage 2 only; [3] is logistic regression on the features of [1], its verified
+The paper leaves open, and ours are: Params with the source "ours"; z is the first pass, gradients reach both; noise, and
+the rate `dropout` of the network's dropouts, in stage 2 only; [3] is logistic regression on the features of [1], verified
 samples train with their verified labels, and a class without any keeps [2]. A validation sample is never a verified one.
 By default stage 2 is Laine and Aila's, from whom the paper borrows it: Adam, whose rate rises with the weight of the
 consistency from 0 and falls at the end. A fresh optimizer at the first rate of stage 1 erases what stage 1 has learned.
 Where no label is left, z' alone teaches; where all are, labeled fill both halves; where [4] has none, all validate.
 Table 1 is `keep_rate: 0.05, 0.1, 0.2, 0.5`: the least share of a class that is kept; with 1 all consistent labels are kept.
 Stage 1, in the epoch that predicts the selected validation samples best, is Table 3's improved baseline.
-Differs from the paper: after an early stop the epochs go on without learning. The averages of the images drawn move, not of all.
+Differs from the paper: after an early stop the epochs go on without learning. Averages move for the images drawn only.
 Differs from the authors' code: none was published.
 """
 
@@ -54,7 +54,10 @@ class Params(MethodParams):
     validation_rate: float = param(0.1, "share of samples that validate", source="4.2", gt=0, lt=1)
     batch_size: int = param(128, "images a step [N]", source="ours: as Patrini et al.", ge=2)
     epoch_batches: int = param(
-        0, "of stage 1, class-balanced, drawn every epoch; 0: all samples", source="ours; 4.3: sub-epochs", ge=0
+        0,
+        "of stage 1, class-balanced, drawn every epoch; 0: all samples",
+        source="ours; 4.3: sub-epochs",
+        ge=0,
     )
     optimizer: Literal["sgd", "adagrad", "adam"] = param(
         "sgd", "of stage 1; sgd has momentum .9", source="4.2: CIFAR-10; MNIST adagrad; 4.3: Clothing1M adam"
@@ -63,7 +66,9 @@ class Params(MethodParams):
     stage2_optimizer: Literal["sgd", "adagrad", "adam"] = param(
         "adam", "of stage 2, which starts anew", source="ours: Laine and Aila; 4.3: adam"
     )
-    stage2_rate: float = param(0.003, "highest rate of stage 2", source="ours: Laine and Aila; 4.3: 3e-4", gt=0)
+    stage2_rate: float = param(
+        0.003, "highest rate of stage 2", source="ours: Laine and Aila; 4.3: 3e-4", gt=0
+    )
     stage2_schedule: Literal["ramps", "plateau"] = param(
         "ramps",
         "of this rate; ramps: those of alpha, and Adam's beta1 falls with it from .9 to .5; plateau: [7]",
@@ -71,10 +76,14 @@ class Params(MethodParams):
     )
     floor_rate: float = param(1e-7, "least rate of a plateau", source="4.2", ge=0)
     plateau_epochs: int = param(10, "without improvement, then half the rate", source="4.2", ge=1)
-    patience_epochs: int = param(0, "without improvement end a stage [8]; 0: never", source="4.2: 0; 4.3: 20", ge=0)
+    patience_epochs: int = param(
+        0, "without improvement end a stage [8]; 0: never", source="4.2: 0; 4.3: 20", ge=0
+    )
     weight_decay: float = param(2e-4, "", source="ours: gradient of Patrini et al.'s L2 of 1e-4", ge=0)
     handed_over: Literal["best", "last"] = param(
-        "best", "weights of stage 1 that select and go on: of its best validation accuracy, or last", source="ours"
+        "best",
+        "weights of stage 1 that select and go on: of its best validation accuracy, or last",
+        source="ours",
     )
     confidence: float = param(0.9, "P(c|x) that keeps a label", source="3.1", ge=0, le=1)
     keep_rate: float = param(0.1, "share of a class that is kept at least", source="3.1", ge=0, le=1)
@@ -95,7 +104,9 @@ class Params(MethodParams):
         source="ours: Laine and Aila; 4.3: labeled",
     )
     input_noise: float = param(0.15, "deviation, of normalized images", source="ours: Laine and Aila", ge=0)
-    dropout: float = param(0.2, "of the network's dropouts in stage 2", source="ours: Patrini et al.", ge=0, lt=1)
+    dropout: float = param(
+        0.2, "of the network's dropouts in stage 2", source="ours: Patrini et al.", ge=0, lt=1
+    )
 
 
 @state

@@ -44,9 +44,13 @@ class SupervisedParams(MethodParams):
     )
     plateau_epochs: int = param(10, "without improvement", source="Two-Stage 4.2", ge=1)
     floor_rate: float = param(0.0, "least rate of a plateau", source="Two-Stage 4.2: 1e-7", ge=0)
-    step_epochs: list[int] = param([41, 81], "where a tenth of the rate is left", source="Patrini code: CIFAR-10")
+    step_epochs: list[int] = param(
+        [41, 81], "where a tenth of the rate is left", source="Patrini code: CIFAR-10"
+    )
     decayed: Literal["all", "kernels"] = param(
-        "all", "what weight decay pulls; kernels: neither biases nor batch norm", source="ours; Patrini code: kernels"
+        "all",
+        "what weight decay pulls; kernels: neither biases nor batch norm",
+        source="ours; Patrini code: kernels",
     )
 
 
@@ -100,7 +104,7 @@ def require_validation(task: Task, params: Settings) -> None:
 def make_optimizer(network: nn.Module, params: Settings) -> torch.optim.Optimizer:
     """The optimizer at its first rate. Kernels are the weights of more than one axis."""
     weights = list(network.parameters())
-    groups = [{"params": weights}]
+    groups: list[dict[str, Any]] = [{"params": weights}]
     if params.decayed == "kernels":
         groups = [
             {"params": [p for p in weights if p.ndim > 1]},
@@ -144,7 +148,9 @@ def follow(state: State, params: Settings, accuracy: float) -> None:
     """Half of the rate where `plateau_epochs` have not brought a better accuracy; of other schedules nothing."""
     if params.schedule == "plateau":
         patience = params.plateau_epochs - 1  # torch waits for one epoch more
-        state.plateau = halved_on_plateau(state.optimizer, state.plateau, accuracy, patience, params.floor_rate)
+        state.plateau = halved_on_plateau(
+            state.optimizer, state.plateau, accuracy, patience, params.floor_rate
+        )
 
 
 def halved_on_plateau(

@@ -26,7 +26,9 @@ STEPS = 10  # weights of the identity that are tried (ours): 0, 1/10, ..., 1
 class CorrectionParams(SupervisedParams):
     """What a method that corrects its loss has in params.yaml."""
 
-    epochs: int = param(120, "after warm-up, with those of the estimate", source="Patrini code: CIFAR-10", ge=0)
+    epochs: int = param(
+        120, "after warm-up, with those of the estimate", source="Patrini code: CIFAR-10", ge=0
+    )
     estimation_epochs: int = param(
         0,
         "of these, of cross-entropy: its weights of least validation loss tell T, then training starts anew; 0: the "
@@ -124,7 +126,9 @@ def run_epoch(
         if estimation and epoch == estimation:
             start_anew(state, task, params)
         alone = params.model_copy(update={"epochs": own})
-        record = supervised.run_epoch(state, task, alone, epoch - estimation, rng, losses_of=corrected(state.matrix))
+        record = supervised.run_epoch(
+            state, task, alone, epoch - estimation, rng, losses_of=corrected(state.matrix)
+        )
     record.scalars["stage"] = 1.0 if epoch < estimation else 2.0
     return record
 

@@ -34,7 +34,9 @@ def test_each_rule_picks_its_epoch() -> None:
     assert staged["best_on_noisy_validation"] == 70.0  # epoch 8
     assert staged["least_noisy_validation_loss"] == 80.0  # epoch 10
     assert staged["best_on_test_oracle"] == 90.0
-    assert staged["stage1_last"] == 70.0 and staged["stage1_least_noisy_validation_loss"] == 90.0  # epochs 7 and 1
+    assert (
+        staged["stage1_last"] == 70.0 and staged["stage1_least_noisy_validation_loss"] == 90.0
+    )  # epochs 7 and 1
     one = measures.selection_rules(curve, validation, np.ones(12))
     assert one["best_on_noisy_validation"] == 70.0 and "stage1_last" not in one
 

@@ -112,7 +112,9 @@ def test_scores_of_a_head_that_ends_with_a_batch_norm_are_its_outputs(name: str)
         method.start([network], task, params, stream(0, "start"))
     network.add_module("norm", torch.nn.BatchNorm1d(3))
     scores = copy.deepcopy(network)(task.plain(torch.arange(12)))
-    torch.testing.assert_close(scores.mean(dim=0), torch.zeros(3), atol=1e-6, rtol=0)  # each class, not each sample
+    torch.testing.assert_close(
+        scores.mean(dim=0), torch.zeros(3), atol=1e-6, rtol=0
+    )  # each class, not each sample
     state = method.start([network], task, params, stream(0, "start"))
     record = method.run_epoch(state, task, params, 0, stream(0, "epoch"))
     at_label = scores.gather(1, task.noisy_labels[:, None])[:, 0].double()

@@ -1,6 +1,7 @@
 """Two-Stage: selection, balancing and ramps by hand and by naive loops; whole epochs; both sides of the boundary."""
 
 import copy
+import itertools
 import math
 
 import pytest
@@ -270,7 +271,9 @@ def test_stage_1_hands_its_best_weights_over_and_they_select_once() -> None:
     state.best_accuracy = 1.0  # no later epoch is better
     two_stage.run_epoch(state, task, params, 1, stream(1, "e"))
     assert state.optimizer is first and dropout.p == 0.1
-    assert not torch.equal(network.head.weight, best.head.weight)  # the run's own network is still that of its last epoch
+    assert not torch.equal(
+        network.head.weight, best.head.weight
+    )  # the run's own network is still that of its last epoch
     probs = best.eval()(task.plain(torch.arange(12))).softmax(dim=1).detach()
     for part in (slice(0, 9), slice(9, 12)):  # training and validation samples apart
         expected = naive_select(probs[part], task.noisy_labels[part].tolist(), params)
@@ -333,10 +336,12 @@ def test_an_early_stop_leaves_the_weights_as_they_are() -> None:
     task, params = tiny_task(), params_of(epochs=6, stage1_epochs=6, patience_epochs=2, learning_rate=1e-6)
     state = two_stage.start([tiny_network()], task, params, stream(0, "s"))
     seen = []
-    for epoch in range(5):  # nothing gets better at this rate: epochs 1 and 2 wait, the later ones learn no more
+    for epoch in range(
+        5
+    ):  # nothing gets better at this rate: epochs 1 and 2 wait, the later ones learn no more
         two_stage.run_epoch(state, task, params, epoch, stream(epoch, "e"))
         seen.append(state.network.get_submodule("head").weight.detach().clone())
-    moved = [not torch.equal(a, b) for a, b in zip(seen, seen[1:], strict=False)]
+    moved = [not torch.equal(a, b) for a, b in itertools.pairwise(seen)]
     assert moved == [True, True, False, False]
 
 
@@ -352,7 +357,10 @@ def test_stage_1_in_sub_epochs_draws_every_class_alike() -> None:
 
 def test_a_network_without_dropout_is_refused_where_stage_2_perturbs_by_it() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
-    with pytest.raises(ParamsError, match="dropout is 0.2, and backbone .* has no dropout; warm up one that has: .*resnet14"):
+    with pytest.raises(
+        ParamsError,
+        match=r"dropout is 0\.2, and backbone .* has no dropout; warm up one that has: .*resnet14",
+    ):
         two_stage.start([network], tiny_task(), two_stage.Params(), stream(0, "s"))
     for fine in ({"dropout": 0.0}, {"epochs": 5, "stage1_epochs": 5}):
         two_stage.start([network], tiny_task(), two_stage.Params(**fine), stream(0, "s"))

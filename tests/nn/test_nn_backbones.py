@@ -223,7 +223,9 @@ def test_layers_of_imagenet_s_networks_keep_torchvision_s_names_and_outputs(name
 
 
 def test_he_normal_weights_in_the_mlp_of_patrini_s_code() -> None:
-    first, second = (m for m in classifier("mlp", size=[28, 28], channels=1).features if isinstance(m, nn.Linear))
+    first, second = (
+        m for m in classifier("mlp", size=[28, 28], channels=1).features if isinstance(m, nn.Linear)
+    )
     assert first.weight.std().item() == pytest.approx((2 / 784) ** 0.5, rel=0.02)
     assert second.weight.std().item() == pytest.approx((2 / 128) ** 0.5, rel=0.03)
     assert not first.bias.any() and not second.bias.any()
@@ -231,7 +233,7 @@ def test_he_normal_weights_in_the_mlp_of_patrini_s_code() -> None:
 
 def test_a_missing_dropout_is_refused_with_the_backbones_that_have_one() -> None:
     backbones.require_dropout(classifier("cnn9"), "dropout", 0.2)
-    with pytest.raises(ParamsError, match="dropout is 0.2, and backbone 'cnn7' has no dropout") as error:
+    with pytest.raises(ParamsError, match=r"dropout is 0\.2, and backbone 'cnn7' has no dropout") as error:
         backbones.require_dropout(classifier("cnn7"), "dropout", 0.2)
     offered = str(error.value).split("one that has: ")[1].split(";")[0].split(", ")
     assert {"resnet14", "resnet18", "resnet50_imagenet", "mlp"} <= set(offered)

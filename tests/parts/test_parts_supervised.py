@@ -94,7 +94,7 @@ def test_the_cosine_is_the_default_and_needs_no_validation() -> None:
 
 
 def test_a_plateau_without_validation_samples_is_refused() -> None:
-    with pytest.raises(ParamsError, match="validation_rate is 0; set validation_rate, for example 0.1"):
+    with pytest.raises(ParamsError, match=r"validation_rate is 0; set validation_rate, for example 0\.1"):
         supervised.start([network_of()], task_of(()), params_of(schedule="plateau"), stream(0, "s"))
 
 
@@ -121,7 +121,13 @@ def test_the_trace_has_loss_and_accuracy_on_the_held_out_labels() -> None:
 
 
 def correcting(**values: object) -> forward.Params:
-    given = {"batch_size": 12, "epochs": 5, "estimation_epochs": 3, "outlier_rate": 0.0, "learning_rate": 0.05}
+    given = {
+        "batch_size": 12,
+        "epochs": 5,
+        "estimation_epochs": 3,
+        "outlier_rate": 0.0,
+        "learning_rate": 0.05,
+    }
     return forward.Params(**(given | values))  # type: ignore[arg-type]
 
 
@@ -165,6 +171,8 @@ def test_each_of_the_two_trainings_has_a_cosine_of_its_own() -> None:
         ({"assumed_transition_matrix": [[1.0, 0, 0], [0, 1, 0], [0, 0, 1]]}, (9,), "leave one of them out"),
     ],
 )
-def test_an_estimate_that_cannot_be_is_refused(values: dict[str, object], held_out: tuple[int, ...], said: str) -> None:
+def test_an_estimate_that_cannot_be_is_refused(
+    values: dict[str, object], held_out: tuple[int, ...], said: str
+) -> None:
     with pytest.raises(ParamsError, match=said):
         forward.start([network_of()], task_of(held_out), correcting(**values), stream(0, "s"))

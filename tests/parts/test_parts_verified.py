@@ -16,8 +16,15 @@ def test_a_verified_sample_cannot_be_held_out() -> None:
     both = torch.tensor([1, 3]), torch.tensor([2, 1])
     assert verified.verified_labels(task_of()).tolist() == [-1] * 4
     assert verified.verified_labels(task_of(verified=both)).tolist() == [-1, 2, -1, 1]
-    assert verified.verified_labels(task_of(verified=both, held_out=torch.tensor([2]))).tolist() == [-1, 2, -1, 1]
-    with pytest.raises(ParamsError, match="1 verified samples are held out for validation too, the first at position 3"):
+    assert verified.verified_labels(task_of(verified=both, held_out=torch.tensor([2]))).tolist() == [
+        -1,
+        2,
+        -1,
+        1,
+    ]
+    with pytest.raises(
+        ParamsError, match="1 verified samples are held out for validation too, the first at position 3"
+    ):
         task_of(verified=both, held_out=torch.tensor([2, 3]))
 
 

@@ -104,7 +104,9 @@ def test_no_verified_sample_validates_and_too_few_others_are_refused() -> None:
     cpu, verified = training.torch.device("cpu"), training.torch.arange(60)
     held_out = training.hold_out(100, 0.4, 0, cpu, verified)
     assert held_out is not None and held_out.tolist() == list(range(60, 100))
-    with pytest.raises(ParamsError, match="holds out 50, and only 40 are not verified.*a rate of at most 0.4"):
+    with pytest.raises(
+        ParamsError, match=r"holds out 50, and only 40 are not verified.*a rate of at most 0\.4"
+    ):
         training.hold_out(100, 0.5, 0, cpu, verified)
 
 
