@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.common import Option, Session, Stage
+from stages.common import Option, Session, Stage, inside
 
 ENCODER_BY = "noisyctl pretrain-simclr` or `noisyctl pretrain-moco"
 
@@ -93,7 +93,9 @@ STAGE = Stage(
             lambda layout: layout.encoder / "encoder.safetensors",
         ),
         Option("neighbors", "neighbors.zarr", lambda layout: layout.encoder / "neighbors.zarr"),
-        Option("out", "folder to write", lambda layout: layout.encoder, output=True),
+        Option(
+            "out", "folder to write", lambda layout: layout.encoder, writes=inside("clusters.safetensors")
+        ),
     ),
     params=lambda file, layout, given: ("scan", "noisyctl.pretraining.scan"),
     fields=("noisyctl.pretraining.scan",),

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from noisyctl.artifacts import store
+from noisyctl.artifacts import files, store
 from noisyctl.artifacts.kinds import FEATURES, NOISE, TRACE, TRUTH, VERIFIED
 from noisyctl.errors import ArtifactError, ParamsError
-from stages.common import Option, Session, Stage
+from stages.common import Option, Session, Stage, one
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Inputs:
     verified: Path | None = None
 
 
+RESULTS = files.Folder("results of evaluate")
 MOST_POINTS = 2000
 ID, OOD = 1, 2  # verdicts of a trace
 Curves = dict[str, np.ndarray]
@@ -45,7 +46,7 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
     facts = [store.read(p, NOISE) for p in inputs.noise]
     metrics: dict[str, Any] = {"runs": {}}
     curves: dict[str, Curves] = {"test_accuracy": {}}
-    with store.publish(inputs.out) as partial:
+    with files.publish(inputs.out, RESULTS) as partial:
         partial.mkdir()
         for name, trace in sorted(_find(inputs.runs)):
             metrics["runs"][name], found = _judge(name, trace, truth, facts, verified)
@@ -60,6 +61,7 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
             rows = [[name, e, _number(v)] for name, curve in runs.items() for e, v in enumerate(curve)]
             _write_tsv(partial / "plots" / f"{file}.tsv", ["run", "epoch", key], rows)
         (partial / "metrics.json").write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n")
+        RESULTS.seal(partial)
     return {"runs": len(metrics["runs"]), "out": str(inputs.out), **metrics.get("knn_probe", {})}
 
 
@@ -497,6 +499,6 @@ STAGE = Stage(
         Option("images", "images.zarr, for --tsne and the probe [data/SET/images.zarr where it exists]"),
         Option("loss_epochs", "epochs whose losses are drawn beside the last one's, from 0", metavar="0,10"),
         Option("tsne", f"draw the features of so many samples, at most {MOST_POINTS}", metavar="int"),
-        Option("out", "folder to write", lambda layout: layout.home / "results", output=True),
+        Option("out", "folder to write", lambda layout: layout.home / "results", writes=one(RESULTS)),
     ),
 )

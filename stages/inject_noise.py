@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from noisyctl.artifacts import store
+from noisyctl.artifacts.files import Writes
 from noisyctl.artifacts.kinds import IMAGES, LABELS, NOISE, TRUTH, VERIFIED
 from noisyctl.errors import ArtifactError, DataError, ParamsError
 from stages.common import Layout, Option, Session, Stage, modules_in
@@ -231,6 +232,13 @@ def _inputs(given: Mapping[str, Any], layout: Layout, extra: Mapping[str, Any]) 
     return Inputs(extra["kind"], given["truth"], given["out"], images, verified)
 
 
+def _writes(out: Path) -> Writes:
+    """The labels, and beside them the facts about their noise and the verified labels."""
+    at = Inputs("", Path(), out)
+    kinds = {out: LABELS, at.beside("noise"): NOISE, at.beside("verified"): VERIFIED}
+    return Writes({path: store.Form(kind) for path, kind in kinds.items()})
+
+
 STAGE = Stage(
     name="inject-noise",
     summary="Make noisy labels from clean ones.",
@@ -241,7 +249,7 @@ STAGE = Stage(
         Option("kind", "noise model; without it, the block --noise of params.yaml", metavar="name"),
         Option("truth", "truth.zarr", lambda layout: layout.home / "truth.zarr"),
         Option("images", "images.zarr, where the noise needs it", lambda layout: layout.home / "images.zarr"),
-        Option("out", "labels to write", lambda layout: layout.labels, output=True),
+        Option("out", "labels to write", lambda layout: layout.labels, writes=_writes),
         Option(
             "verified_per_class",
             "also write verified.zarr: so many samples a class with clean labels",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.common import Option, Session, Stage
+from stages.common import Option, Session, Stage, inside
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,12 @@ def stage(method: str) -> Stage:
         inputs=lambda given, layout, extra: Inputs(method, given["images"], given["out"]),
         options=(
             Option("images", "images.zarr", lambda layout: layout.home / "images.zarr"),
-            Option("out", "folder to write", lambda layout: layout.home / method, output=True),
+            Option(
+                "out",
+                "folder to write",
+                lambda layout: layout.home / method,
+                writes=inside("encoder.safetensors", "features.zarr"),
+            ),
         ),
         params=lambda file, layout, given: (method, f"noisyctl.pretraining.{method}"),
         fields=(f"noisyctl.pretraining.{method}",),

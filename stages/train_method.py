@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from noisyctl.params import module_spec
-from stages.common import Layout, Option, Session, Stage
+from stages.common import RUN, Layout, Option, Session, Stage
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,11 @@ def stage(method: str, module: str, summary: str) -> Stage:
             Option("neighbors", "neighbors.zarr", lambda layout: layout.neighbors),
             Option("clusters", "clusters.safetensors", lambda layout: layout.clusters),
             Option("verified", "verified.zarr: samples whose labels you have checked"),
-            Option("out", "folder to write [data/SET/runs/METHOD/NOISE-sSEED]", output=True),
+            Option(
+                "out",
+                "folder to write [data/SET/runs/METHOD/NOISE-sSEED]",
+                writes=RUN,
+            ),
         ),
         params=lambda file, layout, given: (f"methods.{method}", module),
         fields=(module,),

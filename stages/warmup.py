@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.common import Option, Session, Stage, block_of
+from stages.common import RUN, Option, Session, Stage, block_of
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,11 @@ STAGE = Stage(
             "where start is clusters: their file",
             lambda layout: layout.clusters,
         ),
-        Option("out", "folder to write [data/SET/warmup/PROFILE/NOISE-sSEED]", output=True),
+        Option(
+            "out",
+            "folder to write [data/SET/warmup/PROFILE/NOISE-sSEED]",
+            writes=RUN,
+        ),
     ),
     params=lambda file, layout, given: (
         block_of(file, "warmups", given["profile"], "default"),

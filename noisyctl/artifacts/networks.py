@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
-from noisyctl.artifacts.store import canonical, publish
+from noisyctl.artifacts.files import NETWORKS_KEY as KEY
+from noisyctl.artifacts.files import Networks, publish
+from noisyctl.artifacts.store import canonical
 from noisyctl.errors import ArtifactError
-
-KEY = "noisyctl"
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
@@ -21,7 +21,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) 
     flat = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in sorted(tensors.items())}
     full: dict[str, Any] = json.loads(canonical(dict(header)))
     full["digest"] = _digest(flat, full)
-    with publish(path) as partial:
+    with publish(path, Networks(str(full.get("kind", "checkpoint")))) as partial:
         save_file(flat, partial, metadata={KEY: canonical(full)})
     return str(full["digest"])
 

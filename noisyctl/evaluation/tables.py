@@ -158,6 +158,9 @@ def _dig(run: Mapping[str, Any], column: tuple[str, ...]) -> Any:
     return value
 
 
+WRITTEN = "written by noisyctl table"
+
+
 def render(table: list[list[str]], kind: str) -> str:
     """The table as `md`, `csv` or `tex`."""
     head, *body = table
@@ -167,9 +170,11 @@ def render(table: list[list[str]], kind: str) -> str:
         return out.getvalue()
     if kind == "tex":
         lines = [" & ".join(_tex(cell) for cell in row) + r" \\" for row in table]
-        return "\n".join([rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", *lines, r"\end{tabular}", ""])
+        return "\n".join(
+            [f"% {WRITTEN}", rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", *lines, r"\end{tabular}", ""]
+        )
     table = [head, ["---"] * len(head), *body]
-    return (
+    return f"<!-- {WRITTEN} -->\n\n" + (
         "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in table) + "\n"
     )
 

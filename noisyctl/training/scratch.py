@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import noisyctl
-from noisyctl.artifacts import networks, store
+from noisyctl.artifacts import files, networks, store
 from noisyctl.artifacts.kinds import TRACE
 from noisyctl.errors import TrainingError
 
@@ -56,7 +56,7 @@ class Scratch:
 
     def write_row(self, name: str, epoch: int, values: np.ndarray) -> None:
         with (
-            store.publish(self.folder / "rows" / f"{name}-{epoch}.npy") as partial,
+            files.publish(self.folder / "rows" / f"{name}-{epoch}.npy", files.Own()) as partial,
             partial.open("wb") as file,
         ):
             np.save(file, np.ascontiguousarray(values), allow_pickle=False)
@@ -74,6 +74,7 @@ class Scratch:
 @contextlib.contextmanager
 def hold(root: Path, stage: str, facts: Mapping[str, Any]) -> Iterator[Scratch]:
     """The scratch folder of this work, held against a second process; removed when the block ends well."""
+    files.require_scratch(root)
     mark = fingerprint(stage, facts)
     folder = root / "scratch" / f"{stage}-{mark[:16]}"
     try:
@@ -95,4 +96,4 @@ def hold(root: Path, stage: str, facts: Mapping[str, Any]) -> Iterator[Scratch]:
         lock.write(str(os.getpid()))
         lock.flush()
         yield Scratch(folder, mark)
-        store.remove(folder)
+        files.remove(folder)

@@ -31,7 +31,9 @@ class Params(Base):
         source="DivideMix; encoder: ScanMix 3.2; clusters: ScanMix code; weights: Clothing1M in every paper",
     )
     weights: str | None = param(
-        None, "where start is weights: a file of ImageNet weights (.pth, .safetensors), or download"
+        None,
+        "where start is weights: a file of ImageNet weights (.pth, .safetensors), or download",
+        path=True,
     )
     networks: int = param(2, "networks with starts and orders of their own", source="DivideMix", ge=1, le=2)
     epochs: int = param(10, "epochs", source="DivideMix, MixNN: CIFAR-10", ge=0)

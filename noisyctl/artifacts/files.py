@@ -1,0 +1,350 @@
+"""Files and folders that are published whole, and never in the place of something that noisyctl did not write itself.
+
+`publish` is the only way to write an output. It is told the form of what it writes: how to recognize an output of the
+same kind, which may be replaced. Whatever else stands at the place stays there, and the command is refused. `check` asks
+the same before a command begins its work, and refuses outputs that are inputs, lie inside one, or contain one.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from noisyctl.errors import ArtifactError, OutputError
+
+MANIFEST = (
+    ".noisyctl.json"  # inside a folder that is replaced as a whole: its kind, and the sha256 of every file
+)
+IN_SCRATCH = ("scratch", "sweep")  # what noisyctl keeps in NOISYCTL_SCRATCH
+NETWORKS_KEY = "noisyctl"  # of the metadata of a safetensors file
+PROJECT_FILES = (".git", ".dvc", "dvc.yaml", "params.yaml", "pyproject.toml", "setup.py", "package.json")
+
+
+@runtime_checkable
+class Form(Protocol):
+    """A kind of output, and how to tell that a file or a folder is one that noisyctl wrote."""
+
+    def foreign(self, path: Path) -> str | None:
+        """Why what stands at `path` may not be replaced, as the end of a sentence; None where it may."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text file. It is ours where its first line begins with one of `heads`."""
+
+    heads: tuple[str, ...]
+
+    def foreign(self, path: Path) -> str | None:
+        if not path.is_file():
+            return "is a folder, and a file never replaces a folder"
+        try:
+            with path.open("rb") as file:
+                first = file.readline(4096).decode("utf-8-sig", "replace").strip()
+        except OSError as error:
+            return f"cannot be read ({error.strerror})"
+        if not first.startswith(self.heads):
+            return "is not a file that this command wrote"
+        return None
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Networks of a kind (encoder, clusters, networks, checkpoint), also where their tensors are damaged."""
+
+    kind: str
+
+    def foreign(self, path: Path) -> str | None:
+        if not path.is_file():
+            return "is a folder, and a file never replaces a folder"
+        try:
+            with path.open("rb") as file:
+                length = int.from_bytes(file.read(8), "little")
+                if length > path.stat().st_size:
+                    raise ValueError
+                header = json.loads(json.loads(file.read(length))["__metadata__"][NETWORKS_KEY])
+                found = header.get("kind", "checkpoint")
+        except (AttributeError, KeyError, OSError, TypeError, ValueError):
+            return "is not a file that noisyctl wrote, or is damaged"
+        return None if found == self.kind else f"holds {found}, not {self.kind}"
+
+
+@dataclass(frozen=True)
+class Link:
+    """A symbolic link; what it leads to is never touched."""
+
+    def foreign(self, path: Path) -> str | None:
+        return None if path.is_symlink() else "is not a link that this command made"
+
+
+@dataclass(frozen=True)
+class Own:
+    """Any file in a folder that noisyctl alone fills, such as its scratch folder."""
+
+    def foreign(self, path: Path) -> str | None:
+        return None if path.is_file() else "is a folder, and a file never replaces a folder"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder that one command fills and replaces as a whole. `seal` leaves in it the list of what was written."""
+
+    kind: str
+
+    def foreign(self, path: Path) -> str | None:
+        if not path.is_dir():
+            return "is a file, not a folder that this command wrote"
+        files = {str(p.relative_to(path)): p for p in path.rglob("*") if not p.is_dir() or p.is_symlink()}
+        if not files:
+            return None if not any(path.iterdir()) else "holds folders that this command did not write"
+        try:
+            manifest = json.loads(files.pop(MANIFEST).read_text())
+            listed = dict(manifest["files"])
+            mine = manifest["kind"] == self.kind
+        except (KeyError, OSError, ValueError, TypeError):
+            return "is a folder that this command did not write"
+        if not mine:
+            return f"holds {manifest['kind']}, not {self.kind}"
+        for name, file in sorted(files.items()):
+            if name not in listed:
+                return f"holds {name}, which this command did not write"
+            if _sha256(file) != listed[name]:
+                return f"holds {name}, which was changed after this command wrote it"
+        return None
+
+    def seal(self, folder: Path) -> None:
+        """Write the list of the folder's files; call it when all of them are there."""
+        files = {str(p.relative_to(folder)): _sha256(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+        text = json.dumps({"kind": self.kind, "files": files}, indent=1, sort_keys=True)
+        (folder / MANIFEST).write_text(text + "\n")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class Writes:
+    """What an output option stands for: the places that the command writes, each with its form.
+
+    `inside` is set where the option names a folder that holds the places, beside other artifacts of noisyctl.
+    """
+
+    places: Mapping[Path, Form]
+    inside: Path | None = None
+
+
+def refuse_foreign(path: Path, form: Form) -> None:
+    """Raise OutputError where something stands at `path` that is not of this form, or lies there by a link."""
+    if path.is_symlink() and not isinstance(form, Link):
+        target = path.resolve()
+        if not target.is_file():
+            raise OutputError(f"{path} is a link; nothing was written. Give the place it leads to, {target}")
+    elif not os.path.lexists(path):
+        return
+    if (reason := form.foreign(path)) is not None:
+        raise OutputError(
+            f"{path} {reason}; nothing was written. Choose another --out, or move it away first"
+        )
+
+
+def check(
+    outputs: Iterable[Writes], inputs: Iterable[Path], ours: Callable[[Path], bool], option: str = "--out"
+) -> None:
+    """Refuse outputs that would harm something, before any work is done.
+
+    An output may not be an input, lie inside one, or contain one; it may replace only what `Form.foreign` knows; a folder
+    that is shared with other artifacts must be new, empty, or hold artifacts of noisyctl, which `ours` tells of a path.
+    Raises OutputError with the cure.
+    """
+    read = {_real(path): path for path in inputs}
+    for output in outputs:
+        for path, form in output.places.items():
+            if output.inside is not None:
+                _check_shared_folder(output.inside, ours, option)
+            require_place(path, option)
+            refuse_foreign(path, form)
+            real = _real(path)
+            for place, given in read.items():
+                if real == place or place in real.parents:
+                    how = "is an input of this command" if real == place else f"lies inside its input {given}"
+                    raise OutputError(
+                        f"{path} {how}; nothing was written. Choose a place outside of it with {option}"
+                    )
+                if real in place.parents:
+                    raise OutputError(
+                        f"{path} contains the input {given}; nothing was written. Choose another {option}"
+                    )
+
+
+def require_place(path: Path, option: str) -> None:
+    """Refuse the current folder and those around it, a place below a file, and a place that cannot be written.
+
+    Raises OutputError.
+    """
+    here = Path.cwd().resolve()
+    real = _real(path)
+    if path == Path() or real == here or real in here.parents:
+        raise OutputError(
+            f"{path} is the current folder or one around it; nothing was written. Give a place inside it with {option}"
+        )
+    parent = path.parent
+    while not os.path.lexists(parent):
+        parent = parent.parent
+    if not parent.is_dir():
+        raise OutputError(f"{parent} is a file, so nothing can be written at {path}; choose another {option}")
+    _require_writable(parent, option)
+
+
+def _require_writable(folder: Path, option: str) -> None:
+    """A folder without any permission to write is left alone, also where the user is root."""
+    if not (
+        os.access(folder, os.W_OK) and folder.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)
+    ):
+        raise OutputError(
+            f"{folder} is read-only; nothing was written. Choose another {option}, or allow writing there"
+        )
+
+
+def _check_shared_folder(folder: Path, ours: Callable[[Path], bool], option: str) -> None:
+    """A folder that artifacts are put into: new, empty, or already one of noisyctl's."""
+    require_place(folder, option)
+    if folder.is_symlink():
+        raise OutputError(
+            f"{folder} is a link; nothing was written. Give the folder it leads to, {folder.resolve()}"
+        )
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise OutputError(f"{folder} is a file; nothing was written. Give a folder with {option}")
+    _require_writable(folder, option)
+    held = [p for p in folder.iterdir() if p.name in PROJECT_FILES or not p.name.startswith(".")]
+    if not held:
+        return
+    project = next((p.name for p in held if p.name in PROJECT_FILES), None)
+    if project is not None or not ours(folder):
+        what = f"a project (it holds {project})" if project else "a folder with other files"
+        raise OutputError(
+            f"{folder} is {what}; nothing was written. Give a new or empty folder with {option}, "
+            "or one that holds noisyctl's artifacts"
+        )
+
+
+def require_scratch(folder: Path) -> None:
+    """Refuse a scratch folder that is a file, or that holds what noisyctl did not put there. Raises OutputError."""
+    cure = "set NOISYCTL_SCRATCH to a new folder of its own"
+    if not os.path.lexists(folder):
+        return
+    if not folder.is_dir():
+        raise OutputError(f"the scratch folder {folder} is a file, not a folder; {cure}")
+    held = sorted(p.name for p in folder.iterdir())
+    other = [n for n in held if n in PROJECT_FILES or not (n in IN_SCRATCH or n.startswith("."))]
+    if other:
+        raise OutputError(f"the scratch folder {folder} holds {other[0]}, which is not noisyctl's; {cure}")
+
+
+def _real(path: Path) -> Path:
+    """The place itself: its parents' links followed, its own not (a link is replaced, not what it leads to)."""
+    path = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow the last link
+    return path.parent.resolve() / path.name
+
+
+@contextlib.contextmanager
+def publish(path: Path, form: Form) -> Iterator[Path]:
+    """Give a hidden sibling of `path` to write to; when the block ends well it takes `path`'s place in one rename.
+
+    What stood at `path` stays until then, and stays for good where it is not of this form: OutputError. Raises
+    ArtifactError where the place cannot be written or the disk is full.
+    """
+    path = Path(path)
+    refuse_foreign(path, form)
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for stale in path.parent.glob(f".{path.name}.partial-*"):
+            if stale == partial or not _alive(int(stale.name.rpartition("-")[2])):
+                remove(stale)
+        yield partial
+        _sync(partial)
+        refuse_foreign(path, form)
+        _replace(partial, path)
+    except OSError as error:
+        remove(partial)
+        raise disk_error(path, error) from error
+    except BaseException:
+        remove(partial)
+        raise
+
+
+def _replace(partial: Path, path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        old = path.with_name(f".{path.name}.partial-old-{os.getpid()}")
+        remove(old)
+        path.rename(old)
+        partial.rename(path)
+        remove(old)
+    else:
+        partial.replace(path)
+    _sync_folder(path.parent)
+
+
+def disk_error(path: Path, error: OSError) -> ArtifactError:
+    cures = {
+        errno.ENOSPC: "the disk is full; free some space",
+        errno.EDQUOT: "the disk quota is used up; free some space",
+        errno.EFBIG: "the file would be larger than allowed; raise the limit",
+        errno.EROFS: "the file system is read-only; choose another --out",
+        errno.EACCES: "no permission to write there; choose another --out",
+        errno.EPERM: "no permission to write there; choose another --out",
+        errno.EEXIST: "a file stands where a folder is needed; choose another --out",
+        errno.ENOTDIR: "a file stands where a folder is needed; choose another --out",
+    }
+    reason = cures.get(error.errno or 0, f"{error.strerror or error}; choose another --out")
+    return ArtifactError(f"cannot write {path}: {reason}, then run the same command again (nothing is lost)")
+
+
+def _sync(path: Path) -> None:
+    for file in [path] if path.is_file() else sorted(path.rglob("*")):
+        if file.is_file():
+            descriptor = os.open(file, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+    for folder in [path, *path.rglob("*")] if path.is_dir() else []:
+        if folder.is_dir():
+            _sync_folder(folder)
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            path.unlink()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
