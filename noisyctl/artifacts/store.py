@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from noisyctl.artifacts.files import publish
+from noisyctl.artifacts.files import exists, publish
 from noisyctl.errors import ArtifactError
 
 ROWS = 8192  # samples a chunk
@@ -237,7 +237,7 @@ def read(path: Path, kind: Kind) -> Artifact:
     import zarr
 
     remake = f"make it with `{kind.made_by}`"
-    if not path.exists():
+    if not exists(path):
         raise ArtifactError(f"{path} does not exist; {remake}")
     try:
         with _quiet_zarr():
