@@ -24,7 +24,8 @@ class Head(nn.Sequential):
     """From features to outputs.
 
     linear: one layer. projection: SimCLR's, a hidden layer as wide as the features. mlp: Jo-SRC's, a hidden layer twice as
-    wide, batch norm, ReLU; He initialization.
+    wide, batch norm, ReLU; He initialization. Outputs are float32 under autocast too: in bfloat16 the largest probability
+    below 1 is .996, and no softmax, logarithm or loss may begin from there.
     """
 
     def __init__(self, spec: dict[str, Any]) -> None:
@@ -45,6 +46,10 @@ class Head(nn.Sequential):
                 raise ParamsError(f"unknown head {kind!r}; {suggest(kind, HEADS)}")
         super().__init__(*layers)
         self.spec = dict(spec)
+
+    def forward(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b c"]:
+        outputs: Tensor = super().forward(features)
+        return outputs.float()
 
 
 class Classifier(nn.Module):

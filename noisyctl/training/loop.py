@@ -48,7 +48,7 @@ def fit(
     Every epoch's generator is made anew from (seed, name, epoch), and the checkpoint is the whole State: a run that was
     killed at any moment ends with the bytes of one that was not. `held_out` are images of other splits; the method's
     predictions on them go to the trace and are seen by nobody in training. With precision bfloat16 the forward passes are
-    autocast; weights, batch statistics and losses stay float32.
+    autocast; weights, batch statistics, logits, losses and gradients of weights stay float32.
     """
     held_out = held_out or {}
     networks = [network.to(memory_format=_memory_format(task.device)) for network in networks]
@@ -127,7 +127,9 @@ def _memory_format(device: torch.device) -> torch.memory_format:
 
 
 def _autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+    """Without its cache of weights: that would hold the copies of the first step until the epoch's end."""
+    enabled = precision == "bfloat16"
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled, cache_enabled=False)
 
 
 @dataclass(frozen=True)
