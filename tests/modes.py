@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ class Steps:
     losses: list[float]
     weights: list[Weights]
     arrays: dict[str, np.ndarray]
+    state: Any
 
 
 def steps(
@@ -41,9 +43,10 @@ def steps(
     held_out: dict[str, Tensor] | None = None,
     lead: Steps | None = None,
     precision: Any = "float32",
+    layout: torch.memory_format = loop.LAYOUT,
 ) -> Steps:
     """Train through the runner, with the weights of `lead` after every step that it has too."""
-    found = Steps([], [], {})
+    found = Steps([], [], {}, None)
 
     class Followed(Task):
         def step(self, loss: Tensor, *optimizers: torch.optim.Optimizer) -> None:
@@ -57,10 +60,10 @@ def steps(
 
     followed = Followed(**{f.name: getattr(task, f.name) for f in dataclasses.fields(task)})
     about: dict[str, Any] = {"name": "t", "epochs": params.epochs, "seed": 0, "precision": precision}
-    fitted = loop.fit(
-        method, networks, followed, params, held_out=held_out, scratch=Scratch(folder, ""), **about
-    )
-    return dataclasses.replace(found, arrays=fitted.arrays)
+    about |= {"held_out": held_out, "scratch": Scratch(folder, "")}
+    with mock.patch.object(loop, "LAYOUT", layout):
+        fitted = loop.fit(method, networks, followed, params, **about)
+    return dataclasses.replace(found, arrays=fitted.arrays, state=fitted.state)
 
 
 def cached(device: torch.device, precision: str) -> torch.autocast:
@@ -94,3 +97,24 @@ def require_rounding(train: Callable[..., Steps], start: dict[str, np.ndarray], 
             assert np.abs(values - rounded.arrays[name]).max() < min(0.03, moved / 4), name
         if name.endswith("_predictions"):
             assert (values == rounded.arrays[name]).mean() >= 0.9, name
+
+
+def require_same(train: Callable[..., Steps]) -> None:
+    """channels_last is the contiguous layout but for the order of sums, and all weights of a run lie so, copies too."""
+    plain = train(layout=torch.contiguous_format)
+    found = train(lead=plain)
+    np.testing.assert_allclose(found.losses, plain.losses, rtol=1e-4, atol=1e-5)
+    for name, values in plain.arrays.items():
+        if name.endswith("_probabilities"):
+            np.testing.assert_allclose(found.arrays[name], values, atol=1e-4)
+        elif not name.startswith("scalar_") and values.dtype.kind != "f":
+            np.testing.assert_array_equal(found.arrays[name], values, name)
+    assert all(w.is_contiguous() for w in convolutions(plain.state))
+    assert all(w.is_contiguous(memory_format=torch.channels_last) for w in convolutions(found.state))
+    assert any(not w.is_contiguous() for w in convolutions(found.state))
+
+
+def convolutions(state: Any) -> list[Tensor]:
+    """The weights of all convolutions in a State."""
+    modules = [value for value in vars(state).values() if isinstance(value, nn.Module)]
+    return [p for module in modules for p in module.parameters() if p.ndim == 4]

@@ -18,6 +18,9 @@ from noisyctl.nn.backbones import make
 from noisyctl.seeds import draw_seed
 
 HEADS = ("linear", "projection", "mlp")
+LAYOUT = (
+    torch.channels_last
+)  # of the weights of every network: convolutions follow it, whatever the images' own
 
 
 class Head(nn.Sequential):
@@ -70,13 +73,14 @@ class Classifier(nn.Module):
 def build(spec: dict[str, Any], rng: Generator) -> Classifier:
     """A freshly initialized network on the CPU: the same weights for the same generator state, whatever else was drawn."""
     with _seeded(draw_seed(rng)):
-        return Classifier(spec)
+        return Classifier(spec).to(memory_format=LAYOUT)
 
 
 def from_spec(spec: dict[str, Any]) -> Classifier | Head:
     """A network of this spec, on the CPU, for a state dict to fill. Nothing is drawn from the global generators."""
     with _seeded(0):
-        return Head(spec) if spec.get("kind") == "head" else Classifier(spec)
+        network = Head(spec) if spec.get("kind") == "head" else Classifier(spec)
+        return network.to(memory_format=LAYOUT)
 
 
 @contextlib.contextmanager

@@ -2,23 +2,22 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from noisyctl.nn.inference import evaluating, modules_of, outputs
+from noisyctl.nn.networks import LAYOUT
 from noisyctl.seeds import draw_seed, stream
 from noisyctl.task import EpochRecord, Method, Reporter, Task
 from noisyctl.training import checkpoint
+from noisyctl.training.precision import Precision
 from noisyctl.training.scratch import Scratch
 
 TRACE_NAMES = {"predictions": "train_predictions"}
 TOP5_CLASSES = 20  # with more classes than these the five likeliest are kept too
-
-
-Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass
@@ -51,7 +50,7 @@ def fit(
     autocast; weights, batch statistics, logits, losses and gradients of weights stay float32.
     """
     held_out = held_out or {}
-    networks = [network.to(memory_format=_memory_format(task.device)) for network in networks]
+    networks = [network.to(memory_format=LAYOUT) for network in networks]
     with _seeded(stream(seed, name, "start")):
         state = method.start(networks, task, params, stream(seed, name, "start", device=task.device))
     done, scalars = 0, []
@@ -120,10 +119,6 @@ def _predict(method: Method, state: Any, task: Task, images: Any) -> Tensor | No
         return None
     with evaluating(*modules.values()):
         return outputs(lambda views: method.predict(state, views), images, task.views.plain)
-
-
-def _memory_format(device: torch.device) -> torch.memory_format:
-    return torch.channels_last if device.type == "cuda" else torch.contiguous_format
 
 
 def _autocast(device: torch.device, precision: Precision) -> torch.autocast:

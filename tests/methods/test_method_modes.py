@@ -12,7 +12,7 @@ import torch
 from noisyctl import methods
 from noisyctl.training import warmup
 
-SIZE = 48
+SIZE = 32
 TRAINED = ["warmup", *(name for name in methods.available() if methods.load(name).NEEDS.networks)]
 
 
@@ -47,3 +47,8 @@ def test_bfloat16_is_float32_but_for_rounding(
 ) -> None:
     train = trainer(name, tmp_path, learning_rate=0.3)  # each step moves the weights visibly
     modes.require_rounding(train, train(epochs=0).arrays, monkeypatch)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_channels_last_is_the_plain_layout_but_for_rounding(name: str, tmp_path: Path) -> None:
+    modes.require_same(trainer(name, tmp_path, learning_rate=0.05))

@@ -32,3 +32,8 @@ def test_bfloat16_is_float32_but_for_rounding(
 ) -> None:
     train = trainer(name, tmp_path)
     modes.require_rounding(train, train(epochs=0).arrays, monkeypatch)
+
+
+@pytest.mark.parametrize("name", pretraining.available())
+def test_channels_last_is_the_plain_layout_but_for_rounding(name: str, tmp_path: Path) -> None:
+    modes.require_same(trainer(name, tmp_path))
