@@ -191,13 +191,17 @@ class Task:
         yield from batches
 
     def step(self, loss: Float[Tensor, ""], *optimizers: torch.optim.Optimizer) -> None:
-        """zero_grad, backward, step; the runner learns of a loss that is not finite at the end of the epoch."""
+        """zero_grad, backward, step; the runner learns of a loss that is not finite at the end of the epoch.
+
+        Autocast ends here: a gradient has the precision that its forward pass had.
+        """
         self.monitor.observe(loss)
-        for optimizer in optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        for optimizer in optimizers:
-            optimizer.step()
+        with torch.autocast(loss.device.type, enabled=False):
+            for optimizer in optimizers:
+                optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            for optimizer in optimizers:
+                optimizer.step()
 
     @staticmethod
     def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -24,7 +24,11 @@ COMMON = (
     ("pretrain", "whose features", "name"),
     ("seed", "of every random draw", "int"),
     ("device", "where to compute", "auto|cpu|cuda"),
-    ("precision", "of the forward passes; auto: bfloat16 on a GPU that has it", "auto|float32|bfloat16"),
+    (
+        "precision",
+        "of training; auto: bfloat16 where GPU or processor has its units",
+        "auto|float32|bfloat16",
+    ),
     ("threads", "of the CPU; 0 leaves torch's choice", "int"),
     ("params_file", "[params.yaml]", "path"),
 )

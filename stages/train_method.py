@@ -94,7 +94,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
         networks.append(built["network"].to(device))
     task, held_out = training.make_task(images, device, **known)
     recorded = params.model_dump() | {"seed": session.seed, "threads": torch.get_num_threads()}
-    facts = {"params": recorded, "inputs": made_from, "device": str(device)}
+    facts = {"params": recorded, "inputs": made_from, **session.numerics(device)}
     name = f"train-method-{inputs.method}"
     with hold(session.scratch, name, facts) as scratch:
         fitted = fit(

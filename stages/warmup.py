@@ -46,7 +46,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
         made_from["weights"] = _load_weights(params.weights, networks)
     recorded = params.model_dump() | {"weights": params.weights and Path(params.weights).name}
     recorded |= {"seed": session.seed, "threads": torch.get_num_threads()}
-    facts = {"params": recorded, "inputs": made_from, "device": str(device)}
+    facts = {"params": recorded, "inputs": made_from, **session.numerics(device)}
     with hold(session.scratch, "warmup", facts) as scratch:
         fitted = fit(
             warmup,
@@ -66,6 +66,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
             "noisy_labels": labels.array("noisy_labels"),
         }
         about = {"params": recorded, "inputs": made_from, "method": "warmup", "class_names": names}
+        about["hardware"] = session.hardware(device)
         header = {
             "kind": "networks",
             "method": "warmup",
