@@ -53,7 +53,9 @@ def main() -> None:
     _write(given.out / "true.csv", ["path", "label"], [row[:2] for row in rows])
     _write(given.out / "worse.csv", ["id", "label"], people)
     wrong = np.mean([row[1] != person[1] for row, person in zip(rows, people, strict=False)])
-    print(f"{len(people)} training and {len(rows) - len(people)} test images; 'worse' is wrong for {wrong:.4f}")
+    print(
+        f"{len(people)} training and {len(rows) - len(people)} test images; 'worse' is wrong for {wrong:.4f}"
+    )
 
 
 def _write(path: Path, head: list[str], rows: list[list[str]]) -> None:

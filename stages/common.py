@@ -6,7 +6,7 @@ import importlib.util
 import os
 import pkgutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -232,6 +232,9 @@ class Stage:
     params: Callable[[ParamsFile, Layout, Mapping[str, Any]], tuple[str, str]] | None = None
     fields: tuple[str, ...] = ()  # modules whose Params give the options
     show: Callable[[Any, Session], None] | None = None  # what `--dry-run` tells beside params and paths
+    presets: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=dict
+    )  # values of a block without being written
 
 
 LAYOUT_FOLDERS = ("noise", "warmup", "runs", "results", "simclr", "moco")  # of a data set's folder
@@ -264,11 +267,11 @@ def modules_in(package: str) -> tuple[str, ...]:
     return tuple(f"{package}.{name}" for name in names)
 
 
-def block_of(file: ParamsFile, group: str, name: str, default: str | None = None) -> str:
-    """`group.name`, checked to exist where the file has the group."""
+def block_of(file: ParamsFile, group: str, name: str, presets: Iterable[str] = ()) -> str:
+    """`group.name`, checked to be in the file or one of the `presets`, which need no block."""
     from noisyctl.errors import suggest
 
-    known = file.get(group) or {}
-    if name not in known and name != default:
-        raise ParamsError(f"{file.path}: no block {group}.{name}; {suggest(name, known)}")
+    known = {*(file.get(group) or {}), *presets}
+    if name not in known:
+        raise ParamsError(f"{file.path}: no block {group}.{name}; {suggest(name, sorted(known))}")
     return f"{group}.{name}"

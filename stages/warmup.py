@@ -6,6 +6,14 @@ from typing import Any
 
 from stages.common import RUN, Option, Session, Stage, block_of
 
+PROFILES: dict[
+    str, dict[str, Any]
+] = {  # there without a block of `warmups:`; a block of that name changes values
+    "default": {},
+    "clustered": {"start": "clusters", "train": "head", "views": "strong"},  # ScanMix's code
+    "pretrained": {"start": "encoder"},  # ScanMix 3.2
+}
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -135,7 +143,12 @@ STAGE = Stage(
         given["clusters"],
     ),
     options=(
-        Option("profile", "block of `warmups:`", lambda layout: "default", metavar="name"),
+        Option(
+            "profile",
+            f"block of `warmups:`; without one there are {', '.join(PROFILES)}",
+            lambda layout: "default",
+            metavar="name",
+        ),
         Option("images", "images.zarr", lambda layout: layout.home / "images.zarr"),
         Option("labels", "labels.zarr", lambda layout: layout.labels),
         Option(
@@ -155,8 +168,9 @@ STAGE = Stage(
         ),
     ),
     params=lambda file, layout, given: (
-        block_of(file, "warmups", given["profile"], "default"),
+        block_of(file, "warmups", given["profile"], PROFILES),
         "noisyctl.training.warmup",
     ),
     fields=("noisyctl.training.warmup",),
+    presets={f"warmups.{name}": values for name, values in PROFILES.items()},
 )

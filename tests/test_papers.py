@@ -154,6 +154,39 @@ def test_rows_whose_numbers_are_known() -> None:
     assert params("smp", method="SMP m=320", table="3") == {"samples_per_class": 320}
 
 
+@pytest.mark.parametrize("paper", PAPERS)
+def test_a_row_that_has_the_name_of_a_method_is_that_method(paper: str) -> None:
+    rows = papers.load(paper).params.get("rows")
+    assert {name: row["method"] for name, row in rows.items() if name != row["method"]}.keys().isdisjoint(
+        [*methods.available(), *methods.RENAMED]
+    )
+
+
+def test_no_row_is_called_by_a_former_name() -> None:
+    named = {papers.load(p).row(n)["method"] for p in PAPERS for n in numbers(p) if n.missing is None}
+    assert named <= set(methods.available())
+
+
+def test_scanmix_table_4_is_its_code_without_the_clustering_and_webvision_clusters_on_strong_views() -> None:
+    paper = papers.load("scanmix")
+    rows = {}
+    for number in paper.of_tables(["4"]):
+        if number.missing is None:
+            rows[number.row, number.dataset, number.noise] = paper.row(number)
+    with_clusters = {key[1:]: row for key, row in rows.items() if key[0] == "scanmix"}
+    without = {key[1:]: row for key, row in rows.items() if key[0] == "scanmix_classification"}
+    assert len(without) == len(with_clusters) == 10
+    for key, row in without.items():
+        whole = with_clusters[key]
+        assert (row["method"], row["warmup"]) == ("scanmix", whole["warmup"])
+        assert row["params"] == whole["params"] | {"terms": "classification"}
+        assert "clean_threshold" not in row["params"]  # 0.5 at 90 % too, unlike DivideMix's row
+    (webvision,) = [n for n in paper.of_tables(["3"]) if n.row == "scanmix"]
+    found = paper.row(webvision)
+    assert found["params"]["cluster_views"] == "strong" and found["params"]["noise_threshold"] == 1.0
+    assert not [text for text in found["deviations"] if "views" in text]
+
+
 def test_coverage_page_is_in_step() -> None:
     spec = importlib.util.spec_from_file_location("make_coverage", ROOT / "docs" / "make_coverage.py")
     assert spec and spec.loader
