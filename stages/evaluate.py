@@ -126,11 +126,13 @@ def _judge(
     if truth is None:
         return result, {}
     measured, curves = _on_test_images(trace, truth, names)
+    measured |= _of_further_classifiers(trace, truth, names)
     if clean is not None:
         result["measured_noise"] = float((given != clean).mean())
-        on_training, more = _on_training_images(trace, given, clean, trained, curves.get("test_accuracy"))
+        test, told = curves.get("test_accuracy"), _told(trace, verified)
+        on_training, more = _on_training_images(trace, given, clean, trained, test, told)
         measured, curves = measured | on_training, curves | more
-    elif verified is not None and "pseudo_labels" in trace:
+    elif verified is not None and "pseudo_labels" in trace and "verified" not in trace.inputs:
         measured["label_accuracy"] = _on_verified(trace, given, verified)
     return result | measured, curves
 
@@ -150,8 +152,22 @@ def _trust(trace: store.Artifact, wrong: np.ndarray | None) -> dict[str, Any]:
     return trust.judge(given, suggested, probability, unseen=unseen, judged_by=judged_by, wrong=wrong)
 
 
+def _told(trace: store.Artifact, verified: store.Artifact | None) -> np.ndarray | None:
+    """The samples whose right labels the run was given; None where it was given some and they are not at hand."""
+    told = np.zeros(len(trace.array("noisy_labels")), bool)
+    digest = trace.inputs.get("verified")
+    if digest is not None:
+        if verified is None or verified.digest != digest:
+            return None
+        told[verified.array("index")] = True
+    return told
+
+
 def _on_verified(trace: store.Artifact, given: np.ndarray, verified: store.Artifact) -> dict[str, Any]:
-    """Label accuracy of the samples whose labels were checked, where the right labels of the others are not known."""
+    """Label accuracy of the samples whose labels were checked, where the right labels of the others are not known.
+
+    Not of a run that was given checked labels: it corrected the others by these, and would be asked what it was told.
+    """
     from noisyctl.evaluation import measures
 
     store.require_input(trace, "images", verified.inputs["images"], verified.path)
@@ -189,10 +205,49 @@ def _on_test_images(
     return by_split, curves
 
 
+def _of_further_classifiers(trace: store.Artifact, truth: store.Artifact, names: list[str]) -> dict[str, Any]:
+    """Accuracies on every split of what a method has beside its own predictions: a second network, prototypes.
+
+    `both_networks` is the mean of the accuracies of two networks, epoch by epoch, as JoCoR's tables have it.
+    """
+    from noisyctl.evaluation import measures
+
+    found: dict[str, Any] = {}
+    for name in truth.names:
+        split = name.removesuffix("_labels")
+        labels = _known(truth, name, names)
+        head = f"{split}_predictions_of_"
+        of_split = {array.removeprefix(head): array for array in trace.names if array.startswith(head)}
+        if labels is None or not of_split:
+            continue
+        judged = labels >= 0
+        curves = {
+            who: measures.known_accuracies(trace.array(array)[:, judged], labels[judged])
+            for who, array in of_split.items()
+        }
+        if "network2" in curves:
+            first = measures.accuracies(trace.array(f"{split}_predictions")[:, judged], labels[judged])
+            curves["both_networks"] = (first + curves["network2"]) / 2
+        found[f"{split}_accuracy_of"] = {
+            who: {"initial": float(curve[0])} | measures.selection_rules(curve)
+            for who, curve in curves.items()
+            if len(curve)
+        }
+    return found
+
+
 def _on_training_images(
-    trace: store.Artifact, given: np.ndarray, clean: np.ndarray, trained: np.ndarray, test: np.ndarray | None
+    trace: store.Artifact,
+    given: np.ndarray,
+    clean: np.ndarray,
+    trained: np.ndarray,
+    test: np.ndarray | None,
+    told: np.ndarray | None,
 ) -> tuple[dict[str, Any], Curves]:
-    """How well wrong labels are found and corrected. Samples that are held out for validation do not count."""
+    """How well wrong labels are found and corrected. Samples that are held out for validation do not count.
+
+    Nor do those whose right label the run was `told` count among the corrected ones; unknown, there is no such number.
+    """
     from noisyctl.evaluation import measures
 
     suggested, probability = opinion(trace)
@@ -226,10 +281,11 @@ def _on_training_images(
         }
         curves |= found
         result["verdicts"] = {n: measures.over_epochs(curve, test) for n, curve in found.items()}
-    if "pseudo_labels" in trace:
-        labels, right = trace.array("pseudo_labels")[:, trained], clean >= 0
-        result["label_accuracy"] = measures.label_accuracy(labels, given, clean)
-        curves["label_accuracy"] = measures.accuracies(labels[:, right], clean[right])
+    if "pseudo_labels" in trace and told is not None:
+        labels, asked = trace.array("pseudo_labels")[:, trained], (clean >= 0) & ~told[trained]
+        if asked.any():
+            result["label_accuracy"] = measures.label_accuracy(labels[:, asked], given[asked], clean[asked])
+            curves["label_accuracy"] = measures.accuracies(labels[:, asked], clean[asked])
     if "train_predictions" in trace:
         fitted = measures.group_accuracies(trace.array("train_predictions")[:, trained], given, clean)
         curves |= fitted

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pipeline
 import pytest
+import torch
 
 from noisyctl.artifacts import store
-from noisyctl.artifacts.kinds import IMAGES, TRACE, TRUTH
+from noisyctl.artifacts.kinds import IMAGES, TRACE, TRUTH, VERIFIED
 from noisyctl.errors import ArtifactError, ParamsError
-from stages import evaluate, train_method
+from noisyctl.nn.inference import evaluating
+from stages import evaluate, train_method, training
 from stages.common import Layout, Session
 
 
@@ -216,6 +218,88 @@ def test_truth_of_other_images_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(ArtifactError, match="was not made from"):
         judge(tmp_path, other)
+
+
+def test_a_second_network_and_prototypes_are_judged_beside_the_predictions(tmp_path: Path) -> None:
+    trace(
+        tmp_path / "run",
+        ["a", "b"],
+        train_id=np.array(["x"]),
+        noisy_labels=np.array([0]),
+        clean_probability=np.array([[0.9]] * 3),
+        train_probabilities=np.array([[0.9, 0.1]]),
+        test_predictions=np.array([[0, 1, 1, 0], [0, 1, 1, 1], [0, 1, 0, 1]]),
+        test_predictions_of_network2=np.array([[1, 0, 1, 0], [0, 1, 1, 1], [1, 1, 0, 1]]),
+        test_predictions_of_prototypes=np.array([[-1, -1, -1, -1], [0, 0, 0, 0], [0, 0, 0, 1]]),
+    )
+    found = judge(tmp_path, truth(tmp_path / "t.zarr", [0], [0, 1, 0, 1], ["a", "b"]))["test_accuracy_of"]
+    assert found["network2"]["last"] == 75.0  # 0, 75, 75
+    assert found["both_networks"]["last"] == 87.5  # 50, 75, 100 and these
+    assert found["both_networks"]["mean_last_10"] == pytest.approx((25 + 75 + 87.5) / 3)
+    # the epoch before the first correction has no prototypes
+    assert (found["prototypes"]["initial"], found["prototypes"]["last"]) == (50.0, 75.0)
+    assert found["prototypes"]["mean_last_10"] == 62.5
+
+
+def test_a_second_network_s_predictions_are_its_own(home: Path, tmp_path: Path) -> None:
+    """Through the runner: what the saved second network says of the test images is the last row of the trace."""
+    params = pipeline.params_of("decoupling", 2)
+    train_method.run(pipeline.inputs(home, "decoupling", tmp_path / "run"), params, pipeline.session(home))
+    made = store.read(tmp_path / "run/trace.zarr", TRACE)
+    images = training.read_images(home / "images.zarr")
+    task, held_out = training.make_task(images, torch.device("cpu"))
+    networks, _ = training.read_networks(tmp_path / "run/networks.safetensors", "")
+    for field, array in (("network1", "test_predictions"), ("network2", "test_predictions_of_network2")):
+        with evaluating(networks[field]):
+            said = networks[field](task.views.plain(held_out["test"])).argmax(dim=1)
+        assert (made.array(array)[-1] == said.numpy()).all()
+        assert made.array(array).shape == (2, len(said))
+    assert (made.array("test_predictions") != made.array("test_predictions_of_network2")).any()
+
+
+def verified_run(home: Path, inputs: dict[str, str]) -> tuple[Path, str]:
+    """Four samples, of which the user has checked the first two; the method corrected all of them."""
+    path = home / "verified.zarr"
+    checked = {"index": np.array([0, 1]), "verified_labels": np.array([1, 1])}
+    digest = store.write(
+        path, VERIFIED, checked, inputs={"images": "i"}, attributes={"class_names": ["a", "b"]}
+    )
+    arrays = {
+        "train_id": np.array(["w", "x", "y", "z"]),
+        "noisy_labels": np.array([0, 1, 0, 1]),
+        "clean_probability": np.full((1, 4), 0.9),
+        "pseudo_labels": np.array([[1, 1, 1, 0]]),
+        "test_predictions": np.array([[0]]),
+    }
+    known = {"images": "i"} | {name: digest if value == "these" else value for name, value in inputs.items()}
+    about = {"method": "elr", "class_names": ["a", "b"]}
+    store.write(home / "run/trace.zarr", TRACE, arrays, params={"seed": 0}, inputs=known, attributes=about)
+    return path, digest
+
+
+@pytest.mark.parametrize(
+    "inputs, clean, expected",
+    [
+        ({}, None, (50.0, 100.0)),  # the checked ones, w wrong as given: both right in the end
+        ({"verified": "these"}, None, None),  # told: nothing is left to ask
+        ({}, [1, 1, 1, 1], (50.0, 75.0)),  # all four
+        ({"verified": "these"}, [1, 1, 1, 1], (50.0, 50.0)),  # y and z alone
+        ({"verified": "others"}, [1, 1, 1, 1], None),  # told some that are not at hand
+    ],
+)
+def test_samples_whose_labels_a_run_was_told_do_not_count_as_corrected(
+    tmp_path: Path,
+    inputs: dict[str, str],
+    clean: list[int] | None,
+    expected: tuple[float, float] | None,
+) -> None:
+    """SMP Tables 2 and 3: in its second setting the checked samples choose the prototypes."""
+    verified, _ = verified_run(tmp_path, inputs)
+    known = {"test_labels": np.array([0])} | ({} if clean is None else {"clean_labels": np.array(clean)})
+    names = {"class_names": ["a", "b"]}
+    store.write(tmp_path / "t.zarr", TRUTH, known, inputs={"images": "i"}, attributes=names)
+    found = judge(tmp_path, tmp_path / "t.zarr", verified=verified).get("label_accuracy")
+    assert (found and (found["original"], found["final"])) == expected
 
 
 def test_held_out_noisy_labels_select_an_epoch(home: Path, tmp_path: Path) -> None:
