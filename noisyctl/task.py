@@ -251,5 +251,16 @@ class Method(Protocol):
     def predict(self, state: Any, images: Tensor) -> Tensor: ...
 
 
+@runtime_checkable
+class PredictsFurther(Protocol):
+    """A method that has classifiers beside `predict`, such as a second network.
+
+    What they predict on held-out images goes to the trace under their names, epoch by epoch; the method never sees it.
+    Logits that are not finite stand for no prediction.
+    """
+
+    def predict_further(self, state: Any, images: Tensor) -> dict[str, Tensor]: ...
+
+
 Reporter = Callable[[int, int, Mapping[str, float]], None]
 Modules = Sequence[nn.Module]
