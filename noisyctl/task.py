@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
-from noisyctl.errors import TrainingError
+from noisyctl.errors import ParamsError, TrainingError
 from noisyctl.params import MethodParams, Needs, param
 
 __all__ = ["EpochRecord", "Method", "MethodParams", "Needs", "Task", "param", "state"]
@@ -83,6 +83,15 @@ class Task:
     held_out: Tensor | None = None
     verified: tuple[Tensor, Tensor] | None = None
     monitor: Monitor = field(default_factory=Monitor)
+
+    def __post_init__(self) -> None:
+        if self.verified is not None and self.held_out is not None:
+            both = self.held_out[torch.isin(self.held_out, self.verified[0])].tolist()
+            if both:
+                raise ParamsError(
+                    f"{len(both)} verified samples are held out for validation too, the first at position {both[0]}: noisy "
+                    "labels validate, and verified ones train; hold out others, or verify others"
+                )
 
     @property
     def noisy_labels(self) -> Int[Tensor, " n"]:

@@ -184,10 +184,7 @@ def _on_test_images(
     """Accuracies on every split whose labels are known, of its images whose class the run knows."""
     from noisyctl.evaluation import measures
 
-    validation = None
-    if "validation_predictions" in trace:
-        held_out = trace.array("noisy_labels")[trace.array("validation")]
-        validation = measures.accuracies(trace.array("validation_predictions"), held_out)
+    validation, stage = _on_validation(trace)
     curves: Curves = {}
     for name in truth.names:
         split = name.removesuffix("_labels")
@@ -200,7 +197,7 @@ def _on_test_images(
         if f"{split}_top5" in trace:
             places = trace.array(f"{split}_top5")[:, judged]
             curves[f"{split}_top5_accuracy"] = measures.top_accuracies(places, labels[judged])
-    by_split = {name: measures.selection_rules(curve, validation) for name, curve in curves.items()}
+    by_split = {name: measures.selection_rules(curve, validation, stage) for name, curve in curves.items()}
     for name, curve in curves.items():
         if "val_accuracy" in curves:  # clean labels that a user owns: Clothing1M's
             by_split[name]["best_on_clean_validation"] = float(curve[curves["val_accuracy"].argmax()])
@@ -236,6 +233,28 @@ def _of_further_classifiers(trace: store.Artifact, truth: store.Artifact, names:
             if len(curve)
         }
     return found
+
+
+def _on_validation(trace: store.Artifact) -> tuple[Curves, np.ndarray | None]:
+    """By the name of a rule what it chooses an epoch by, and the method's stage in each epoch, if it has stages.
+
+    Refined are the held-out labels that the method has selected in the end, as Two-Stage does.
+    """
+    from noisyctl.evaluation import measures
+
+    found: Curves = {}
+    if "validation_predictions" in trace:
+        held_out, predictions = trace.array("validation"), trace.array("validation_predictions")
+        given = trace.array("noisy_labels")[held_out]
+        found["best_on_noisy_validation"] = measures.accuracies(predictions, given)
+        if "scalar_validation_loss" in trace:
+            found["least_noisy_validation_loss"] = -trace.array("scalar_validation_loss")
+        refined = (
+            trace.array("selected")[-1][..., held_out] if "selected" in trace else np.zeros(len(given), bool)
+        )
+        if refined.ndim == 1 and 0 < refined.sum() < len(refined):
+            found["best_on_refined_validation"] = measures.accuracies(predictions[:, refined], given[refined])
+    return found, trace.array("scalar_stage") if "scalar_stage" in trace else None
 
 
 def _on_training_images(

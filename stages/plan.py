@@ -61,7 +61,8 @@ def _paper(inputs: Inputs, session: Session) -> dict[str, Any]:
 
 def _counts(plan: paper_cells.Plan) -> dict[str, int]:
     missing = sum(number.missing is not None for number in plan.numbers)
-    counts = {"numbers": len(plan.numbers), "without_a_run": missing}
+    printed = sum(not number.beside for number in plan.numbers)
+    counts = {"numbers": printed, "without_a_run": missing}
     return counts | {name: len(group) for name, group in plan.cells.items()}
 
 

@@ -66,7 +66,7 @@ def _paper(inputs: Inputs, session: Session) -> dict[str, Any]:
     from stages import paper_cells
 
     plan = paper_cells.read_plan(inputs.paper or "")
-    wanted = plan.paper.of_tables(inputs.tables or plan.tables)
+    wanted = plan.paper.of_tables(inputs.tables or plan.tables, readings=True)
     compared = [compare(plan, number) for number in wanted]
     out = inputs.out or Path(plan.about["out"])
     by_table: dict[str, list[Any]] = {}
@@ -81,8 +81,9 @@ def _paper(inputs: Inputs, session: Session) -> dict[str, Any]:
                 found, session, f"{plan.paper.tables.get('paper')}, Table {name}, {plan.budget.name} budget"
             )
         TABLES.seal(partial)
-    ran = sum(bool(one.values) for one in compared)
-    return {"printed": len(compared), "measured": ran, "missing": len(compared) - ran, "out": str(out)}
+    printed = [one for one, number in zip(compared, wanted, strict=True) if not number.beside]
+    ran = sum(bool(one.values) for one in printed)
+    return {"printed": len(printed), "measured": ran, "missing": len(printed) - ran, "out": str(out)}
 
 
 def compare(plan: Any, number: Any) -> Any:

@@ -70,7 +70,10 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
         known["verified"], made_from["verified"] = training.read_verified(
             inputs.verified, made_from["images"], device
         )
-    known["held_out"] = training.hold_out(len(known["labels"]), params.validation_rate, session.seed, device)
+    checked = known["verified"][0] if "verified" in known else None
+    known["held_out"] = training.hold_out(
+        len(known["labels"]), params.validation_rate, session.seed, device, checked
+    )
     networks: list[Any] = []
     clusters: Any = None
     if needs.clusters:

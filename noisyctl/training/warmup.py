@@ -24,7 +24,11 @@ class Params(Base):
 
     backbone: str = param("resnet18", "network", source="ours: the papers' depth")
     width: int | None = param(None, "channels of the first stage; none: the paper's", ge=1)
-    head: Literal["linear", "mlp"] = param("linear", "last layers", source="DivideMix; mlp: Jo-SRC code")
+    head: Literal["linear", "mlp", "batch_norm"] = param(
+        "linear",
+        "last layers",
+        source="DivideMix; mlp: Jo-SRC code; batch_norm: Patrini code, unhinged and sigmoid",
+    )
     start: Literal["random", "encoder", "clusters", "weights"] = param(
         "random",
         "where weights come from",
