@@ -96,7 +96,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     recorded = params.model_dump() | {"seed": session.seed, "threads": torch.get_num_threads()}
     facts = {"params": recorded, "inputs": made_from, "device": str(device)}
     name = f"train-method-{inputs.method}"
-    with hold(session.scratch, name, facts) as scratch:
+    with hold(session.scratch, name, facts, inputs.out) as scratch:
         fitted = fit(
             method,
             networks,
