@@ -44,7 +44,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     made_from = {"images": images.digest, "encoder": digest, "neighbors": mined.digest}
     recorded = params.model_dump() | {"seed": session.seed, "threads": torch.get_num_threads()}
     facts = {"params": recorded, "inputs": made_from, **session.numerics(device)}
-    with hold(session.scratch, "cluster-scan", facts) as scratch:
+    with hold(session.scratch, "cluster-scan", facts, inputs.out) as scratch:
         fitted = fit(
             scan,
             [network.to(device)],

@@ -36,7 +36,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     network = build(spec, stream(session.seed, name, "init")).to(device)
     recorded = params.model_dump() | {"seed": session.seed, "threads": torch.get_num_threads()}
     facts = {"params": recorded, "images": images.digest, **session.numerics(device)}
-    with hold(session.scratch, name, facts) as scratch:
+    with hold(session.scratch, name, facts, inputs.out) as scratch:
         method = pretraining.load(inputs.method)
         fitted = fit(
             method,

@@ -110,7 +110,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     recorded = params.model_dump() | {"seed": session.seed, "threads": torch.get_num_threads()}
     facts = {"params": recorded, "inputs": made_from, **session.numerics(device)}
     name = f"train-method-{name_of_method}"
-    with hold(session.scratch, name, facts) as scratch:
+    with hold(session.scratch, name, facts, inputs.out) as scratch:
         fitted = fit(
             method,
             networks,

@@ -55,7 +55,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     recorded = params.model_dump() | {"weights": params.weights and Path(params.weights).name}
     recorded |= {"seed": session.seed, "threads": torch.get_num_threads()}
     facts = {"params": recorded, "inputs": made_from, **session.numerics(device)}
-    with hold(session.scratch, "warmup", facts) as scratch:
+    with hold(session.scratch, "warmup", facts, inputs.out) as scratch:
         fitted = fit(
             warmup,
             networks,
