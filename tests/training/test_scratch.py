@@ -162,11 +162,11 @@ def test_a_run_that_is_killed_while_its_scratch_folder_is_removed_begins_anew(tm
     child = os.fork()
     if child == 0:
         files.remove = lambda path: os._exit(9)
-        with scratch.hold(tmp_path, "warmup", {"k": 1}) as held:
+        with scratch.hold(tmp_path, "warmup", {"k": 1}, Path("out")) as held:
             held.save(1, {"w": torch.zeros(2)}, "{}", [])
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9, "it was not killed"
-    with scratch.hold(tmp_path, "warmup", {"k": 1}) as held:
+    with scratch.hold(tmp_path, "warmup", {"k": 1}, Path("out")) as held:
         assert held.load() is None
     assert list((tmp_path / "scratch").iterdir()) == []
 
@@ -179,7 +179,7 @@ def test_a_full_disk_when_a_run_begins(tmp_path: Path, monkeypatch: pytest.Monke
         from noisyctl.training.scratch import hold
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
         try:
-            with hold(Path({str(tmp_path)!r}), "warmup", {{"k": 1}}):
+            with hold(Path({str(tmp_path)!r}), "warmup", {{"k": 1}}, Path("out")):
                 print("ran")
         except ArtifactError as error:
             print(error)
