@@ -19,13 +19,14 @@ from stages.common import Layout
 
 ROOT = Path(__file__).parent.parent
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-# what says where things lie, checks them, or stores them: no number depends on it
+# what says where things lie, checks or stores them, or what `auto` is (precision is a param): no number depends on it
 PLUMBING = (
     "noisyctl",
     "noisyctl.artifacts",
     "noisyctl.config",
     "noisyctl.errors",
     "noisyctl.params",
+    "noisyctl.training.precision",
     "stages.common",
 )
 FILES = (

@@ -151,7 +151,7 @@ def steps(
     learner.train()
     peer.eval()
     for step, (index, other) in enumerate(batches):
-        images = view(torch.cat([index, index, other, other]), rng)
+        images = view(task.join(index, index, other, other), rng)
         targets = make_targets(
             learner, peer, images, given[index], clean[index], params.temperature
         )  # section 3.2
