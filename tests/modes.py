@@ -14,8 +14,10 @@ from unittest import mock
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
+from noisyctl.datasets._streaming import FileImages
 from noisyctl.task import Task
 from noisyctl.training import loop
 from noisyctl.training.scratch import Scratch
@@ -44,8 +46,12 @@ def steps(
     lead: Steps | None = None,
     precision: Any = "float32",
     layout: torch.memory_format = loop.LAYOUT,
+    images: Any = None,
 ) -> Steps:
-    """Train through the runner, with the weights of `lead` after every step that it has too."""
+    """Train through the runner, with the weights of `lead` after every step that it has too.
+
+    `images` stand in for those of the task.
+    """
     found = Steps([], [], {}, None)
 
     class Followed(Task):
@@ -58,7 +64,8 @@ def steps(
                 for network, weights in zip(networks, lead.weights[len(found.losses) - 1], strict=True):
                     network.load_state_dict(weights)
 
-    followed = Followed(**{f.name: getattr(task, f.name) for f in dataclasses.fields(task)})
+    known = {f.name: getattr(task, f.name) for f in dataclasses.fields(task)}
+    followed = Followed(**known | ({} if images is None else {"images": images}))
     about: dict[str, Any] = {"name": "t", "epochs": params.epochs, "seed": 0, "precision": precision}
     about |= {"held_out": held_out, "scratch": Scratch(folder, "")}
     with mock.patch.object(loop, "LAYOUT", layout):
@@ -118,3 +125,19 @@ def convolutions(state: Any) -> list[Tensor]:
     """The weights of all convolutions in a State."""
     modules = [value for value in vars(state).values() if isinstance(value, nn.Module)]
     return [p for module in modules for p in module.parameters() if p.ndim == 4]
+
+
+def require_equal(train: Callable[..., Steps], images: Tensor, folder: Path) -> None:
+    """Images decoded from files, few of which are kept, train to the bit as the same images in memory."""
+    folder.mkdir()
+    names = [f"{k}.png" for k in range(len(images))]
+    for name, image in zip(names, images, strict=True):
+        Image.fromarray(image[..., 0].numpy()).save(folder / name)
+    with FileImages(folder, names, images.shape[1], 1, images.device, workers=1, memory=2000) as files:
+        kept, streamed = train(), train(images=files)
+        assert files._orders == []
+    assert streamed.losses == kept.losses
+    assert streamed.arrays.keys() == kept.arrays.keys()
+    for name, values in kept.arrays.items():
+        np.testing.assert_array_equal(streamed.arrays[name], values, name)
+    assert len(kept.losses) > 2

@@ -108,8 +108,8 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
     record = EpochRecord(task, learning_rate=rate, correcting=float(correcting))
     record.add(everything, losses=losses, clean_probability=clean, predictions=logits)
     state.network.train()
-    for index in task.batches(params.batch_size, rng, among=among):
-        images, partners = task.weak(index, rng), neighbors[index]
+    for index, partners in task.batches_with(neighbors, params.batch_size, rng, among=among):
+        images = task.weak(index, rng)
         if correcting:  # [3]
             with torch.no_grad():
                 probs = state.network(images).softmax(dim=1)

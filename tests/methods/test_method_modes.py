@@ -17,7 +17,7 @@ TRAINED = ["warmup", *(name for name in methods.available() if methods.load(name
 
 
 def trainer(name: str, folder: Path, **values: Any) -> Any:
-    """Runs of a method from the same networks: a fifth of the labels wrong, a sixth of the samples held out."""
+    """Runs of a method from the same networks, and the images. A fifth of the labels is wrong, a sixth held out."""
     method, every = warmup if name == "warmup" else methods.load(name), torch.arange(SIZE)
     labels = torch.where(every % 5 == 0, (every + 1) % tiny.CLASSES, every % tiny.CLASSES)
     task = tiny.task_of(labels, held_out=every[::6])
@@ -38,17 +38,22 @@ def trainer(name: str, folder: Path, **values: Any) -> Any:
             method, fresh, task, about, folder / str(next(count)), held_out={"test": task.images[:20]}, **mode
         )
 
-    return train
+    return train, task.images
 
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_bfloat16_is_float32_but_for_rounding(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train = trainer(name, tmp_path, learning_rate=0.3)  # each step moves the weights visibly
+    train, _ = trainer(name, tmp_path, learning_rate=0.3)  # each step moves the weights visibly
     modes.require_rounding(train, train(epochs=0).arrays, monkeypatch)
 
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_channels_last_is_the_plain_layout_but_for_rounding(name: str, tmp_path: Path) -> None:
-    modes.require_same(trainer(name, tmp_path, learning_rate=0.05))
+    modes.require_same(trainer(name, tmp_path, learning_rate=0.05)[0])
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_images_in_files_train_as_images_in_memory(name: str, tmp_path: Path) -> None:
+    modes.require_equal(*trainer(name, tmp_path), tmp_path / "files")

@@ -8,6 +8,8 @@ import pipeline
 import pytest
 import torch
 
+from noisyctl.artifacts import store
+from noisyctl.artifacts.kinds import TRACE
 from noisyctl.errors import DataError, ParamsError
 from noisyctl.nn.networks import build
 from noisyctl.seeds import stream
@@ -42,6 +44,17 @@ def test_networks_start_apart_or_from_one_encoder_or_from_one_clustering(home: P
     clustered = run(home, tmp_path / "clusters", start="clusters")
     assert equal(clustered["network1"], clusters["network"])
     assert equal(clustered["network2"], clusters["network"])
+
+
+def test_the_first_of_two_networks_is_the_one_that_is_trained_alone(home: Path, tmp_path: Path) -> None:
+    """The second draws its own views and order after it, so that a method of one network may take the first."""
+    values = {"epochs": 2, "batch_size": 64}
+    two, alone = (run(home, tmp_path / str(k), networks=k, **values) for k in (2, 1))
+    assert equal(two["network1"], alone["network1"])
+    assert not equal(two["network2"], alone["network1"])
+    traces = [store.read(tmp_path / str(k) / "trace.zarr", TRACE) for k in (2, 1)]
+    assert np.array_equal(traces[0].array("losses")[:, 0], traces[1].array("losses"))
+    assert np.array_equal(traces[0].array("test_predictions"), traces[1].array("test_predictions"))
 
 
 def test_only_the_head_learns_while_batch_statistics_move(home: Path, tmp_path: Path) -> None:

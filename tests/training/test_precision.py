@@ -2,18 +2,23 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
+import numpy as np
 import pipeline
 import pytest
 import torch
 
+from noisyctl import methods
+from noisyctl.artifacts import networks, store
+from noisyctl.artifacts.kinds import IMAGES, TRACE
 from noisyctl.errors import ParamsError
+from noisyctl.nn.inference import evaluating, outputs
 from noisyctl.noise import semantic
 from noisyctl.pretraining import scan, simclr
 from noisyctl.training import precision, scratch
 from noisyctl.training.warmup import Params as WarmupParams
-from stages import cluster_scan, doctor, inject_noise, pretrain, train_method, warmup
+from stages import cluster_scan, doctor, inject_noise, pretrain, train_method, training, warmup
 from stages.common import Session
 
 CPU = torch.device("cpu")
@@ -142,10 +147,32 @@ def test_every_stage_that_trains_has_precision_layout_and_units_among_its_facts(
         assert seen[0]["layout"] == "channels_last"
 
 
-def test_what_is_published_names_precision_and_layout(home: Path, tmp_path: Path) -> None:
-    from noisyctl.artifacts import networks, store
-    from noisyctl.artifacts.kinds import TRACE
+@pytest.mark.parametrize("method", ["cross_entropy", "dividemix", "elr_plus"])
+def test_networks_that_are_read_again_predict_what_the_run_did(
+    method: str, home: Path, tmp_path: Path
+) -> None:
+    """As predict computes, in float32: to rounding of a run in float32, to that of its precision of one in bfloat16."""
+    images = store.read(home / "images.zarr", IMAGES)
+    task, held_out = training.make_task(images, CPU)
+    assert task.views is not None
+    for asked, tolerance in (("float32", 1e-6), ("bfloat16", 0.03)):
+        session = replace(pipeline.session(tmp_path), precision=asked)
+        train_method.run(
+            pipeline.inputs(home, method, tmp_path / asked), pipeline.params_of(method, 2), session
+        )
+        found, _ = training.read_networks(tmp_path / asked / "networks.safetensors", "")
+        module = methods.load(method)
+        state = object.__new__(get_type_hints(module.predict)["state"])
+        vars(state).update(found)
+        with evaluating(*found.values()):
+            logits = outputs(lambda x: module.predict(state, x), held_out["test"], task.views.plain)  # noqa: B023
+        assert logits.dtype == torch.float32
+        recorded = store.read(tmp_path / asked / "trace.zarr", TRACE).array("test_probabilities")
+        np.testing.assert_allclose(logits.softmax(dim=1), recorded, atol=tolerance)
+        assert (asked == "float32") == np.allclose(logits.softmax(dim=1), recorded, atol=1e-6)
 
+
+def test_what_is_published_names_precision_and_layout(home: Path, tmp_path: Path) -> None:
     session = replace(pipeline.session(tmp_path), precision="bfloat16")
     train_method.run(
         pipeline.inputs(home, "cross_entropy", tmp_path / "run"),
