@@ -251,8 +251,10 @@ class Paper:
         metric = next((m["key"] for m in metrics if self._has_key(m, row)), None)
         if metric is None:
             raise ParamsError(f"{where}: no metric for {row['metric']!r}; add one under metrics:")
-        dataset = self._name("datasets", row["dataset"])
-        noise = self._name(f"noises.{row['dataset']}", row["noise"])
+        dataset = self._name(self.tables.values, "datasets", row["dataset"])
+        cases = [*(self.tables.get("noise_cases") or []), {"where": {}, "noises": self.tables.get("noises")}]
+        case = next(case for case in cases if _matches(case["where"], row, where))
+        noise = self._name(case, f"noises.{row['dataset']}", row["noise"])
         rate = "" if noise == GIVEN or row["rate"] is None else f"-{round(100 * row['rate']):02d}"
         return Number(
             printed or row,
@@ -264,8 +266,7 @@ class Paper:
             beside=beside,
         )
 
-    def _name(self, block: str, printed: str) -> str:
-        known: Any = self.tables.values
+    def _name(self, known: Any, block: str, printed: str) -> str:
         for part in block.split(".", 1):
             known = known.get(part) or {}
         if printed not in known:
