@@ -49,9 +49,12 @@ class Number:
     noise: str = ""
     metric: str = ""
     deviation: str = ""
+    label_free: bool = (
+        False  # nothing of it depends on labels: a row without a method, of the shared work alone
+    )
 
     def cell(self, seed: int) -> str:
-        return f"{self.dataset}-{self.row}-{self.noise}-s{seed}"
+        return f"{self.dataset}-{self.row}" + ("" if self.label_free else f"-{self.noise}-s{seed}")
 
 
 @dataclass(frozen=True)
@@ -222,8 +225,9 @@ class Paper:
         metric = next((m["key"] for m in metrics if self._has_key(m, row)), None)
         if metric is None:
             raise ParamsError(f"{where}: no metric for {row['metric']!r}; add one under metrics:")
-        dataset = self._name("datasets", row["dataset"])
-        noise = self._name(f"noises.{row['dataset']}", row["noise"])
+        dataset = rule.get("dataset") or self._name("datasets", row["dataset"])
+        label_free = "method" not in known[rule["row"]]
+        noise = GIVEN if label_free else self._name(f"noises.{row['dataset']}", row["noise"])
         rate = "" if noise == GIVEN or row["rate"] is None else f"-{round(100 * row['rate']):02d}"
         return Number(
             row,
@@ -232,6 +236,7 @@ class Paper:
             noise=f"{noise}{rate}",
             metric=metric,
             deviation=rule.get("deviation", ""),
+            label_free=label_free,
         )
 
     def _name(self, block: str, printed: str) -> str:

@@ -60,6 +60,7 @@ RULES = {
     "test_accuracy.best_on_test_oracle": "best on test (oracle)",
     "test_accuracy.best_on_noisy_validation": "best on noisy validation",
     "test_accuracy.best_on_clean_validation": "best on clean validation",
+    "knn_probe.clustering_accuracy": "last epoch of clustering",
     "test_accuracy_of.both_networks.mean_last_10": "mean of last 10 and of both networks",
     "test_accuracy_of.prototypes.initial": "prototypes of the first correction",
 }

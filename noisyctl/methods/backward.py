@@ -17,7 +17,7 @@ from noisyctl.parts import supervised, transition
 from noisyctl.parts.transition import CorrectionParams
 from noisyctl.task import EpochRecord, Needs, Task, state
 
-NEEDS = Needs(networks=1)
+NEEDS = Needs(networks=1, verified=True)
 
 
 class Params(CorrectionParams):
