@@ -113,6 +113,7 @@ def _judge(
         "method": trace.attributes["method"],
         "seed": trace.attributes["params"]["seed"],
         "params": trace.attributes["params"],
+        "inputs": dict(trace.inputs),
         "verified_labels": "verified" in trace.inputs,
         "hardware": trace.attributes.get("hardware"),
         "assumed": sorted(

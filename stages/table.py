@@ -10,7 +10,7 @@ from noisyctl.artifacts import store
 from noisyctl.errors import ArtifactError
 from stages.common import Option, Session, Stage
 
-STALE = "made with other params; run it again"
+STALE = "made with other params; run it again"  # its own, or its warm-up's
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,28 @@ def _run(plan: Any, cell: str) -> dict[str, Any] | str | None:
     (run,) = read_metrics(place).values()
     planned = plan.cells["train"][cell]
     wanted = params_of(planned, f"noisyctl.methods.{planned['method']}")
-    return dict(run) if _made_with(wanted, run.get("params")) else STALE
+    kept = _made_with(wanted, run.get("params")) and _warmed_up_as_planned(plan, planned, run)
+    return dict(run) if kept else STALE
+
+
+def _warmed_up_as_planned(plan: Any, planned: dict[str, Any], run: dict[str, Any]) -> bool:
+    """Whether the run started from the warm-up that lies in its cell's place, and that has the cell's params.
+
+    A warm-up that is not there any more cannot be asked.
+    """
+    from noisyctl.artifacts import networks
+    from noisyctl.artifacts.kinds import TRACE
+    from stages.paper_cells import params_of
+
+    place = Path(planned["warmup"])
+    cell = next((one for one in plan.cells["warmup"].values() if one["out"] == str(place)), None)
+    digest = networks.recorded_digest(place / "networks.safetensors")
+    if cell is None or digest is None:
+        return True
+    wanted = params_of(cell, "noisyctl.training.warmup")
+    wanted["weights"] = wanted["weights"] and Path(wanted["weights"]).name  # as the warm-up records it
+    made = store.read(place / "trace.zarr", TRACE).attributes["params"]
+    return _made_with(wanted, made) and digest == run.get("inputs", {}).get("warmup")
 
 
 def _probed(plan: Any, number: Any) -> dict[str, Any] | str | None:

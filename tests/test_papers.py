@@ -11,10 +11,14 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
 
 from noisyctl import config, methods
+from noisyctl.artifacts import networks, store
+from noisyctl.artifacts.kinds import TRACE
 from noisyctl.errors import NoisyctlError, ParamsError
 from noisyctl.evaluation import tables
 from noisyctl.params import module_spec
@@ -422,6 +426,38 @@ def test_metrics_of_other_params_are_not_shown(copy: Path) -> None:
     place.write_text(json.dumps({"runs": {"smp/given-s0": run}}))
     shown = tables.comparison([table.compare(made, number)])[1]
     assert (shown[5], shown[-1]) == ("-", "made with other params; run it again")
+
+
+def test_a_run_from_a_warm_up_of_other_params_is_not_shown(copy: Path) -> None:
+    """The row is as it was; the warm-up's profile was changed, or the warm-up was made anew after the run."""
+    made = paper_cells.Plan(papers.load("smp"), FULL, ("5",), 1)
+    (number, *_) = [n for n in made.numbers if n.row == "smp"]
+    planned = made.cells["train"][number.cell(0)]
+    (cell,) = [c for c in made.cells["warmup"].values() if c["out"] == planned["warmup"]]
+    profile = paper_cells.params_of(cell, "noisyctl.training.warmup")
+
+    def warm_up(changed: dict[str, object]) -> str:
+        out, about = Path(cell["out"]), {"method": "warmup", "class_names": ["a"]}
+        arrays = {"train_id": np.array(["x"]), "noisy_labels": np.array([0])}
+        params = profile | {"weights": "resnet50.pth"} | changed
+        store.write(out / "trace.zarr", TRACE, arrays, params=params, inputs={}, attributes=about)
+        return networks.write(out / "networks.safetensors", {"w": torch.zeros(1)}, {"params": params})
+
+    def shown(digest: str) -> object:
+        run = {"test_accuracy": {"last": 70.0}, "inputs": {"warmup": digest}}
+        run["params"] = paper_cells.params_of(planned, "noisyctl.methods.smp")
+        place = made.metrics(number.cell(0)) / "metrics.json"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(json.dumps({"runs": {"smp/x": run}}))
+        found = table.compare(made, number)
+        return found.values or found.missing
+
+    assert shown("any") == [70.0]  # the warm-up was removed: nobody can tell
+    digest = warm_up({})
+    assert shown(digest) == [70.0]
+    assert shown("of another warm-up") == "made with other params; run it again"
+    digest = warm_up({"learning_rate": 0.5})
+    assert shown(digest) == "made with other params; run it again"
 
 
 def test_seeds_whose_params_changed_are_left_out_and_counted(copy: Path) -> None:
