@@ -60,7 +60,12 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
             _draw(name.replace("/", "-"), trace, truth, inputs, session, partial)
         if inputs.encoder and inputs.images and truth is not None:
             metrics["knn_probe"] = _probe(inputs.encoder, inputs.images, truth, session)
-        for key, runs in curves.items():
+        if not inputs.runs and not metrics.get("knn_probe"):
+            raise ParamsError(
+                "--encoder without --run judges the encoder alone, which takes images and a truth with test labels; give "
+                "--images and --truth, or a --run"
+            )
+        for key, runs in curves.items() if inputs.runs else ():
             file = "accuracy" if key == "test_accuracy" else key
             figures.curves(partial / "figures" / file, runs, f"{key.replace('_', ' ')} [%]")
             rows = [[name, e, _number(v)] for name, curve in runs.items() for e, v in enumerate(curve)]
@@ -73,7 +78,8 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
     }
     if not session.quiet:
         _show_lists(about, lists)
-    summary = {"runs": len(metrics["runs"]), "out": str(inputs.out), **metrics.get("knn_probe", {})}
+    probed = {k: v for k, v in metrics.get("knn_probe", {}).items() if isinstance(v, float)}
+    summary = {"runs": len(metrics["runs"]), "out": str(inputs.out), **probed}
     return summary | ({"lists": about} if session.quiet else {})  # for --json
 
 
@@ -109,6 +115,7 @@ def _judge(
         "method": trace.attributes["method"],
         "seed": trace.attributes["params"]["seed"],
         "params": trace.attributes["params"],
+        "inputs": dict(trace.inputs),
         "verified_labels": "verified" in trace.inputs,
         "hardware": trace.attributes.get("hardware"),
         "assumed": sorted(
@@ -601,13 +608,15 @@ def _probe(encoder: Path, images_path: Path, truth: store.Artifact, session: Ses
     after = accuracy(
         torch.as_tensor(features.array("features")), torch.as_tensor(features.array("test_features"))
     )
-    found = {"knn_accuracy": after, "knn_accuracy_untrained": before}
+    found: dict[str, Any] = {"knn_accuracy": after, "knn_accuracy_untrained": before}
+    found["encoder_params"] = header["params"]
     if (encoder / "clusters.safetensors").exists():
-        clusters, _ = training.read_networks(encoder / "clusters.safetensors", "noisyctl cluster-scan")
+        clusters, about = training.read_networks(encoder / "clusters.safetensors", "noisyctl cluster-scan")
         network = clusters["network"].to(device)
         with evaluating(network):
             of_test = outputs(network, held_out["test"], plain).argmax(dim=1).cpu().numpy()
         found["clustering_accuracy"] = measures.clustering_accuracy(of_test, test)
+        found["clusters_params"] = about["params"]
     return found
 
 
@@ -619,7 +628,12 @@ def _inputs(given: Any, layout: Any, extra: Any) -> Inputs:
         sorted([*layout.home.glob("noise/*/noise.zarr"), *layout.home.glob("noise.zarr")])
     )
     probed = given["encoder"] or (None if given["run"] else there(layout.encoder))
-    runs = tuple(given["run"]) or (layout.home / "runs",)
+    if given["encoder"] and not (given["encoder"] / "encoder.safetensors").exists():
+        raise ArtifactError(
+            f"--encoder {given['encoder']} holds no encoder.safetensors; give the folder that "
+            "`noisyctl pretrain-simclr` wrote"
+        )
+    runs = tuple(given["run"]) or (() if given["encoder"] else (layout.home / "runs",))
     return Inputs(
         runs,
         given["out"],
@@ -658,7 +672,10 @@ STAGE = Stage(
         Option("truth", "truth.zarr [data/SET/truth.zarr where it exists]"),
         Option("verified", "verified.zarr: label accuracy on these where truth has no clean labels"),
         Option("noise_facts", "noise.zarr [those of the data set]", multiple=True),
-        Option("encoder", "folder of a pretraining, probed with k-NN [without --run: data/SET/PRETRAIN]"),
+        Option(
+            "encoder",
+            "folder of a pretraining, probed with k-NN; without --run it alone is judged [without both: data/SET/PRETRAIN]",
+        ),
         Option("images", "images.zarr, for --tsne and the probe [data/SET/images.zarr where it exists]"),
         Option("loss_epochs", "epochs whose losses are drawn beside the last one's, from 0", metavar="0,10"),
         Option("tsne", f"draw the features of so many samples, at most {MOST_POINTS}", metavar="int"),

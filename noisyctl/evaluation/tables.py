@@ -63,6 +63,7 @@ RULES = {
     "test_accuracy.least_noisy_validation_loss": "least loss on noisy validation",
     "test_accuracy.best_on_refined_validation": "best on refined validation",
     "test_accuracy.best_on_clean_validation": "best on clean validation",
+    "knn_probe.clustering_accuracy": "last epoch of clustering",
     "test_accuracy_of.both_networks.mean_last_10": "mean of last 10 and of both networks",
     "test_accuracy_of.prototypes.initial": "prototypes of the first correction",
 }

@@ -441,6 +441,31 @@ def test_features_are_drawn_where_asked(home: Path, tmp_path: Path) -> None:
         evaluate.run(evaluate.Inputs((tmp_path / "run",), tmp_path / "no", tsne=30))
 
 
+def test_an_encoder_without_a_run_is_judged_alone(home: Path, tmp_path: Path) -> None:
+    """ScanMix Table 4, its first rows: SCAN's clusters under their best names, and no label in it."""
+    encoder = tmp_path / "encoder"
+    encoder.mkdir()
+    for name in ("features.zarr", "encoder.safetensors"):
+        (encoder / name).symlink_to(home / "simclr" / name)
+    (encoder / "clusters.safetensors").symlink_to(home / "clusters.safetensors")
+    nothing = {option.name: () if option.multiple else None for option in evaluate.STAGE.options}
+    given = nothing | {"encoder": encoder, "truth": home / "truth.zarr", "out": tmp_path / "out"}
+    alone = evaluate.STAGE.inputs(given | {"images": home / "images.zarr"}, Layout(root=tmp_path), {})
+    assert alone.runs == ()
+    found = evaluate.run(alone, None, pipeline.session(home))
+    made = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert made["runs"] == {} and 0 < made["knn_probe"]["clustering_accuracy"] <= 100
+    assert found["clustering_accuracy"] == made["knn_probe"]["clustering_accuracy"]
+    assert made["knn_probe"]["clusters_params"]["epochs"] == 1
+    assert made["knn_probe"]["encoder_params"]["epochs"] == 2
+    with pytest.raises(
+        ParamsError, match="judges the encoder alone, which takes images and a truth with test"
+    ):
+        evaluate.run(evaluate.STAGE.inputs(given, Layout(root=tmp_path), {}), None, pipeline.session(home))
+    with pytest.raises(ArtifactError, match=r"holds no encoder\.safetensors; give the folder"):
+        evaluate.STAGE.inputs(given | {"encoder": tmp_path}, Layout(root=tmp_path), {})
+
+
 def test_options_out_of_range_name_the_range(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match=r"--loss-epochs 2: .*trace.zarr has epochs 0 to 1; choose among"):
         judge(tmp_path, open_set_run(tmp_path), loss_epochs=(2,))
