@@ -37,8 +37,7 @@ Curves = dict[str, np.ndarray]
 
 def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dict[str, Any]:
     """Write metrics.json, plots/*.tsv, figures/*.png and samples/*.csv for every run found below the given folders."""
-    import json
-
+    from noisyctl.artifacts import metrics as metrics_json
     from noisyctl.evaluation import figures
 
     truth = store.read(inputs.truth, TRUTH) if inputs.truth else None
@@ -60,12 +59,14 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
             figures.curves(partial / "figures" / file, runs, f"{key.replace('_', ' ')} [%]")
             rows = [[name, e, _number(v)] for name, curve in runs.items() for e, v in enumerate(curve)]
             _write_tsv(partial / "plots" / f"{file}.tsv", ["run", "epoch", key], rows)
-        (partial / "metrics.json").write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n")
+        metrics_json.write(partial / "metrics.json", metrics)
         RESULTS.seal(partial)
     return {"runs": len(metrics["runs"]), "out": str(inputs.out), **metrics.get("knn_probe", {})}
 
 
 def _find(folders: tuple[Path, ...]) -> list[tuple[str, store.Artifact]]:
+    from stages import training
+
     found = []
     for folder in folders:
         traces = sorted(folder.rglob("trace.zarr"))

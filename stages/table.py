@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from noisyctl.artifacts import files
+from noisyctl.artifacts import files, metrics
 from noisyctl.errors import ArtifactError
 from stages.common import Option, Session, Stage
 
@@ -36,7 +36,7 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
     assert inputs.out is not None
     runs: dict[str, Any] = {}
     for path in inputs.metrics:
-        found_here = read_metrics(path)
+        found_here = metrics.read(path)["runs"]
         twice = sorted(runs.keys() & found_here.keys())
         if twice:
             raise ArtifactError(f"{path} and an earlier file both hold {twice[0]}; make a table for each")
@@ -45,19 +45,6 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
     _write(inputs.out, found)
     print_table(found, session)
     return {"rows": len(found) - 1, "out": str(inputs.out.with_suffix(".md"))}
-
-
-def read_metrics(path: Path) -> dict[str, Any]:
-    """The runs of a metrics.json by name."""
-    if not path.exists():
-        raise ArtifactError(f"{path} does not exist; make it with `noisyctl evaluate`")
-    try:
-        runs: dict[str, Any] = json.loads(path.read_text())["runs"]
-    except (OSError, ValueError, KeyError) as error:
-        raise ArtifactError(
-            f"{path} is not a metrics.json ({error}); make it with `noisyctl evaluate`"
-        ) from error
-    return runs
 
 
 def _paper(inputs: Inputs, session: Session) -> dict[str, Any]:
@@ -113,9 +100,15 @@ def _run(plan: Any, cell: str) -> dict[str, Any] | str | None:
     from stages.paper_cells import options
 
     place = plan.metrics(cell) / "metrics.json"
+    files.recover(place.parent)
     if not place.exists():
         return None
-    (run,) = read_metrics(place).values()
+    runs = metrics.read(place)["runs"]
+    if len(runs) != 1:
+        raise ArtifactError(
+            f"{place} holds {len(runs)} runs, not the one of {cell}; run the plan's dvc.yaml again"
+        )
+    (run,) = runs.values()
     planned = plan.cells["train"][cell]
     wanted = options(planned["cmd"], f"noisyctl.methods.{planned['method']}")
     made = {name: run.get("params", {}).get(name) for name in wanted}
