@@ -74,6 +74,7 @@ def _find(folders: tuple[Path, ...]) -> list[tuple[str, store.Artifact]]:
             raise ArtifactError(f"{folder} holds no run; make one with `noisyctl train-method NAME`")
         for path in traces:
             trace = store.read(path, TRACE)
+            training.require_whole_run(trace, "noisyctl train-method NAME")
             found.append((f"{trace.attributes['method']}/{path.parent.name}", trace))
     names = [name for name, _ in found]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -304,9 +305,7 @@ def _draw_points(
         raise ParamsError("--tsne: the images are not in the default place; give --images")
     images, device = training.read_images(inputs.images), session.start()
     store.require_input(trace, "images", images.digest, images.path)
-    built, _ = training.read_networks(
-        trace.path.parent / "networks.safetensors", "noisyctl train-method NAME"
-    )
+    built, _ = training.read_run(trace.path.parent, "noisyctl train-method NAME")
     if not built:
         return
     network = built[min(built)].to(device)  # of two networks the first, of student and teacher the student
@@ -415,6 +414,7 @@ def _probe(encoder: Path, images_path: Path, truth: store.Artifact, session: Ses
     device = session.start()
     features = store.read(encoder / "features.zarr", FEATURES)
     built, header = training.read_networks(encoder / "encoder.safetensors", "noisyctl pretrain-simclr")
+    store.require_input(features, "encoder", header["digest"], encoder / "encoder.safetensors")
     images = training.read_images(images_path)
     if "test_labels" not in truth or "test_features" not in features:
         return {}

@@ -70,7 +70,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
             raise ArtifactError(
                 f"{inputs.method} starts from a warm-up ({inputs.warmup}); run `noisyctl warmup` first"
             )
-        built, header = training.read_networks(inputs.warmup / "networks.safetensors", "noisyctl warmup")
+        built, header = training.read_run(inputs.warmup, "noisyctl warmup")
         if header["inputs"]["labels"] != labels.digest:
             raise ArtifactError(
                 f"{inputs.warmup} was not warmed up on {inputs.labels}; run `noisyctl warmup` again"

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from noisyctl.artifacts import files
 from noisyctl.artifacts.files import NETWORKS_KEY as KEY
 from noisyctl.artifacts.files import Networks, publish
 from noisyctl.artifacts.store import canonical
@@ -46,6 +47,12 @@ def read(path: Path, made_by: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{path} is damaged: its values are not those that were written; remake it with `{made_by}`"
         )
     return tensors, header
+
+
+def digest_of(path: Path) -> str | None:
+    """The digest that a file of networks carries, without reading its tensors; None where it has none."""
+    header = files.networks_header(path)
+    return None if header is None else str(header.get("digest"))
 
 
 def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
