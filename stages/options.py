@@ -178,6 +178,7 @@ def execute(stage: Stage, given: dict[str, Any]) -> None:
     if module:
         model = importlib.import_module(module).Params
         resolved, sources = _resolve(stage, model, file, block, given, sets)
+    _check_parameters(file, sets, block)
     extra |= {"params": resolved, "file": file}
     inputs = stage.inputs(paths, layout, extra)
     _check_outputs(stage, inputs, resolved, file)
@@ -231,8 +232,19 @@ def _check_names(file: config.ParamsFile, sets: dict[str, Any]) -> None:
         for name, value in file.block(key).values.items():
             if key in GROUPS and value is not None:
                 file.block(f"{key}.{name}")
+    if problems:
+        raise ParamsError("\n".join(problems))
+
+
+def _check_parameters(file: config.ParamsFile, sets: dict[str, Any], but: str) -> None:
+    """The names in every block but the one that has been resolved, and in `--set`, must be known ones too."""
     written = _written(file) | dict.fromkeys(sets, "--set")
-    problems += [f"{place}: {said}" for key, place in written.items() if (said := _unknown(key, file))]
+    own = f"{but}."
+    problems = [
+        f"{place}: {said}"
+        for key, place in written.items()
+        if not (but and key.startswith(own)) and (said := _unknown(key, file))
+    ]
     if problems:
         raise ParamsError("\n".join(dict.fromkeys(problems)))
 
