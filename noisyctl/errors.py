@@ -1,6 +1,6 @@
 """Errors that a user can act on: each message says what is wrong, where, and the cure.
 
-Anything else that is raised is a defect of noisyctl and keeps its traceback.
+Anything else that is raised is a defect of noisyctl: the command line writes its traceback to a file that it names.
 """
 
 import difflib
@@ -15,6 +15,12 @@ class NoisyctlError(Exception):
 
 class ParamsError(NoisyctlError):
     """A parameter is unknown, missing, of the wrong type or out of its range."""
+
+    exit_code = 2
+
+
+class OutputError(NoisyctlError):
+    """An output would take the place of something that noisyctl did not write, or that the command reads."""
 
     exit_code = 2
 

@@ -53,9 +53,12 @@ class Number:
     metric: str = ""
     deviation: str = ""
     beside: bool = False
+    label_free: bool = (
+        False  # a row without a method, of the shared work alone: nothing of it depends on labels
+    )
 
     def cell(self, seed: int) -> str:
-        return f"{self.dataset}-{self.row}-{self.noise}-s{seed}"
+        return f"{self.dataset}-{self.row}" + ("" if self.label_free else f"-{self.noise}-s{seed}")
 
 
 @dataclass(frozen=True)
@@ -233,9 +236,8 @@ class Paper:
         printed: Mapping[str, Any] | None = None,
         beside: bool = False,
     ) -> Number:
-        rule = rule or self._rule(row)
+        rule, where = rule or self._rule(row), f"{self.tables.path}"
         if rule is None:
-            where = f"{self.tables.path}"
             raise ParamsError(
                 f"{where}: no rule for table {row['table']}, {row['method']} on {row['dataset']}; "
                 "add one with row: or missing:"
@@ -251,8 +253,11 @@ class Paper:
         metric = next((m["key"] for m in metrics if self._has_key(m, row)), None)
         if metric is None:
             raise ParamsError(f"{where}: no metric for {row['metric']!r}; add one under metrics:")
-        dataset = self._name("datasets", row["dataset"])
-        noise = self._name(f"noises.{row['dataset']}", row["noise"])
+        dataset = rule.get("dataset") or self._name(self.tables.values, "datasets", row["dataset"])
+        cases = [*(self.tables.get("noise_cases") or []), {"where": {}, "noises": self.tables.get("noises")}]
+        case = next(case for case in cases if _matches(case["where"], row, where))
+        label_free = "method" not in known[rule["row"]]
+        noise = GIVEN if label_free else self._name(case, f"noises.{row['dataset']}", row["noise"])
         rate = "" if noise == GIVEN or row["rate"] is None else f"-{round(100 * row['rate']):02d}"
         return Number(
             printed or row,
@@ -262,10 +267,10 @@ class Paper:
             metric=metric,
             deviation=rule.get("deviation", ""),
             beside=beside,
+            label_free=label_free,
         )
 
-    def _name(self, block: str, printed: str) -> str:
-        known: Any = self.tables.values
+    def _name(self, known: Any, block: str, printed: str) -> str:
         for part in block.split(".", 1):
             known = known.get(part) or {}
         if printed not in known:

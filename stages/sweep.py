@@ -31,6 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from noisyctl.artifacts import files
 from noisyctl.errors import ArtifactError, NoisyctlError, ParamsError
 from stages import jobs
 from stages.common import Session
@@ -39,7 +40,19 @@ from stages.common import Session
 class Stopped(NoisyctlError):
     """Ctrl-C, or SIGTERM."""
 
-    exit_code = 130
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + number
+
+
+class Stop(threading.Event):
+    """Set by the signal `number`."""
+
+    number: int = signal.SIGINT
+
+    def by(self, number: int, frame: Any) -> None:
+        self.number = number
+        self.set()
 
 
 @dataclass(frozen=True)
@@ -83,6 +96,7 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
     if inputs.dry_run:
         return _would_run(repo, upstream, session.quiet)
     folder = Path(repo.root_dir, session.scratch, "sweep")
+    files.require_scratch(folder.parent)
     with _alone(folder), _stop_signals() as stop:
         sweep = Sweep(repo, _pool(inputs, folder), folder, upstream, session.quiet)
         try:
@@ -92,7 +106,7 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
                 job.cancel()
                 Path(command.note).unlink()
     if stop.is_set():
-        raise Stopped(f"stopped, with {len(sweep.running)} running; the same command goes on")
+        raise Stopped(f"stopped, with {len(sweep.running)} running; the same command goes on", stop.number)
     if sweep.failed:
         raise NoisyctlError(_failures(sweep))
     how = list(sweep.done.values())
@@ -193,10 +207,10 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
+def _stop_signals() -> Iterator[Stop]:
     """Ctrl-C and SIGTERM set the event: dvc.lock, which DVC does not write atomically, is never left half-written."""
-    stop = threading.Event()
-    before = {s: signal.signal(s, lambda *_: stop.set()) for s in (signal.SIGINT, signal.SIGTERM)}
+    stop = Stop()
+    before = {s: signal.signal(s, stop.by) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:

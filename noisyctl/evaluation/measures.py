@@ -19,6 +19,13 @@ def accuracies(predictions: Int[np.ndarray, "e n"], labels: Int[np.ndarray, " n"
     return 100 * (predictions == labels[None, :]).mean(axis=1)
 
 
+def known_accuracies(
+    predictions: Int[np.ndarray, "e n"], labels: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, " f"]:
+    """Accuracy of the epochs that have predictions: those before the first have -1 throughout and are left out."""
+    return accuracies(predictions[(predictions >= 0).any(axis=1)], labels)
+
+
 def top_accuracies(
     places: Int[np.ndarray, "e n k"], labels: Int[np.ndarray, " n"]
 ) -> Float[np.ndarray, " e"]:

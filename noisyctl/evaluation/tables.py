@@ -64,6 +64,9 @@ RULES = {
     "test_accuracy.best_on_refined_validation": "best on refined validation",
     "test_accuracy.stage1_best_on_refined_validation": "stage 1, best on refined validation",
     "test_accuracy.best_on_clean_validation": "best on clean validation",
+    "knn_probe.clustering_accuracy": "last epoch of clustering",
+    "test_accuracy_of.both_networks.mean_last_10": "mean of last 10 and of both networks",
+    "test_accuracy_of.prototypes.initial": "prototypes of the first correction",
 }
 
 
@@ -162,6 +165,9 @@ def _dig(run: Mapping[str, Any], column: tuple[str, ...]) -> Any:
     return value
 
 
+WRITTEN = "written by noisyctl table"
+
+
 def render(table: list[list[str]], kind: str) -> str:
     """The table as `md`, `csv` or `tex`."""
     head, *body = table
@@ -171,9 +177,11 @@ def render(table: list[list[str]], kind: str) -> str:
         return out.getvalue()
     if kind == "tex":
         lines = [" & ".join(_tex(cell) for cell in row) + r" \\" for row in table]
-        return "\n".join([rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", *lines, r"\end{tabular}", ""])
+        return "\n".join(
+            [f"% {WRITTEN}", rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", *lines, r"\end{tabular}", ""]
+        )
     table = [head, ["---"] * len(head), *body]
-    return (
+    return f"<!-- {WRITTEN} -->\n\n" + (
         "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in table) + "\n"
     )
 

@@ -18,7 +18,7 @@ from noisyctl.parts.supervised import LossesOf
 from noisyctl.parts.transition import CorrectionParams
 from noisyctl.task import EpochRecord, Needs, Task
 
-NEEDS = Needs(networks=1)
+NEEDS = Needs(networks=1, verified=True)
 
 
 class Params(CorrectionParams):

@@ -2,7 +2,8 @@
 
 Patrini et al., "Making Deep Neural Networks Robust to Label Noise: a Loss Correction Approach", CVPR 2017. Steps:
 
-  [1] T: the given matrix, or the warm-up network's prediction for the surest sample of each class   (Eq. 12, 13)
+  [1] T: the given matrix, or counted where labels were verified, or the warm-up network's prediction for the surest sample
+      of each class   (Eq. 12, 13)
   [2] -log (p T)_y                                (Theorem 2), in the loop of parts/supervised.py
 Differs from the paper: training goes on from the network that estimated T; a cosine schedule instead of steps (`ours`).
 Differs from the authors' code: outliers of one class stay candidates for the others (there they are zeroed in place);
@@ -16,7 +17,7 @@ from noisyctl.parts.supervised import LossesOf
 from noisyctl.parts.transition import CorrectionParams
 from noisyctl.task import EpochRecord, Needs, Task
 
-NEEDS = Needs(networks=1)
+NEEDS = Needs(networks=1, verified=True)
 
 
 class Params(CorrectionParams):

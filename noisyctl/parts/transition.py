@@ -16,6 +16,7 @@ from noisyctl.errors import ParamsError
 from noisyctl.nn.inference import evaluate_train
 from noisyctl.parts import supervised
 from noisyctl.parts.supervised import LossesOf, SupervisedParams
+from noisyctl.parts.verified import verified_labels
 from noisyctl.task import EpochRecord, Task, param, state
 
 FLOOR = 1e-7  # inside a logarithm, as the authors' code
@@ -152,9 +153,11 @@ def _cross_entropy(logits: Float[Tensor, "b c"], labels: Int[Tensor, " b"]) -> F
 
 
 def assumed_or_estimated(network: nn.Module, task: Task, params: CorrectionParams) -> Float[Tensor, "c c"]:
-    """The matrix that the user gives, or what the network's predictions of the training samples tell."""
+    """The matrix that the user gives, or what verified labels tell, or the network's predictions of the training samples."""
     if params.assumed_transition_matrix is not None:
         return given(params.assumed_transition_matrix, task.num_classes).to(task.device)
+    if task.verified is not None:
+        return counted(task.noisy_labels, verified_labels(task), task.num_classes)
     if not task.warmup_epochs:
         raise ParamsError(
             "assumed_transition_matrix is not given, and a warm-up of 0 epochs cannot tell it; "
@@ -172,6 +175,25 @@ def estimated(probs: Float[Tensor, "n c"], outlier_rate: float) -> Float[Tensor,
     outliers = min(int(outlier_rate * len(probs)), len(probs) - 1)
     rows = probs[probs.topk(outliers + 1, dim=0).indices[-1]]
     return rows / rows.sum(dim=1, keepdim=True)
+
+
+def counted(
+    noisy_labels: Int[Tensor, " n"], checked: Int[Tensor, " n"], num_classes: int
+) -> Float[Tensor, "c c"]:
+    """Row i: how often each label was given to the samples that were verified as class i; `checked` is -1 elsewhere.
+
+    Raises ParamsError where a class has no verified sample.
+    """
+    known = checked >= 0
+    pairs = checked[known] * num_classes + noisy_labels[known]
+    counts = pairs.bincount(minlength=num_classes**2).view(num_classes, num_classes).float()
+    empty = (counts.sum(dim=1) == 0).nonzero()[:, 0].tolist()
+    if empty:
+        raise ParamsError(
+            f"--verified has no training sample of class {', '.join(map(str, empty[:5]))}, whose row of the transition "
+            "matrix it should tell; verify some of each class, or leave out --verified"
+        )
+    return counts / counts.sum(dim=1, keepdim=True)
 
 
 def given(rows: list[list[float]], num_classes: int) -> Float[Tensor, "c c"]:

@@ -196,5 +196,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "mnist_still": _DIGITS.model_copy(update={"weak": Weak(pad=0, flip=False), "moco": Moco(**_DIGIT)}),
         "natural": Recipe(),
         "natural_gray": Recipe(simclr=Simclr(**_GRAY), moco=Moco(**_GRAY)),
+        # as JoCoR's code has CIFAR: no augmentation
+        "natural_still": Recipe(weak=Weak(pad=0, flip=False)),
     }.items()
 }

@@ -5,6 +5,7 @@ import math
 
 import naive_losses as naive
 import pytest
+import tiny
 import torch
 
 from noisyctl import methods
@@ -187,3 +188,11 @@ def test_pruning_comes_every_tenth_epoch_from_the_fortieth_on(
     rate = 0.01 * (1 + math.cos(math.pi * epoch / 120)) / 2
     for found, peer in zip(network.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(found, peer - rate * peer.grad, atol=1e-6, rtol=1e-4)
+
+
+def test_verified_labels_tell_the_matrix_without_a_warm_up() -> None:
+    """SMP Table 1, row 6: the network has learned nothing yet."""
+    task = tiny.task_of(verified=(torch.arange(24), (tiny.TRUTH + 1) % 4), warmup_epochs=0)
+    state = forward.start(tiny.networks_of(forward), task, forward.Params(), stream(0, "start"))
+    # every sample of class c was given c - 1
+    torch.testing.assert_close(state.matrix, torch.eye(4).roll(-1, dims=1))
