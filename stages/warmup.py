@@ -91,7 +91,6 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
 
 def _load(path: Path | None, networks: list[Any], images: Any, made_by: str, *, head: bool) -> str:
     """Start all networks from the weights of label-free work: its backbone, or its head too. Gives its digest."""
-    from noisyctl.errors import ArtifactError
     from stages import training
 
     assert path is not None

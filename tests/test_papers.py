@@ -700,7 +700,7 @@ def test_fine_tuning_starts_from_the_run_of_another_row_which_is_planned_with_it
     assert plan._counts(made)["numbers"] == 1
     edit(copy / "papers/two_stage/params.yaml", "{row: two_stage_verified,", "{row: two_stage_verifed,")
     with pytest.raises(
-        ParamsError, match="rows.finetuned_verified starts from .* which is no printed number's"
+        ParamsError, match=r"rows\.finetuned_verified starts from .* which is no printed number's"
     ):
         print(paper_cells.Plan(papers.load("two_stage"), FULL, ("4",)).cells)
 

@@ -64,8 +64,8 @@ class Params(BaseParams):
         "both",
         "noisy: images with a noisy label only; both: also clean training images that have a noisy label; all: also the "
         "other clean training images; clean: clean training images only, by their clean label",
-        source="ours: SMP 4.1's 25k verified labels need `both`; MixNN and ScanMix `noisy`; Jo-SRC's code `all`; Two-Stage's "
-        "fine-tuning `clean`",
+        source="ours: SMP 4.1's 25k verified labels need `both`; MixNN and ScanMix `noisy`; Jo-SRC's code `all`; "
+        "Two-Stage's fine-tuning `clean`",
     )
     normalization: Literal["imagenet", "dividemix", "measured"] = param(
         "imagenet",

@@ -41,8 +41,8 @@ def selection_rules(
     """Last epoch, mean of the last ten, and, as an oracle that looks at the test labels, the best.
 
     `validation` has by the name of a rule what that rule makes highest over the epochs (the first of equals), such as the
-    accuracy on held-out noisy labels: the curve's value there. Of refined labels nearly all are soon predicted as they are, so
-    that many epochs are equal: then the last of them. Where `stage` numbers a method's stages, those rules choose
+    accuracy on held-out noisy labels: the curve's value there. Of refined labels nearly all are soon predicted as they are,
+    so that many epochs are equal: then the last of them. Where `stage` numbers a method's stages, those rules choose
     among the epochs of the last one; under `stage1_NAME` stands what they and `last` give for the first alone.
     """
     rules = {

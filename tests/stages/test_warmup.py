@@ -62,7 +62,7 @@ def test_a_warm_up_may_start_from_a_run_on_the_same_classes(home: Path, tmp_path
             pipeline.session(home),
         )
     with pytest.raises(
-        ArtifactError, match="was trained on the classes 0, 1, .*the labels have a, b; give a run"
+        ArtifactError, match=r"was trained on the classes 0, 1, .*the labels have a, b; give a run"
     ):
         warmup._load_run(home / "warmup", [], ["a", "b"])
 
