@@ -63,7 +63,7 @@ class Params(MethodParams):
     prior_weight: float = param(1.0, "of the penalty [eta]", source="official scripts", ge=0)
 
 
-start, predict = supervised.start, supervised.predict
+start, predict = supervised.start_sgd, supervised.predict
 
 
 def run_epoch(state: supervised.State, task: Task, params: Params, epoch: int, rng: Generator) -> EpochRecord:
