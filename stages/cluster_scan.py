@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.common import Option, Session, Stage
+from stages.common import Option, Session, Stage, inside
 
 ENCODER_BY = "noisyctl pretrain-simclr` or `noisyctl pretrain-moco"
 
@@ -44,7 +44,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     made_from = {"images": images.digest, "encoder": digest, "neighbors": mined.digest}
     recorded = params.model_dump() | {"seed": session.seed, "threads": torch.get_num_threads()}
     facts = {"params": recorded, "inputs": made_from, **session.numerics(device)}
-    with hold(session.scratch, "cluster-scan", facts) as scratch:
+    with hold(session.scratch, "cluster-scan", facts, inputs.out) as scratch:
         fitted = fit(
             scan,
             [network.to(device)],
@@ -94,7 +94,9 @@ STAGE = Stage(
             lambda layout: layout.encoder / "encoder.safetensors",
         ),
         Option("neighbors", "neighbors.zarr", lambda layout: layout.encoder / "neighbors.zarr"),
-        Option("out", "folder to write", lambda layout: layout.encoder, output=True),
+        Option(
+            "out", "folder to write", lambda layout: layout.encoder, writes=inside("clusters.safetensors")
+        ),
     ),
     params=lambda file, layout, given: ("scan", "noisyctl.pretraining.scan"),
     fields=("noisyctl.pretraining.scan",),

@@ -6,11 +6,12 @@ import importlib.util
 import os
 import pkgutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from noisyctl.artifacts.files import Form, Networks, Writes
 from noisyctl.config import ParamsFile
 from noisyctl.errors import NoisyctlError, ParamsError
 
@@ -175,17 +176,47 @@ def _bar(what: str) -> Callable[[int, int, Mapping[str, float]], None]:
 class Option:
     """An option of a command that is no param: a path, or where `metavar` says so a name. `default` is by layout.
 
-    An `argument` is given by its place instead of its name.
+    An `argument` is given by its place instead of its name. An output `writes` places of certain forms, from which the
+    frame knows what it may replace.
     """
 
     name: str
     help: str
     default: Callable[[Layout], Any] | None = None
     multiple: bool = False
-    output: bool = False
+    writes: Callable[[Path], Writes] | None = None
     required: bool = False
     metavar: str = "path"
     argument: bool = False
+
+    @property
+    def output(self) -> bool:
+        return self.writes is not None
+
+
+def one(form: Form | str) -> Callable[[Path], Writes]:
+    """For an option that names the one place that is written: of a form, or an artifact such as `neighbors.zarr`."""
+    return lambda path: Writes({path: _form(form) if isinstance(form, str) else form})
+
+
+def inside(*artifacts: str, **others: Form) -> Callable[[Path], Writes]:
+    """For an option that names a folder in which these artifacts are put, and CSV files with a form of their own."""
+    return lambda folder: Writes(
+        {folder / name: _form(name) for name in artifacts}
+        | {folder / f"{name}.csv": form for name, form in others.items()},
+        inside=folder,
+    )
+
+
+RUN = inside("networks.safetensors", "trace.zarr")  # what a run or a warm-up is
+
+
+def _form(artifact: str) -> Form:
+    """`images.zarr` is an artifact of the kind images, `encoder.safetensors` networks of the kind encoder."""
+    from noisyctl.artifacts import kinds, store
+
+    kind, suffix = artifact.split(".")
+    return Networks(kind) if suffix == "safetensors" else store.Form(kinds.BY_NAME[kind])
 
 
 @dataclass(frozen=True)
@@ -201,6 +232,31 @@ class Stage:
     params: Callable[[ParamsFile, Layout, Mapping[str, Any]], tuple[str, str]] | None = None
     fields: tuple[str, ...] = ()  # modules whose Params give the options
     show: Callable[[Any, Session], None] | None = None  # what `--dry-run` tells beside params and paths
+    presets: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=dict
+    )  # values of a block without being written
+
+
+LAYOUT_FOLDERS = ("noise", "warmup", "runs", "results", "simclr", "moco")  # of a data set's folder
+
+
+def holds_artifacts(folder: Path) -> bool:
+    """Whether a folder holds an artifact of noisyctl, itself or in the folders that a data set's folder has."""
+    held = list(folder.iterdir())
+    below = [p for p in held if p.is_dir() and not p.is_symlink() and p.name in LAYOUT_FOLDERS]
+    return any(map(_is_artifact, held)) or any(map(_any_below, below))
+
+
+def _any_below(folder: Path) -> bool:
+    return any(_is_artifact(p) for p in folder.rglob("*") if p.suffix in (".zarr", ".safetensors"))
+
+
+def _is_artifact(path: Path) -> bool:
+    from noisyctl.artifacts import kinds, store
+
+    if path.suffix == ".safetensors":
+        return any(Networks(k).foreign(path) is None for k in ("encoder", "clusters", "networks"))
+    return path.suffix == ".zarr" and any(store.Form(k).foreign(path) is None for k in kinds.KINDS)
 
 
 def modules_in(package: str) -> tuple[str, ...]:
@@ -211,11 +267,11 @@ def modules_in(package: str) -> tuple[str, ...]:
     return tuple(f"{package}.{name}" for name in names)
 
 
-def block_of(file: ParamsFile, group: str, name: str, default: str | None = None) -> str:
-    """`group.name`, checked to exist where the file has the group."""
+def block_of(file: ParamsFile, group: str, name: str, presets: Iterable[str] = ()) -> str:
+    """`group.name`, checked to be in the file or one of the `presets`, which need no block."""
     from noisyctl.errors import suggest
 
-    known = file.get(group) or {}
-    if name not in known and name != default:
-        raise ParamsError(f"{file.path}: no block {group}.{name}; {suggest(name, known)}")
+    known = {*(file.get(group) or {}), *presets}
+    if name not in known:
+        raise ParamsError(f"{file.path}: no block {group}.{name}; {suggest(name, sorted(known))}")
     return f"{group}.{name}"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.common import Option, Session, Stage
+from stages.common import Option, Session, Stage, inside
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     network = build(spec, stream(session.seed, name, "init")).to(device)
     recorded = params.model_dump() | {"seed": session.seed, "threads": torch.get_num_threads()}
     facts = {"params": recorded, "images": images.digest, **session.numerics(device)}
-    with hold(session.scratch, name, facts) as scratch:
+    with hold(session.scratch, name, facts, inputs.out) as scratch:
         method = pretraining.load(inputs.method)
         fitted = fit(
             method,
@@ -92,7 +92,12 @@ def stage(method: str) -> Stage:
         inputs=lambda given, layout, extra: Inputs(method, given["images"], given["out"]),
         options=(
             Option("images", "images.zarr", lambda layout: layout.home / "images.zarr"),
-            Option("out", "folder to write", lambda layout: layout.home / method, output=True),
+            Option(
+                "out",
+                "folder to write",
+                lambda layout: layout.home / method,
+                writes=inside("encoder.safetensors", "features.zarr"),
+            ),
         ),
         params=lambda file, layout, given: (method, f"noisyctl.pretraining.{method}"),
         fields=(f"noisyctl.pretraining.{method}",),

@@ -6,11 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from noisyctl.artifacts import store
+from noisyctl.artifacts import files
 from noisyctl.errors import ArtifactError
 from stages.common import Option, Session, Stage
 
 STALE = "made with other params; run it again"
+TABLES = files.Folder("tables of a paper")
+FORMS = {  # what the first line of a table of ours begins with
+    "md": files.Text(("<!-- written by noisyctl table",)),
+    "csv": files.Text(("method,noise nominal,", "method,data set,")),
+    "tex": files.Text(("% written by noisyctl table",)),
+}
 
 
 @dataclass(frozen=True)
@@ -43,15 +49,22 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
 
 def read_metrics(path: Path) -> dict[str, Any]:
     """The runs of a metrics.json by name."""
+    runs: dict[str, Any] = _read(path)["runs"]
+    return runs
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A metrics.json, which has `runs`."""
     if not path.exists():
         raise ArtifactError(f"{path} does not exist; make it with `noisyctl evaluate`")
     try:
-        runs: dict[str, Any] = json.loads(path.read_text())["runs"]
+        found: dict[str, Any] = json.loads(path.read_text())
+        found["runs"]
     except (OSError, ValueError, KeyError) as error:
         raise ArtifactError(
             f"{path} is not a metrics.json ({error}); make it with `noisyctl evaluate`"
         ) from error
-    return runs
+    return found
 
 
 def _paper(inputs: Inputs, session: Session) -> dict[str, Any]:
@@ -60,13 +73,13 @@ def _paper(inputs: Inputs, session: Session) -> dict[str, Any]:
     from stages import paper_cells
 
     plan = paper_cells.read_plan(inputs.paper or "")
-    wanted = plan.paper.of_tables(inputs.tables or plan.tables)
+    wanted = plan.paper.of_tables(inputs.tables or plan.tables, readings=True)
     compared = [compare(plan, number) for number in wanted]
     out = inputs.out or Path(plan.about["out"])
     by_table: dict[str, list[Any]] = {}
     for one in compared:
         by_table.setdefault(str(one.printed["table"]).split(" ")[0], []).append(one)
-    with store.publish(out) as partial:
+    with files.publish(out, TABLES) as partial:
         partial.mkdir()
         for name, numbers in by_table.items():
             found = comparison(numbers)
@@ -74,8 +87,10 @@ def _paper(inputs: Inputs, session: Session) -> dict[str, Any]:
             print_table(
                 found, session, f"{plan.paper.tables.get('paper')}, Table {name}, {plan.budget.name} budget"
             )
-    ran = sum(bool(one.values) for one in compared)
-    return {"printed": len(compared), "measured": ran, "missing": len(compared) - ran, "out": str(out)}
+        TABLES.seal(partial)
+    printed = [one for one, number in zip(compared, wanted, strict=True) if not number.beside]
+    ran = sum(bool(one.values) for one in printed)
+    return {"printed": len(printed), "measured": ran, "missing": len(printed) - ran, "out": str(out)}
 
 
 def compare(plan: Any, number: Any) -> Any:
@@ -84,17 +99,20 @@ def compare(plan: Any, number: Any) -> Any:
 
     if number.missing is not None:
         return Compared(number.printed, missing=number.missing)
-    runs = [_run(plan, number.cell(seed)) for seed in plan.seeds]
+    cells = list(dict.fromkeys(number.cell(seed) for seed in plan.seeds))
+    runs = [_probed(plan, number) if number.label_free else _run(plan, cell) for cell in cells]
     made = tuple(run for run in runs if isinstance(run, dict))
     if STALE in runs and not made:
         return Compared(number.printed, number.metric, budget=plan.budget.name, missing=STALE)
     row = plan.paper.row(number)
-    deviations = [number.deviation, *row["deviations"]]
+    stale = runs.count(STALE)
+    left_out = f"{stale} of {len(cells)} runs left out: {STALE}" if stale else ""
+    deviations = [left_out, number.deviation, *row["deviations"]]
     return Compared(
         number.printed,
         number.metric,
         made,
-        len(plan.seeds),
+        len(cells),
         plan.budget.name,
         plan.budget.dataset and plan.budget.dataset["kind"],
         tuple(text for text in deviations if text),
@@ -103,23 +121,67 @@ def compare(plan: Any, number: Any) -> Any:
 
 def _run(plan: Any, cell: str) -> dict[str, Any] | str | None:
     """The metrics of a cell's run, if there is one that was made with the cell's params."""
-    from stages.paper_cells import options
+    from stages.paper_cells import params_of
 
     place = plan.metrics(cell) / "metrics.json"
     if not place.exists():
         return None
     (run,) = read_metrics(place).values()
     planned = plan.cells["train"][cell]
-    wanted = options(planned["cmd"], f"noisyctl.methods.{planned['method']}")
-    made = {name: run.get("params", {}).get(name) for name in wanted}
-    return dict(run) if json.dumps(made, sort_keys=True) == json.dumps(wanted, sort_keys=True) else STALE
+    wanted = params_of(planned, f"noisyctl.methods.{planned['method']}")
+    kept = _made_with(wanted, run.get("params")) and _warmed_up_as_planned(plan, planned, run)
+    return dict(run) if kept else STALE
+
+
+def _warmed_up_as_planned(plan: Any, planned: dict[str, Any], run: dict[str, Any]) -> bool:
+    """Whether the run started from the warm-up that lies in its cell's place, and that has the cell's params.
+
+    A warm-up that is not there any more cannot be asked.
+    """
+    from noisyctl.artifacts import networks
+    from noisyctl.artifacts.kinds import TRACE
+    from stages.paper_cells import params_of
+
+    place = Path(planned["warmup"])
+    cell = next((one for one in plan.cells["warmup"].values() if one["out"] == str(place)), None)
+    digest = networks.recorded_digest(place / "networks.safetensors")
+    if cell is None or digest is None:
+        return True
+    wanted = params_of(cell, "noisyctl.training.warmup")
+    wanted["weights"] = wanted["weights"] and Path(wanted["weights"]).name  # as the warm-up records it
+    made = store.read(place / "trace.zarr", TRACE).attributes["params"]
+    return _made_with(wanted, made) and digest == run.get("inputs", {}).get("warmup")
+
+
+def _probed(plan: Any, number: Any) -> dict[str, Any] | str | None:
+    """What was measured of the shared encoder and clusters, if they were made with the params of their cells."""
+    from stages.paper_cells import merge_shared, params_of
+
+    place = plan.metrics(number.cell(0)) / "metrics.json"
+    if not place.exists():
+        return None
+    probe = _read(place).get("knn_probe") or {}
+    shared, images = merge_shared([plan]), str(plan.place(number, 0).images)
+    (pretrain,) = (cell for cell in shared["pretrain"].values() if cell["images"] == images)
+    (cluster,) = (cell for cell in shared["cluster"].values() if cell["images"] == images)
+    kept = _made_with(
+        params_of(pretrain, f"noisyctl.pretraining.{pretrain['way']}"), probe.get("encoder_params")
+    )
+    kept = kept and _made_with(params_of(cluster, "noisyctl.pretraining.scan"), probe.get("clusters_params"))
+    return {"knn_probe": probe} if kept else STALE
+
+
+def _made_with(wanted: dict[str, Any], made: Any) -> bool:
+    """Whether these are the params that something was made with; what else was recorded, such as the seed, is its own."""
+    recorded = {name: (made or {}).get(name) for name in wanted}
+    return json.dumps(recorded, sort_keys=True) == json.dumps(wanted, sort_keys=True)
 
 
 def _write(path: Path, table: list[list[str]]) -> None:
     from noisyctl.evaluation.tables import render
 
-    for kind in ("md", "csv", "tex"):
-        with store.publish(path.with_suffix(f".{kind}")) as partial:
+    for kind in FORMS:
+        with files.publish(path.with_suffix(f".{kind}"), FORMS[kind]) as partial:
             partial.write_text(render(table, kind))
 
 
@@ -141,6 +203,13 @@ def print_table(table: list[list[str]], session: Session, title: str | None = No
     Console(stderr=True, width=max(console.width, 140)).print(shown)
 
 
+def _writes(out: Path) -> files.Writes:
+    """Three files beside each other; with --paper, which names no file, a folder."""
+    if out.suffix or not out.is_dir():
+        return files.Writes({out.with_suffix(f".{kind}"): form for kind, form in FORMS.items()})
+    return files.Writes({out: TABLES})
+
+
 STAGE = Stage(
     name="table",
     summary="Put the metrics of many runs into one table, or beside the numbers that a paper prints.",
@@ -159,7 +228,7 @@ STAGE = Stage(
         Option(
             "out",
             "table to write; .md, .csv and .tex [data/SET/table.md]; with --paper a folder of tables",
-            output=True,
+            writes=_writes,
         ),
     ),
 )

@@ -17,17 +17,18 @@ from noisyctl.errors import ParamsError, suggest
 from noisyctl.nn.backbones import make
 from noisyctl.seeds import draw_seed
 
-HEADS = ("linear", "projection", "mlp")
-LAYOUT = (
-    torch.channels_last
-)  # of the weights of every network: convolutions follow it, whatever the images' own
+HEADS = ("linear", "projection", "mlp", "batch_norm")
+LAYOUT = torch.channels_last  # of every network's weights: convolutions follow it, whatever the images' own
 
 
 class Head(nn.Sequential):
     """From features to outputs.
 
     linear: one layer. projection: SimCLR's, a hidden layer as wide as the features. mlp: Jo-SRC's, a hidden layer twice as
-    wide, batch norm, ReLU; He initialization. Outputs are float32 under autocast too: in bfloat16 the largest probability
+    wide, batch norm, ReLU; He initialization. batch_norm: one layer and a batch norm over each output, with Keras' epsilon
+    and momentum (Patrini et al., for losses of unbounded scores).
+
+    Outputs are float32 under autocast too: in bfloat16 the largest probability
     below 1 is .996, and no softmax, logarithm or loss may begin from there.
     """
 
@@ -45,6 +46,8 @@ class Head(nn.Sequential):
                     nn.ReLU(),
                     _he(nn.Linear(2 * d, c)),
                 ]
+            case "batch_norm":
+                layers = [nn.Linear(d, c), nn.BatchNorm1d(c, eps=1e-3, momentum=0.01)]
             case _:
                 raise ParamsError(f"unknown head {kind!r}; {suggest(kind, HEADS)}")
         super().__init__(*layers)

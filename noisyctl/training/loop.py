@@ -8,15 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from noisyctl.nn.inference import evaluating, modules_of, outputs
+from noisyctl.nn.inference import BATCH, evaluating, modules_of, outputs
 from noisyctl.nn.networks import LAYOUT
 from noisyctl.seeds import draw_seed, stream
-from noisyctl.task import EpochRecord, Method, Reporter, Task
+from noisyctl.task import EpochRecord, Method, PredictsFurther, Reporter, Task
 from noisyctl.training import checkpoint
 from noisyctl.training.precision import Precision
 from noisyctl.training.scratch import Scratch
 
 TRACE_NAMES = {"predictions": "train_predictions"}
+NO_PREDICTION = -1
 TOP5_CLASSES = 20  # with more classes than these the five likeliest are kept too
 
 
@@ -101,6 +102,10 @@ def _trace_epoch(
         scratch.write_row(f"{split}_predictions", epoch, logits.argmax(dim=1).cpu().numpy())
         if task.num_classes > TOP5_CLASSES and split in held_out:
             scratch.write_row(f"{split}_top5", epoch, logits.topk(5).indices.cpu().numpy())
+    for split, images in held_out.items():
+        for name, further in _predict_further(method, state, task, images).items():
+            found = torch.where(further.isfinite().all(dim=1), further.argmax(dim=1), NO_PREDICTION)
+            scratch.write_row(f"{split}_predictions_of_{name}", epoch, found.cpu().numpy())
 
 
 def _last_epoch(method: Method, state: Any, task: Task, held_out: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -119,6 +124,16 @@ def _predict(method: Method, state: Any, task: Task, images: Any) -> Tensor | No
         return None
     with evaluating(*modules.values()):
         return outputs(lambda views: method.predict(state, views), images, task.views.plain)
+
+
+def _predict_further(method: Method, state: Any, task: Task, images: Any) -> dict[str, Tensor]:
+    """Logits of the classifiers that a method has beside `predict`, by name."""
+    modules = modules_of(state)
+    if not isinstance(method, PredictsFurther) or not modules or task.views is None:
+        return {}
+    with evaluating(*modules.values()):
+        blocks = [method.predict_further(state, task.views.plain(block)) for block in images.split(BATCH)]
+    return {name: torch.cat([block[name] for block in blocks]) for name in blocks[0]}
 
 
 def _autocast(device: torch.device, precision: Precision) -> torch.autocast:
