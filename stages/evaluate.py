@@ -39,8 +39,7 @@ Curves = dict[str, np.ndarray]
 
 def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dict[str, Any]:
     """Write metrics.json, plots/*.tsv, figures/*.png and samples/*.csv for every run found below the given folders."""
-    import json
-
+    from noisyctl.artifacts import metrics as metrics_json
     from noisyctl.evaluation import figures
 
     truth = store.read(inputs.truth, TRUTH) if inputs.truth else None
@@ -70,7 +69,7 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
             figures.curves(partial / "figures" / file, runs, f"{key.replace('_', ' ')} [%]")
             rows = [[name, e, _number(v)] for name, curve in runs.items() for e, v in enumerate(curve)]
             _write_tsv(partial / "plots" / f"{file}.tsv", ["run", "epoch", key], rows)
-        (partial / "metrics.json").write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n")
+        metrics_json.write(partial / "metrics.json", metrics)
         RESULTS.seal(partial)
     about = {
         name: run["list"] | {"path": str(inputs.out / _list_of(name))}
@@ -84,6 +83,8 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
 
 
 def _find(folders: tuple[Path, ...]) -> list[tuple[str, store.Artifact]]:
+    from stages import training
+
     found = []
     for folder in folders:
         traces = sorted(folder.rglob("trace.zarr"))
@@ -91,6 +92,7 @@ def _find(folders: tuple[Path, ...]) -> list[tuple[str, store.Artifact]]:
             raise ArtifactError(f"{folder} holds no run; make one with `noisyctl train-method NAME`")
         for path in traces:
             trace = store.read(path, TRACE)
+            training.require_whole_run(trace, "noisyctl train-method NAME")
             found.append((f"{trace.attributes['method']}/{path.parent.name}", trace))
     names = [name for name, _ in found]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -413,9 +415,7 @@ def _draw_points(
         raise ParamsError("--tsne: the images are not in the default place; give --images")
     images, device = training.read_images(inputs.images), session.start()
     store.require_input(trace, "images", images.digest, images.path)
-    built, _ = training.read_networks(
-        trace.path.parent / "networks.safetensors", "noisyctl train-method NAME"
-    )
+    built, _ = training.read_run(trace.path.parent, "noisyctl train-method NAME")
     if not built:
         return
     network = built[min(built)].to(device)  # of two networks the first, of student and teacher the student
@@ -586,6 +586,7 @@ def _probe(encoder: Path, images_path: Path, truth: store.Artifact, session: Ses
     device = session.start()
     features = store.read(encoder / "features.zarr", FEATURES)
     built, header = training.read_networks(encoder / "encoder.safetensors", "noisyctl pretrain-simclr")
+    store.require_input(features, "encoder", header["digest"], encoder / "encoder.safetensors")
     images = training.read_images(images_path)
     if "test_labels" not in truth or "test_features" not in features:
         return {}

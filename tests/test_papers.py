@@ -17,7 +17,7 @@ import torch
 import yaml
 
 from noisyctl import config, methods
-from noisyctl.artifacts import networks, store
+from noisyctl.artifacts import metrics, networks, store
 from noisyctl.artifacts.kinds import TRACE
 from noisyctl.errors import NoisyctlError, ParamsError
 from noisyctl.evaluation import tables
@@ -530,10 +530,10 @@ def test_metrics_of_other_params_are_not_shown(copy: Path) -> None:
     run = {"test_accuracy": {"last": 70.0}, "params": params | {"seed": 0}}
     place = made.metrics(cell) / "metrics.json"
     place.parent.mkdir(parents=True)
-    place.write_text(json.dumps({"runs": {"smp/given-s0": run}}))
+    metrics.write(place, {"runs": {"smp/given-s0": run}})
     assert table.compare(made, number).values == [70.0]
     run["params"] = params | {"epochs": 31}
-    place.write_text(json.dumps({"runs": {"smp/given-s0": run}}))
+    metrics.write(place, {"runs": {"smp/given-s0": run}})
     shown = tables.comparison([table.compare(made, number)])[1]
     assert (shown[5], shown[-1]) == ("-", "made with other params; run it again")
 
