@@ -288,12 +288,14 @@ def _on_training_images(
     given, clean, probability = given[trained], clean[trained], probability[trained]
     wrong, curves = given != clean, Curves()
     called = probability < 0.5
-    if "selected" in trace:
-        selected = trace.array("selected")[..., trained]
+    used = next((name for name in ("selected", "learned_from") if name in trace), None)
+    if used:
+        selected = trace.array(used)[..., trained]
         selected = selected.reshape(
             len(selected), -1, len(given)
         )  # a network axis of one where there is none
-        called = selected[-1].mean(axis=0) < 0.5
+        if used == "selected":  # else agreement, say, left a sample out, and not its label
+            called = selected[-1].mean(axis=0) < 0.5
         precision, recall = measures.selection_quality(selected, ~wrong)
         curves |= {"selection_precision": precision, "selection_recall": recall}
         result["selection"] = {

@@ -344,6 +344,28 @@ def test_held_out_noisy_labels_select_an_epoch(home: Path, tmp_path: Path) -> No
     assert "best_on_refined_validation" not in run["test_accuracy"]  # no label was selected
 
 
+@pytest.mark.parametrize(
+    ("name", "precision", "recall"),
+    [("selected", 1 / 3, 1.0), ("learned_from", 1.0, 1.0)],
+)
+def test_only_a_selection_as_clean_calls_the_others_wrong(
+    name: str, precision: float, recall: float, tmp_path: Path
+) -> None:
+    """Two networks disagree about w, and learn from it alone; z is wrong, and its probability says so."""
+    about: dict[str, Any] = {
+        "train_id": np.array(["w", "x", "y", "z"]),
+        "noisy_labels": np.array([0, 1, 1, 0]),
+        "train_probabilities": np.array([[0.6, 0.4], [0.1, 0.9], [0.1, 0.9], [0.2, 0.8]]),
+        name: np.array([[1, 0, 0, 0]], bool),
+    }
+    trace(tmp_path / "run", ["a", "b"], **about, test_predictions=np.array([[0, 1]]))
+    found = judge(tmp_path, truth(tmp_path / "t.zarr", [0, 1, 1, 1], [0, 1], ["a", "b"]))
+    assert found["detection"] == {"precision": pytest.approx(precision), "recall": recall, "auc": 1.0}
+    assert found["selection"]["precision"]["last"] == 100.0  # of what was learned from, in either case
+    assert found["selection"]["recall"]["last"] == pytest.approx(100 / 3)
+    assert found["labels_kept"]["pct_no_label"] == 75.0
+
+
 def open_set_run(home: Path) -> Path:
     """Two classes; five samples of which the fourth is of no known class and the fifth is held out."""
     trace(
