@@ -22,7 +22,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from noisyctl import methods
-from noisyctl.artifacts import store
+from noisyctl.artifacts import files
 from noisyctl.config import read_params_file
 from stages import (
     cluster_scan,
@@ -90,9 +90,9 @@ def main() -> None:
     target = options.out / options.params.stem
     table.run(table.Inputs((judged / "metrics.json",), target.with_suffix(".md")), None, Session())
     metrics = json.loads((judged / "metrics.json").read_text())
-    with store.publish(target.with_suffix(".json")) as partial:
+    with files.publish(target.with_suffix(".json"), files.Own()) as partial:
         partial.write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n")
-    with store.publish(target.with_suffix(".txt")) as partial:
+    with files.publish(target.with_suffix(".txt"), files.Own()) as partial:
         partial.write_text("\n".join(_about(seconds)) + "\n")
 
 

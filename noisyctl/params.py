@@ -26,12 +26,28 @@ class Params(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
-def param(default: Any = ..., meaning: str = "", *, source: str = OURS, **limits: Any) -> Any:
+def param(
+    default: Any = ..., meaning: str = "", *, source: str = OURS, path: bool = False, **limits: Any
+) -> Any:
     """A field of `Params`. `limits` are pydantic's: ge, gt, le, lt, min_length.
 
-    Without a default the field must be given: use it where no choice is neutral.
+    Without a default the field must be given: use it where no choice is neutral. `path` marks the name of a file or a
+    folder that is read: no output may be written into it.
     """
-    return Field(default, description=meaning, json_schema_extra={"source": source}, **limits)
+    return Field(default, description=meaning, json_schema_extra={"source": source, "path": path}, **limits)
+
+
+def paths_of(params: Params | None) -> list[Path]:
+    """The files and folders that these params name: the values of the fields that are marked as paths."""
+    if params is None:
+        return []
+    named = {
+        name: info.json_schema_extra
+        for name, info in type(params).model_fields.items()
+        if isinstance(info.json_schema_extra, dict)
+    }
+    values = [getattr(params, name) for name, extra in named.items() if extra.get("path")]
+    return [Path(value).expanduser() for value in values if isinstance(value, str)]
 
 
 @dataclass(frozen=True)

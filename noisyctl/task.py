@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
-from noisyctl.errors import TrainingError
+from noisyctl.errors import ParamsError, TrainingError
 from noisyctl.params import MethodParams, Needs, param
 
 __all__ = ["EpochRecord", "Method", "MethodParams", "Needs", "Task", "param", "state"]
@@ -83,6 +83,15 @@ class Task:
     held_out: Tensor | None = None
     verified: tuple[Tensor, Tensor] | None = None
     monitor: Monitor = field(default_factory=Monitor)
+
+    def __post_init__(self) -> None:
+        if self.verified is not None and self.held_out is not None:
+            both = self.held_out[torch.isin(self.held_out, self.verified[0])].tolist()
+            if both:
+                raise ParamsError(
+                    f"{len(both)} verified samples are held out for validation too, the first at position {both[0]}: noisy "
+                    "labels validate, and verified ones train; hold out others, or verify others"
+                )
 
     @property
     def noisy_labels(self) -> Int[Tensor, " n"]:
@@ -191,13 +200,17 @@ class Task:
         yield from batches
 
     def step(self, loss: Float[Tensor, ""], *optimizers: torch.optim.Optimizer) -> None:
-        """zero_grad, backward, step; the runner learns of a loss that is not finite at the end of the epoch."""
+        """zero_grad, backward, step; the runner learns of a loss that is not finite at the end of the epoch.
+
+        Autocast ends here: a gradient has the precision that its forward pass had.
+        """
         self.monitor.observe(loss)
-        for optimizer in optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        for optimizer in optimizers:
-            optimizer.step()
+        with torch.autocast(loss.device.type, enabled=False):
+            for optimizer in optimizers:
+                optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            for optimizer in optimizers:
+                optimizer.step()
 
     @staticmethod
     def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
@@ -245,6 +258,17 @@ class Method(Protocol):
     def start(self, networks: list[nn.Module], task: Task, params: Any, rng: Generator) -> Any: ...
     def run_epoch(self, state: Any, task: Task, params: Any, epoch: int, rng: Generator) -> EpochRecord: ...
     def predict(self, state: Any, images: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class PredictsFurther(Protocol):
+    """A method that has classifiers beside `predict`, such as a second network.
+
+    What they predict on held-out images goes to the trace under their names, epoch by epoch; the method never sees it.
+    Logits that are not finite stand for no prediction.
+    """
+
+    def predict_further(self, state: Any, images: Tensor) -> dict[str, Tensor]: ...
 
 
 Reporter = Callable[[int, int, Mapping[str, float]], None]

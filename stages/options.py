@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 
 from noisyctl import config, params
 from noisyctl.errors import ParamsError, suggest
-from stages.common import Layout, Option, Session, Stage, block_of
+from stages.common import Layout, Option, Session, Stage, block_of, holds_artifacts
 
 COMMON = (
     ("dataset", "data set, or a block of `datasets:`", "name"),
@@ -25,7 +25,11 @@ COMMON = (
     ("pretrain", "whose features", "name"),
     ("seed", "of every random draw", "int"),
     ("device", "where to compute", "auto|cpu|cuda"),
-    ("precision", "of the forward passes; auto: bfloat16 on a GPU that has it", "auto|float32|bfloat16"),
+    (
+        "precision",
+        "of training; auto: bfloat16 where GPU or processor has its units",
+        "auto|float32|bfloat16",
+    ),
     ("threads", "of the CPU; 0 leaves torch's choice", "int"),
     ("params_file", "[params.yaml]", "path"),
 )
@@ -158,8 +162,9 @@ def _flag(name: str, text: str) -> inspect.Parameter:
 def execute(stage: Stage, given: dict[str, Any]) -> None:
     """Resolve everything, then show it (`--dry-run`) or do it."""
     place = given["params_file"]
-    if place and not Path(place).exists():
-        raise ParamsError(f"{place} does not exist; give a file to --params-file, or leave it out")
+    if place and not Path(place).is_file():
+        wrong = "is a folder" if Path(place).is_dir() else "does not exist"
+        raise ParamsError(f"{place} {wrong}; give a file to --params-file, or leave it out")
     file = config.read_params_file(Path(place or "params.yaml"))
     sets = config.parse_set(given["set"] or [])
     file, sets = _by_present_names(file, sets)
@@ -174,6 +179,7 @@ def execute(stage: Stage, given: dict[str, Any]) -> None:
         resolved, sources = _resolve(stage, model, file, block, given, sets)
     extra |= {"params": resolved, "file": file}
     inputs = stage.inputs(paths, layout, extra)
+    _check_outputs(stage, inputs, resolved, file)
     if given["dry_run"]:
         _show(stage, inputs, resolved, sources, given["json"])
         if stage.show:
@@ -191,6 +197,25 @@ def execute(stage: Stage, given: dict[str, Any]) -> None:
         )
     if isinstance(result, dict) and result.get("ok") is False:  # a check that found something
         raise SystemExit(1)
+
+
+def _check_outputs(stage: Stage, inputs: Any, resolved: Any, file: config.ParamsFile) -> None:
+    """Refuse what would harm something that is not noisyctl's, before any work is done."""
+    from noisyctl.artifacts import files
+
+    outputs = {option.name: option for option in stage.options if option.writes is not None}
+    if not outputs:
+        return
+    held = {name: value for name, value in vars(inputs).items() if name not in outputs}
+    read = [p for value in held.values() for p in (value if isinstance(value, tuple) else (value,))]
+    read = [p for p in read if isinstance(p, Path)] + params.paths_of(resolved)
+    read += [Path(file.path)] if Path(file.path).is_file() else []
+    for name, option in outputs.items():
+        place = getattr(inputs, name)
+        if place is not None and option.writes is not None:
+            flag = f"--{name.replace('_', '-')}"
+            files.require_place(place, flag)
+            files.check([option.writes(place)], read, holds_artifacts, flag)
 
 
 @functools.cache

@@ -66,7 +66,7 @@ class Plan:
 
     @cached_property
     def numbers(self) -> list[Number]:
-        return self.paper.of_tables(self.tables)
+        return self.paper.of_tables(self.tables, readings=True)
 
     @property
     def home(self) -> Path:

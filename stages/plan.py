@@ -6,15 +6,16 @@ from typing import Any
 
 import yaml
 
-from noisyctl.artifacts import store
+from noisyctl.artifacts import files
 from noisyctl.config import ParamsFile
 from noisyctl.errors import ParamsError, suggest
 from stages import paper_cells, papers
-from stages.common import Layout, Option, Session, Stage
+from stages.common import Layout, Option, Session, Stage, one
 from stages.warmup import PROFILES
 
 HEAD = "# Made by `noisyctl plan` from params.yaml and the NEEDS of each method; a test keeps it in step.\n"
 PAPER_HEAD = "# Made by `noisyctl plan {paper}` from papers/; do not edit it.\n"
+CELLS = files.Text(("# Made by `noisyctl plan",))
 HOME_OF_SHARED = papers.HOME / "shared" / "cells.yaml"
 
 
@@ -60,7 +61,8 @@ def _paper(inputs: Inputs, session: Session) -> dict[str, Any]:
 
 def _counts(plan: paper_cells.Plan) -> dict[str, int]:
     missing = sum(number.missing is not None for number in plan.numbers)
-    counts = {"numbers": len(plan.numbers), "without_a_run": missing}
+    printed = sum(not number.beside for number in plan.numbers)
+    counts = {"numbers": printed, "without_a_run": missing}
     return counts | {name: len(group) for name, group in plan.cells.items()}
 
 
@@ -83,7 +85,7 @@ def show(inputs: Inputs, session: Session) -> None:
 
 
 def _write(path: Path, head: str, found: dict[str, Any]) -> None:
-    with store.publish(path) as partial:
+    with files.publish(path, CELLS) as partial:
         partial.write_text(head + yaml.safe_dump(found, sort_keys=True, width=10**6))
 
 
@@ -155,6 +157,11 @@ STAGE = Stage(
         Option("table", "printed tables of the paper [all]", multiple=True, metavar="name"),
         Option("budget", "full, or a block of papers/budgets.yaml", lambda layout: "full", metavar="name"),
         Option("seeds", "seeds a cell [the paper's, or the budget's; of the demonstration 1]", metavar="int"),
-        Option("out", "file to write, for the demonstration", lambda layout: Path("cells.yaml"), output=True),
+        Option(
+            "out",
+            "file to write, for the demonstration",
+            lambda layout: Path("cells.yaml"),
+            writes=one(CELLS),
+        ),
     ),
 )

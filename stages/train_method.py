@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from noisyctl.params import Needs, module_spec
-from stages.common import Layout, Option, Session, Stage
+from stages.common import RUN, Layout, Option, Session, Stage
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,10 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
         known["verified"], made_from["verified"] = training.read_verified(
             inputs.verified, made_from["images"], device
         )
-    known["held_out"] = training.hold_out(len(known["labels"]), params.validation_rate, session.seed, device)
+    checked = known["verified"][0] if "verified" in known else None
+    known["held_out"] = training.hold_out(
+        len(known["labels"]), params.validation_rate, session.seed, device, checked
+    )
     networks: list[Any] = []
     clusters: Any = None
     if needs.clusters:
@@ -105,9 +108,9 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     networks = networks[: max(needs.networks, 1)] + ([] if clusters is None else [clusters])
     task, held_out = training.make_task(images, device, **known)
     recorded = params.model_dump() | {"seed": session.seed, "threads": torch.get_num_threads()}
-    facts = {"params": recorded, "inputs": made_from, "device": str(device)}
+    facts = {"params": recorded, "inputs": made_from, **session.numerics(device)}
     name = f"train-method-{name_of_method}"
-    with hold(session.scratch, name, facts) as scratch:
+    with hold(session.scratch, name, facts, inputs.out) as scratch:
         fitted = fit(
             method,
             networks,
@@ -231,7 +234,11 @@ def stage(method: str, module: str, summary: str) -> Stage:
             Option("neighbors", "neighbors.zarr", lambda layout: layout.neighbors),
             Option("clusters", "clusters.safetensors", lambda layout: layout.clusters),
             Option("verified", "verified.zarr: samples whose labels you have checked"),
-            Option("out", "folder to write [data/SET/runs/METHOD/NOISE-sSEED]", output=True),
+            Option(
+                "out",
+                "folder to write [data/SET/runs/METHOD/NOISE-sSEED]",
+                writes=RUN,
+            ),
         ),
         params=lambda file, layout, given: (f"methods.{method}", module),
         fields=(module,),

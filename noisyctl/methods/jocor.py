@@ -102,6 +102,10 @@ def predict(state: State, images: Tensor) -> Tensor:
     return state.network1(images)
 
 
+def predict_further(state: State, images: Tensor) -> dict[str, Tensor]:
+    return {"network2": state.network2(images)}
+
+
 def joint_losses(
     logits1: Float[Tensor, "b c"],
     logits2: Float[Tensor, "b c"],

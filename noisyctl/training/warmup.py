@@ -26,14 +26,20 @@ class Params(Base):
 
     backbone: str = param("resnet18", "network", source="ours: the papers' depth")
     width: int | None = param(None, "channels of the first stage; none: the paper's", ge=1)
-    head: Literal["linear", "mlp"] = param("linear", "last layers", source="DivideMix; mlp: Jo-SRC code")
+    head: Literal["linear", "mlp", "batch_norm"] = param(
+        "linear",
+        "last layers",
+        source="DivideMix; mlp: Jo-SRC code; batch_norm: Patrini code, unhinged and sigmoid",
+    )
     start: Literal["random", "encoder", "clusters", "weights"] = param(
         "random",
         "where weights come from",
         source="DivideMix; encoder: ScanMix 3.2; clusters: ScanMix code; weights: Clothing1M in every paper",
     )
     weights: str | None = param(
-        None, "where start is weights: a file of ImageNet weights (.pth, .safetensors), or download"
+        None,
+        "where start is weights: a file of ImageNet weights (.pth, .safetensors), or download",
+        path=True,
     )
     networks: int = param(2, "networks with starts and orders of their own", source="DivideMix", ge=1, le=2)
     epochs: int = param(10, "epochs", source="DivideMix, MixNN: CIFAR-10", ge=0)

@@ -27,7 +27,8 @@ SIZE = 256
 
 
 def session(home: Path, seed: int = 0) -> Session:
-    return Session(device="cpu", threads=1, seed=seed, quiet=True, scratch=home / "scratch")
+    about = {"device": "cpu", "precision": "float32", "threads": 1, "quiet": True}
+    return Session(**about, seed=seed, scratch=home / "scratch")
 
 
 def prepare(home: Path) -> Path:
