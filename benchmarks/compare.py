@@ -22,9 +22,19 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from noisyctl import methods
-from noisyctl.artifacts import store
+from noisyctl.artifacts import files
 from noisyctl.config import read_params_file
-from stages import evaluate, inject_noise, mine_knn, prepare_data, pretrain, table, train_method, warmup
+from stages import (
+    cluster_scan,
+    evaluate,
+    inject_noise,
+    mine_knn,
+    prepare_data,
+    pretrain,
+    table,
+    train_method,
+    warmup,
+)
 from stages.common import Layout, Session, Stage
 from stages.options import command
 
@@ -52,10 +62,12 @@ def main() -> None:
 
     common = ["--params-file", str(options.params), "--noise", noise, "--dataset", layout.dataset]
     call(prepare_data.STAGE, makes=layout.home / "images.zarr")
-    needs = [methods.spec_of(name).needs for name in names]
+    needs = [methods.spec_of(name).needs.under(file.get(f"methods.{name}") or {}) for name in names]
     if any(need.neighbors or need.clusters for need in needs):
         call(pretrain.stage(layout.pretrain), makes=layout.encoder / "features.zarr")
         call(mine_knn.STAGE, makes=layout.neighbors)
+    if any(need.clusters for need in needs):
+        call(cluster_scan.STAGE, makes=layout.clusters)
     runs = []
     for seed in range(options.seeds):
         at = replace(layout, seed=seed)
@@ -78,9 +90,9 @@ def main() -> None:
     target = options.out / options.params.stem
     table.run(table.Inputs((judged / "metrics.json",), target.with_suffix(".md")), None, Session())
     metrics = json.loads((judged / "metrics.json").read_text())
-    with store.publish(target.with_suffix(".json")) as partial:
+    with files.publish(target.with_suffix(".json"), files.Own()) as partial:
         partial.write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n")
-    with store.publish(target.with_suffix(".txt")) as partial:
+    with files.publish(target.with_suffix(".txt"), files.Own()) as partial:
         partial.write_text("\n".join(_about(seconds)) + "\n")
 
 

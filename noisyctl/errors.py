@@ -19,6 +19,12 @@ class ParamsError(NoisyctlError):
     exit_code = 2
 
 
+class OutputError(NoisyctlError):
+    """An output would take the place of something that noisyctl did not write, or that the command reads."""
+
+    exit_code = 2
+
+
 class ArtifactError(NoisyctlError):
     """An artifact is missing, damaged, foreign or of another version."""
 

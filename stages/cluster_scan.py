@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.common import Option, Session, Stage
+from stages.common import Option, Session, Stage, inside
 
 ENCODER_BY = "noisyctl pretrain-simclr` or `noisyctl pretrain-moco"
 
@@ -43,8 +43,8 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     network.features.load_state_dict(encoder.features.state_dict())
     made_from = {"images": images.digest, "encoder": digest, "neighbors": mined.digest}
     recorded = params.model_dump() | {"seed": session.seed, "threads": torch.get_num_threads()}
-    facts = {"params": recorded, "inputs": made_from, "device": str(device)}
-    with hold(session.scratch, "cluster-scan", facts) as scratch:
+    facts = {"params": recorded, "inputs": made_from, **session.numerics(device)}
+    with hold(session.scratch, "cluster-scan", facts, inputs.out) as scratch:
         fitted = fit(
             scan,
             [network.to(device)],
@@ -59,6 +59,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
         )
         tensors, modules = training.network_tensors(fitted.state)
         header = {"kind": "clusters", "modules": modules, "params": recorded, "inputs": made_from}
+        header["hardware"] = session.hardware(device)
         networks.write(inputs.out / "clusters.safetensors", tensors, header)
     sizes = torch.as_tensor(fitted.arrays["train_probabilities"]).argmax(dim=1).bincount(minlength=clusters)
     used = {"clusters": clusters, "smallest": int(sizes.min()), "largest": int(sizes.max())}
@@ -93,7 +94,9 @@ STAGE = Stage(
             lambda layout: layout.encoder / "encoder.safetensors",
         ),
         Option("neighbors", "neighbors.zarr", lambda layout: layout.encoder / "neighbors.zarr"),
-        Option("out", "folder to write", lambda layout: layout.encoder, output=True),
+        Option(
+            "out", "folder to write", lambda layout: layout.encoder, writes=inside("clusters.safetensors")
+        ),
     ),
     params=lambda file, layout, given: ("scan", "noisyctl.pretraining.scan"),
     fields=("noisyctl.pretraining.scan",),

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from noisyctl.artifacts import store
+from noisyctl.artifacts import files, store
 from noisyctl.artifacts.kinds import FEATURES, NOISE, TRACE, TRUTH, VERIFIED
 from noisyctl.errors import ArtifactError, ParamsError
-from stages.common import Option, Session, Stage
+from stages.common import Option, Session, Stage, one
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Inputs:
     verified: Path | None = None
 
 
+RESULTS = files.Folder("results of evaluate")
 MOST_POINTS = 2000
 ID, OOD = 1, 2  # verdicts of a trace
 Curves = dict[str, np.ndarray]
@@ -48,7 +49,7 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
     metrics: dict[str, Any] = {"runs": {}}
     curves: dict[str, Curves] = {"test_accuracy": {}}
     lists: dict[str, Sequence[Sequence[Any]]] = {}
-    with store.publish(inputs.out) as partial:
+    with files.publish(inputs.out, RESULTS) as partial:
         partial.mkdir()
         for name, trace in sorted(_find(inputs.runs)):
             metrics["runs"][name], found = _judge(name, trace, truth, facts, verified)
@@ -70,6 +71,7 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
             rows = [[name, e, _number(v)] for name, curve in runs.items() for e, v in enumerate(curve)]
             _write_tsv(partial / "plots" / f"{file}.tsv", ["run", "epoch", key], rows)
         (partial / "metrics.json").write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n")
+        RESULTS.seal(partial)
     about = {
         name: run["list"] | {"path": str(inputs.out / _list_of(name))}
         for name, run in metrics["runs"].items()
@@ -189,10 +191,7 @@ def _on_test_images(
     """Accuracies on every split whose labels are known, of its images whose class the run knows."""
     from noisyctl.evaluation import measures
 
-    validation = None
-    if "validation_predictions" in trace:
-        held_out = trace.array("noisy_labels")[trace.array("validation")]
-        validation = measures.accuracies(trace.array("validation_predictions"), held_out)
+    validation, stage = _on_validation(trace)
     curves: Curves = {}
     for name in truth.names:
         split = name.removesuffix("_labels")
@@ -205,7 +204,7 @@ def _on_test_images(
         if f"{split}_top5" in trace:
             places = trace.array(f"{split}_top5")[:, judged]
             curves[f"{split}_top5_accuracy"] = measures.top_accuracies(places, labels[judged])
-    by_split = {name: measures.selection_rules(curve, validation) for name, curve in curves.items()}
+    by_split = {name: measures.selection_rules(curve, validation, stage) for name, curve in curves.items()}
     for name, curve in curves.items():
         if "val_accuracy" in curves:  # clean labels that a user owns: Clothing1M's
             by_split[name]["best_on_clean_validation"] = float(curve[curves["val_accuracy"].argmax()])
@@ -241,6 +240,28 @@ def _of_further_classifiers(trace: store.Artifact, truth: store.Artifact, names:
             if len(curve)
         }
     return found
+
+
+def _on_validation(trace: store.Artifact) -> tuple[Curves, np.ndarray | None]:
+    """By the name of a rule what it chooses an epoch by, and the method's stage in each epoch, if it has stages.
+
+    Refined are the held-out labels that the method has selected in the end, as Two-Stage does.
+    """
+    from noisyctl.evaluation import measures
+
+    found: Curves = {}
+    if "validation_predictions" in trace:
+        held_out, predictions = trace.array("validation"), trace.array("validation_predictions")
+        given = trace.array("noisy_labels")[held_out]
+        found["best_on_noisy_validation"] = measures.accuracies(predictions, given)
+        if "scalar_validation_loss" in trace:
+            found["least_noisy_validation_loss"] = -trace.array("scalar_validation_loss")
+        refined = (
+            trace.array("selected")[-1][..., held_out] if "selected" in trace else np.zeros(len(given), bool)
+        )
+        if refined.ndim == 1 and 0 < refined.sum() < len(refined):
+            found["best_on_refined_validation"] = measures.accuracies(predictions[:, refined], given[refined])
+    return found, trace.array("scalar_stage") if "scalar_stage" in trace else None
 
 
 def _on_training_images(
@@ -659,6 +680,6 @@ STAGE = Stage(
         Option("images", "images.zarr, for --tsne and the probe [data/SET/images.zarr where it exists]"),
         Option("loss_epochs", "epochs whose losses are drawn beside the last one's, from 0", metavar="0,10"),
         Option("tsne", f"draw the features of so many samples, at most {MOST_POINTS}", metavar="int"),
-        Option("out", "folder to write", lambda layout: layout.home / "results", output=True),
+        Option("out", "folder to write", lambda layout: layout.home / "results", writes=one(RESULTS)),
     ),
 )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from noisyctl.artifacts import store
+from noisyctl.artifacts.files import Writes
 from noisyctl.artifacts.kinds import IMAGES, LABELS, NOISE, TRUTH, VERIFIED
 from noisyctl.errors import ArtifactError, DataError, ParamsError
 from stages.common import Layout, Option, Session, Stage, modules_in
@@ -119,13 +120,13 @@ def _needed(
     makers = {
         "sample_ids": lambda: images.array("train_id"),
         "images": lambda: images.array("train"),
-        "probabilities": lambda: _probabilities(images, truth, params, session),
+        "probabilities": lambda: _probabilities(images, truth, params, session, inputs.out),
     }
     return {name: makers[name]() for name in needs}
 
 
 def _probabilities(
-    images: store.Artifact, truth: store.Artifact, params: Any, session: Session
+    images: store.Artifact, truth: store.Artifact, params: Any, session: Session, out: Path
 ) -> np.ndarray:
     """P(class | image) [n c] by a classifier that learned the clean labels of a share of each class."""
     from noisyctl import noise
@@ -140,7 +141,7 @@ def _probabilities(
     if params.classifier == "logistic":
         probabilities = _logistic(images.array("train"), clean, learned, num_classes)
     else:
-        probabilities = _network(images, truth, learned, params, session)
+        probabilities = _network(images, truth, learned, params, session, out)
     _check_learned(probabilities.argmax(axis=1)[~learned], clean[~learned], params)
     return probabilities
 
@@ -165,9 +166,17 @@ def _logistic(pixels: np.ndarray, clean: np.ndarray, learned: np.ndarray, num_cl
 
 
 def _network(
-    images: store.Artifact, truth: store.Artifact, learned: np.ndarray, params: Any, session: Session
+    images: store.Artifact,
+    truth: store.Artifact,
+    learned: np.ndarray,
+    params: Any,
+    session: Session,
+    out: Path,
 ) -> np.ndarray:
-    """A network of the warm-up, trained as it: cross-entropy, weak views, constant learning rate."""
+    """A network of the warm-up, trained as it: cross-entropy, weak views, constant learning rate.
+
+    In float32 whatever the precision asked for: labels are data, and shall not hang on a processor's units.
+    """
     import torch
 
     from noisyctl.nn.inference import evaluating, outputs
@@ -190,8 +199,8 @@ def _network(
     network = build(spec, stream(session.seed, "inject-noise", "init")).to(device)
     recorded = params.model_dump() | {"seed": session.seed, "threads": torch.get_num_threads()}
     made_from = {"images": images.digest, "truth": truth.digest}
-    facts = {"params": recorded, "inputs": made_from, "device": str(device)}
-    with hold(session.scratch, "inject-noise", facts) as scratch:
+    facts = {"params": recorded, "inputs": made_from, **session.numerics(device, "float32")}
+    with hold(session.scratch, "inject-noise", facts, out) as scratch:
         fitted = fit(
             warmup,
             [network],
@@ -231,6 +240,13 @@ def _inputs(given: Mapping[str, Any], layout: Layout, extra: Mapping[str, Any]) 
     return Inputs(extra["kind"], given["truth"], given["out"], images, verified)
 
 
+def _writes(out: Path) -> Writes:
+    """The labels, and beside them the facts about their noise and the verified labels."""
+    at = Inputs("", Path(), out)
+    kinds = {out: LABELS, at.beside("noise"): NOISE, at.beside("verified"): VERIFIED}
+    return Writes({path: store.Form(kind) for path, kind in kinds.items()})
+
+
 STAGE = Stage(
     name="inject-noise",
     summary="Make noisy labels from clean ones.",
@@ -241,7 +257,7 @@ STAGE = Stage(
         Option("kind", "noise model; without it, the block --noise of params.yaml", metavar="name"),
         Option("truth", "truth.zarr", lambda layout: layout.home / "truth.zarr"),
         Option("images", "images.zarr, where the noise needs it", lambda layout: layout.home / "images.zarr"),
-        Option("out", "labels to write", lambda layout: layout.labels, output=True),
+        Option("out", "labels to write", lambda layout: layout.labels, writes=_writes),
         Option(
             "verified_per_class",
             "also write verified.zarr: so many samples a class with clean labels",

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from noisyctl.params import Params as Base
 from noisyctl.params import param
-from stages.common import Option, Session, Stage
+from stages.common import Option, Session, Stage, one
 
 
 class Params(Base):
@@ -80,7 +80,7 @@ STAGE = Stage(
     inputs=lambda given, layout, extra: Inputs(given["features"], given["out"]),
     options=(
         Option("features", "features.zarr", lambda layout: layout.encoder / "features.zarr"),
-        Option("out", "neighbors to write", lambda layout: layout.neighbors, output=True),
+        Option("out", "neighbors to write", lambda layout: layout.neighbors, writes=one("neighbors.zarr")),
     ),
     params=lambda file, layout, given: ("knn", "stages.mine_knn"),
     fields=("stages.mine_knn",),

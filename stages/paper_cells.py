@@ -66,7 +66,7 @@ class Plan:
 
     @cached_property
     def numbers(self) -> list[Number]:
-        return self.paper.of_tables(self.tables)
+        return self.paper.of_tables(self.tables, readings=True)
 
     @property
     def home(self) -> Path:
@@ -127,17 +127,18 @@ class Plan:
         where = f"{self.paper.params.path}: rows.{number.row}"
         spec = methods.spec_of(row["method"])
         params = self.budget.shorten(row["params"], spec)
+        needs = spec.needs.under(params)
         parts = {"images": at.images, "labels": at.labels}
         unused = str(at.labels)
         warmup = unused
-        if spec.needs.warmup:
+        if needs.warmup:
             profile = row.get("warmup", "default")
             warmup = str(self.home / "warmup" / number.dataset / profile / at.cell)
             parts["warmup"] = Path(warmup)
             self._add_warmup(found["warmup"], number, profile, at, warmup)
-        if spec.needs.neighbors:
+        if needs.neighbors:
             parts["neighbors"] = at.neighbors
-        if spec.needs.clusters:
+        if needs.clusters:
             parts["clusters"] = at.clusters
         if row.get("verified"):
             parts["verified"] = at.verified

@@ -5,9 +5,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from noisyctl.artifacts import store
+from noisyctl.artifacts import files
 from noisyctl.errors import ArtifactError
-from stages.common import Option, Session, Stage
+from stages.common import Option, Session, Stage, one
+
+PREDICTIONS = files.Text(("path,label,probability",))
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
     with evaluating(*networks.values()):
         logits = outputs(lambda x: method.predict(state, x), torch.as_tensor(images).to(device), views.plain)
     best = logits.float().softmax(dim=1).max(dim=1)
-    with store.publish(inputs.out) as partial, partial.open("w", newline="") as file:
+    with files.publish(inputs.out, PREDICTIONS) as partial, partial.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "label", "probability"])
         for name, label, probability in zip(
@@ -66,6 +68,6 @@ STAGE = Stage(
     options=(
         Option("run", "folder of a run", required=True),
         Option("root", "folder of images", required=True),
-        Option("out", "file to write", lambda layout: Path("predictions.csv"), output=True),
+        Option("out", "file to write", lambda layout: Path("predictions.csv"), writes=one(PREDICTIONS)),
     ),
 )

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from noisyctl.artifacts import store
+from noisyctl.artifacts import files, store
 from noisyctl.artifacts.kinds import FEATURES, IMAGES, LABELS, TRUTH, VERIFIED
-from stages.common import FILES, Option, Session, Stage, modules_in
+from stages.common import FILES, Option, Session, Stage, inside, modules_in
+
+QUARANTINE = files.Text(("path,reason",))
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def _write_images(inputs: Inputs, data: Any, root: str | None) -> dict[str, Any]
 
 def _link(link: Path, root: Path) -> None:
     """Images that stay in their files are found through a link: no absolute path enters an artifact."""
-    with store.publish(link) as partial:
+    with files.publish(link, files.Link()) as partial:
         partial.symlink_to(root, target_is_directory=True)
 
 
@@ -96,21 +98,24 @@ def _write_labels(out: Path, labels: np.ndarray, names: list[str], digest: str, 
     )
 
 
-def _write_quarantine(path: Path, files: Any) -> None:
+def _write_quarantine(path: Path, quarantined: Any) -> None:
     import csv
 
-    with store.publish(path) as partial, partial.open("w", newline="") as file:
+    with files.publish(path, QUARANTINE) as partial, partial.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "reason"])
-        writer.writerows((item.path, item.reason) for item in files)
+        writer.writerows((item.path, item.reason) for item in quarantined)
 
 
+WRITES = inside(
+    "images.zarr", "truth.zarr", "labels.zarr", "verified.zarr", "features.zarr", quarantine=QUARANTINE
+)
 STAGE = Stage(
     name="prepare-data",
     summary="Bring a data set or your own folder of images to images.zarr.",
     example="noisyctl prepare-data --dataset digits --out data/digits",
     run=run,
     inputs=lambda given, layout, extra: Inputs(extra["kind"], given["out"]),
-    options=(Option("out", "folder to write", lambda layout: layout.home, output=True),),
+    options=(Option("out", "folder to write", lambda layout: layout.home, writes=WRITES),),
     fields=modules_in("noisyctl.datasets"),
 )

@@ -31,6 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from noisyctl.artifacts import files
 from noisyctl.errors import ArtifactError, NoisyctlError, ParamsError
 from stages import jobs
 from stages.common import Session
@@ -83,6 +84,7 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
     if inputs.dry_run:
         return _would_run(repo, upstream, session.quiet)
     folder = Path(repo.root_dir, session.scratch, "sweep")
+    files.require_scratch(folder.parent)
     with _alone(folder), _stop_signals() as stop:
         sweep = Sweep(repo, _pool(inputs, folder), folder, upstream, session.quiet)
         try:

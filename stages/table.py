@@ -6,11 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from noisyctl.artifacts import store
+from noisyctl.artifacts import files
 from noisyctl.errors import ArtifactError
 from stages.common import Option, Session, Stage
 
-STALE = "made with other params; run it again"  # its own, or its warm-up's
+STALE = "made with other params; run it again"
+TABLES = files.Folder("tables of a paper")
+FORMS = {  # what the first line of a table of ours begins with
+    "md": files.Text(("<!-- written by noisyctl table",)),
+    "csv": files.Text(("method,noise nominal,", "method,data set,")),
+    "tex": files.Text(("% written by noisyctl table",)),
+}
 
 
 @dataclass(frozen=True)
@@ -67,13 +73,13 @@ def _paper(inputs: Inputs, session: Session) -> dict[str, Any]:
     from stages import paper_cells
 
     plan = paper_cells.read_plan(inputs.paper or "")
-    wanted = plan.paper.of_tables(inputs.tables or plan.tables)
+    wanted = plan.paper.of_tables(inputs.tables or plan.tables, readings=True)
     compared = [compare(plan, number) for number in wanted]
     out = inputs.out or Path(plan.about["out"])
     by_table: dict[str, list[Any]] = {}
     for one in compared:
         by_table.setdefault(str(one.printed["table"]).split(" ")[0], []).append(one)
-    with store.publish(out) as partial:
+    with files.publish(out, TABLES) as partial:
         partial.mkdir()
         for name, numbers in by_table.items():
             found = comparison(numbers)
@@ -81,8 +87,10 @@ def _paper(inputs: Inputs, session: Session) -> dict[str, Any]:
             print_table(
                 found, session, f"{plan.paper.tables.get('paper')}, Table {name}, {plan.budget.name} budget"
             )
-    ran = sum(bool(one.values) for one in compared)
-    return {"printed": len(compared), "measured": ran, "missing": len(compared) - ran, "out": str(out)}
+        TABLES.seal(partial)
+    printed = [one for one, number in zip(compared, wanted, strict=True) if not number.beside]
+    ran = sum(bool(one.values) for one in printed)
+    return {"printed": len(printed), "measured": ran, "missing": len(printed) - ran, "out": str(out)}
 
 
 def compare(plan: Any, number: Any) -> Any:
@@ -172,8 +180,8 @@ def _made_with(wanted: dict[str, Any], made: Any) -> bool:
 def _write(path: Path, table: list[list[str]]) -> None:
     from noisyctl.evaluation.tables import render
 
-    for kind in ("md", "csv", "tex"):
-        with store.publish(path.with_suffix(f".{kind}")) as partial:
+    for kind in FORMS:
+        with files.publish(path.with_suffix(f".{kind}"), FORMS[kind]) as partial:
             partial.write_text(render(table, kind))
 
 
@@ -195,6 +203,13 @@ def print_table(table: list[list[str]], session: Session, title: str | None = No
     Console(stderr=True, width=max(console.width, 140)).print(shown)
 
 
+def _writes(out: Path) -> files.Writes:
+    """Three files beside each other; with --paper, which names no file, a folder."""
+    if out.suffix or not out.is_dir():
+        return files.Writes({out.with_suffix(f".{kind}"): form for kind, form in FORMS.items()})
+    return files.Writes({out: TABLES})
+
+
 STAGE = Stage(
     name="table",
     summary="Put the metrics of many runs into one table, or beside the numbers that a paper prints.",
@@ -213,7 +228,7 @@ STAGE = Stage(
         Option(
             "out",
             "table to write; .md, .csv and .tex [data/SET/table.md]; with --paper a folder of tables",
-            output=True,
+            writes=_writes,
         ),
     ),
 )

@@ -102,6 +102,7 @@ def test_every_case_rule_and_metric_fits_a_printed_number(paper: str) -> None:
     with_cell = [row for rows in of_rows.values() for row in rows]
     entries = [(rule, printed) for rule in found.tables.values["rules"]]
     entries += [(metric, with_cell) for metric in found.tables.values["metrics"]]
+    entries += [(case, with_cell) for case in found.tables.values.get("noise_cases") or []]
     entries += [(case, with_cell) for case in (found.params.get("common") or {}).values()]
     for name, block in found.params.get("rows").items():
         entries += [(case, of_rows[name]) for case in (block.get("cases") or {}).values()]
@@ -158,6 +159,115 @@ def test_rows_whose_numbers_are_known() -> None:
     id_only = of_code | {"trained_on": "id", "consistency_weight": 0.0}
     assert params("jo_src", method="Jo-SRC-CI", table="6") == id_only
     assert params("smp", method="SMP m=320", table="3") == {"samples_per_class": 320}
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_a_row_that_has_the_name_of_a_method_is_that_method(paper: str) -> None:
+    rows = papers.load(paper).params.get("rows")
+    assert {name: row["method"] for name, row in rows.items() if name != row["method"]}.keys().isdisjoint(
+        [*methods.available(), *methods.RENAMED]
+    )
+
+
+def test_no_row_is_called_by_a_former_name() -> None:
+    named = {papers.load(p).row(n)["method"] for p in PAPERS for n in numbers(p) if n.missing is None}
+    assert named <= set(methods.available())
+
+
+def test_scanmix_table_4_is_its_code_without_the_clustering_and_webvision_clusters_on_strong_views() -> None:
+    paper = papers.load("scanmix")
+    rows = {}
+    for number in paper.of_tables(["4"]):
+        if number.missing is None:
+            rows[number.row, number.dataset, number.noise] = paper.row(number)
+    with_clusters = {key[1:]: row for key, row in rows.items() if key[0] == "scanmix"}
+    without = {key[1:]: row for key, row in rows.items() if key[0] == "scanmix_classification"}
+    assert len(without) == len(with_clusters) == 10
+    for key, row in without.items():
+        whole = with_clusters[key]
+        assert (row["method"], row["warmup"]) == ("scanmix", whole["warmup"])
+        assert row["params"] == whole["params"] | {"terms": "classification"}
+        assert "clean_threshold" not in row["params"]  # 0.5 at 90 % too, unlike DivideMix's row
+    (webvision,) = [n for n in paper.of_tables(["3"]) if n.row == "scanmix"]
+    found = paper.row(webvision)
+    assert found["params"]["cluster_views"] == "strong" and found["params"]["noise_threshold"] == 1.0
+    assert not [text for text in found["deviations"] if "views" in text]
+
+
+def test_webvision_s_label_free_work_is_that_of_scanmix_s_code() -> None:
+    block = papers.read(papers.HOME / "shared" / "params.yaml").get("datasets.webvision50")
+    assert block["knn"] == {"k": 20, "space": "features"}  # 50 are mined there, 20 used
+    assert block["scan"] == {"include_self": True, "epochs": 100, "batch_size": 256, "views": "simclr"}
+    queue = next(f for f in module_spec("noisyctl.pretraining.moco").fields if f.name == "queue_size")
+    assert queue.default == 65536 and "queue_size" not in block["moco"]
+
+
+@pytest.mark.parametrize(
+    ("paper", "profile", "expected"),
+    [
+        ("scanmix", "webvision1", {"learning_rate": 0.01, "batch_size": 64, "weight_decay": 5e-4}),
+        ("scanmix", "webvision1_scan", {"learning_rate": 0.02, "batch_size": 128, "train": "head"}),
+        ("mixnn", "resnet34_10", {"weight_decay": 1e-3, "period": 10, "floor_rate": 1e-3, "epochs": 10}),
+        ("mixnn", "resnet34_30", {"weight_decay": 1e-3, "period": 10, "floor_rate": 1e-3, "epochs": 30}),
+        ("mixnn", "official_9", {"weight_decay": 1e-3, "period": 10, "views": "plain", "epochs": 9}),
+        ("mixnn", "official_29", {"weight_decay": 1e-3, "period": 10, "views": "plain", "epochs": 29}),
+        (
+            "mixnn",
+            "clothing1m",
+            {"weight_decay": 1e-3, "epoch_batches": 2000, "batch_size": 64, "period": 10, "floor_rate": 1e-4},
+        ),
+        ("mixnn", "webvision", {"learning_rate": 0.01, "batch_size": 32, "period": 10, "floor_rate": 1e-3}),
+    ],
+)
+def test_warm_ups_are_as_the_codes_and_texts_have_them(
+    paper: str, profile: str, expected: dict[str, object]
+) -> None:
+    values = papers.load(paper).params.get(f"warmups.{profile}")
+    found, _ = config.resolve(warmup.Params, [config.Layer(values, paper)], profile)
+    assert expected.items() <= found.model_dump().items()
+
+
+def test_mixnn_s_rows_are_the_code_with_its_noise_or_the_text_with_its_own() -> None:
+    """Tables I and V are the code's; Table IV, on whose other rows there is no code, the text's; real noise the text's."""
+    paper = papers.load("mixnn")
+    seen = set()
+    for number in paper.numbers:
+        row = paper.row(number) if number.missing is None else {"method": ""}
+        if row["method"] not in ("mixnn", "mixnn_official"):
+            continue
+        table, noise = str(number.printed["table"]), number.noise.rpartition("-")[0]
+        seen.add((table, row["method"], number.dataset, noise or number.noise))
+        if row["method"] == "mixnn_official":
+            assert row["params"].get("averaged_losses", 1) == (5 if number.printed["rate"] == 0.8 else 1)
+    assert seen == {
+        *(
+            (table, "mixnn_official", dataset, noise)
+            for table in ("I", "V")
+            for dataset, noises in (
+                ("cifar10", ("sym-incl", "asym10")),
+                ("cifar100", ("sym-incl", "asym100")),
+            )
+            for noise in noises
+        ),
+        ("IV (ablation)", "mixnn", "cifar10", "sym-excl"),
+        ("IV (ablation)", "mixnn", "cifar10", "asym10-iid"),
+        ("IV (ablation)", "mixnn", "cifar100", "sym-excl"),
+        ("IV (ablation)", "mixnn", "cifar100", "asym100-super"),
+        ("II", "mixnn", "clothing1m", "given"),
+        ("III", "mixnn", "webvision50", "given"),
+    }
+
+
+def test_mixnn_trains_300_epochs_in_all_and_200_on_clothing1m() -> None:
+    paper = papers.load("mixnn")
+    for number in paper.numbers:
+        if number.missing is None and (row := paper.row(number))["method"].startswith("mixnn"):
+            default = {f.name: f.default for f in methods.spec_of(row["method"]).fields}
+            before = paper.params.get(f"warmups.{row['warmup']}")["epochs"]
+            total = before + row["params"].get("epochs", default["epochs"])
+            assert total == (200 if number.dataset == "clothing1m" else 300), number.cell(0)
+    alone = {name: methods.load(name).Params().epochs for name in ("mixnn", "mixnn_official")}
+    assert alone == {"mixnn": 300 - warmup.Params().epochs, "mixnn_official": 300 - 9}
 
 
 def test_coverage_page_is_in_step() -> None:

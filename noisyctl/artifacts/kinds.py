@@ -167,3 +167,4 @@ TRACE = Kind(
     "noisyctl train-method NAME",
 )
 KINDS = (IMAGES, TRUTH, LABELS, VERIFIED, NOISE, FEATURES, NEIGHBORS, TRACE)
+BY_NAME = {kind.name: kind for kind in KINDS}

@@ -8,21 +8,22 @@ from typing import Any
 
 from torch import Tensor
 
-from noisyctl.artifacts.store import canonical, publish
+from noisyctl.artifacts.files import NETWORKS_KEY as KEY
+from noisyctl.artifacts.files import Networks, publish
+from noisyctl.artifacts.store import canonical
 from noisyctl.errors import ArtifactError
-
-KEY = "noisyctl"
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
     """Publish tensors with their header and return the digest over both."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     flat = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in sorted(tensors.items())}
     full: dict[str, Any] = json.loads(canonical(dict(header)))
     full["digest"] = _digest(flat, full)
-    with publish(path) as partial:
-        save_file(flat, partial, metadata={KEY: canonical(full)})
+    with publish(path, Networks(str(full.get("kind", "checkpoint")))) as partial:
+        # through Python's own file: safetensors' errors do not tell a full disk from others
+        partial.write_bytes(save(flat, metadata={KEY: canonical(full)}))
     return str(full["digest"])
 
 

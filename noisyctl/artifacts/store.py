@@ -7,13 +7,10 @@ bytes, and whatever depends on it need not run again.
 """
 
 import contextlib
-import errno
 import hashlib
 import json
 import math
-import os
 import re
-import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,9 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from noisyctl.artifacts.files import exists, publish
 from noisyctl.errors import ArtifactError
 
 ROWS = 8192  # samples a chunk
+STORED = re.compile(r"zarr\.json|(?P<array>[a-z0-9_]+)/(zarr\.json|c(/\d+)*)")  # files of an artifact
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,30 @@ class Kind:
         for name, spec in self.arrays.items():
             if found := re.fullmatch(re.sub("<[a-z]+>", "([a-z0-9_]+)", name), array):
                 return spec, next(iter(found.groups()), "")
+        return None
+
+
+@dataclass(frozen=True)
+class Form:
+    """How to recognize an artifact of a kind, also a damaged one: what may be replaced by another of that kind."""
+
+    kind: Kind
+
+    def foreign(self, path: Path) -> str | None:
+        """Why what stands at `path` is no artifact of this kind, or holds more than one; None where it is one."""
+        if not path.is_dir():
+            return f"is a file, not {self.kind.name} that noisyctl wrote"
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            found = json.loads((path / "zarr.json").read_text())["attributes"].get("kind")
+            if found != self.kind.name:
+                return f"is {found or 'a Zarr group of another program'}, not {self.kind.name}"
+        held = [p.relative_to(path).as_posix() for p in path.rglob("*") if not p.is_dir()]
+        if "zarr.json" not in held:
+            return f"is a folder, not {self.kind.name} that noisyctl wrote"
+        for name in sorted(held):
+            array = STORED.fullmatch(name)
+            if array is None or (array["array"] and self.kind.find(array["array"]) is None):
+                return f"holds {name}, which noisyctl did not write"
         return None
 
 
@@ -160,7 +183,7 @@ def write(
     }
     header = json.loads(canonical(header))
     header["digest"] = header_digest(header)
-    with publish(path) as partial, _quiet_zarr():
+    with publish(path, Form(kind)) as partial, _quiet_zarr():
         group = zarr.open_group(partial, mode="w", zarr_format=3)
         for name, values in arrays.items():
             _write_array(group, name, values, kind)
@@ -214,7 +237,7 @@ def read(path: Path, kind: Kind) -> Artifact:
     import zarr
 
     remake = f"make it with `{kind.made_by}`"
-    if not path.exists():
+    if not exists(path):
         raise ArtifactError(f"{path} does not exist; {remake}")
     try:
         with _quiet_zarr():
@@ -269,97 +292,6 @@ def require_input(artifact: Artifact, name: str, digest: str, other: Path) -> No
             f"{artifact.path} was not made from {other} (another data set, another size or an older version); "
             f"{artifact.remake}"
         )
-
-
-@contextlib.contextmanager
-def publish(path: Path) -> Iterator[Path]:
-    """Give a hidden sibling of `path` to write to; when the block ends well it takes `path`'s place in one rename.
-
-    What stood at `path` stays until then. Raises ArtifactError where the place cannot be written or the disk is full.
-    """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for stale in path.parent.glob(f".{path.name}.partial-*"):
-            if stale == partial or not _alive(int(stale.name.rpartition("-")[2])):
-                remove(stale)
-        yield partial
-        _sync(partial)
-        _replace(partial, path)
-    except OSError as error:
-        remove(partial)
-        raise _disk_error(path, error) from error
-    except BaseException:
-        remove(partial)
-        raise
-
-
-def _replace(partial: Path, path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        old = path.with_name(f".{path.name}.partial-old-{os.getpid()}")
-        remove(old)
-        path.rename(old)
-        partial.rename(path)
-        remove(old)
-    else:
-        partial.replace(path)
-    _sync_folder(path.parent)
-
-
-def _disk_error(path: Path, error: OSError) -> ArtifactError:
-    cures = {
-        errno.ENOSPC: "the disk is full; free some space",
-        errno.EDQUOT: "the disk quota is used up; free some space",
-        errno.EFBIG: "the file would be larger than allowed; raise the limit",
-        errno.EROFS: "the file system is read-only; choose another --out",
-        errno.EACCES: "no permission to write there; choose another --out",
-        errno.EPERM: "no permission to write there; choose another --out",
-        errno.EEXIST: "a file stands where a folder is needed; choose another --out",
-        errno.ENOTDIR: "a file stands where a folder is needed; choose another --out",
-    }
-    reason = cures.get(error.errno or 0, f"{error.strerror or error}; choose another --out")
-    return ArtifactError(f"cannot write {path}: {reason}, then run the same command again (nothing is lost)")
-
-
-def _sync(path: Path) -> None:
-    for file in [path] if path.is_file() else sorted(path.rglob("*")):
-        if file.is_file():
-            descriptor = os.open(file, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-    for folder in [path, *path.rglob("*")] if path.is_dir() else []:
-        if folder.is_dir():
-            _sync_folder(folder)
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def remove(path: Path) -> None:
-    """Remove a file or a folder, if it is there."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            path.unlink()
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def array_digest(values: np.ndarray) -> str:

@@ -41,7 +41,9 @@ LAYOUT = Layout(
 class Params(BaseParams):
     """`cifar10` in params.yaml."""
 
-    root: str | None = param(None, "folder of the official files, or the archive; downloads are kept there")
+    root: str | None = param(
+        None, "folder of the official files, or the archive; downloads are kept there", path=True
+    )
     download: bool = param(False, "fetch the official files if they are not there")
 
 

@@ -68,7 +68,9 @@ COARSE_OF_FINE = tuple(
 class Params(BaseParams):
     """`cifar100` in params.yaml."""
 
-    root: str | None = param(None, "folder of the official files, or the archive; downloads are kept there")
+    root: str | None = param(
+        None, "folder of the official files, or the archive; downloads are kept there", path=True
+    )
     download: bool = param(False, "fetch the official files if they are not there")
     pixels: Literal["standardized", "unit"] = param(
         "standardized",

@@ -59,7 +59,7 @@ NORMALIZATIONS = {
 class Params(BaseParams):
     """`clothing1m` in params.yaml."""
 
-    root: str = param(meaning="folder of the official files")
+    root: str = param(meaning="folder of the official files", path=True)
     train: Literal["noisy", "both", "all"] = param(
         "both",
         "noisy: images with a noisy label only; both: also clean training images that have a noisy label; all: also the "

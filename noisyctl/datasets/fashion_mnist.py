@@ -45,7 +45,9 @@ CLASS_NAMES = (
 class Params(BaseParams):
     """`fashion_mnist` in params.yaml."""
 
-    root: str | None = param(None, "folder of the official files, or the archive; downloads are kept there")
+    root: str | None = param(
+        None, "folder of the official files, or the archive; downloads are kept there", path=True
+    )
     download: bool = param(False, "fetch the official files if they are not there")
 
 

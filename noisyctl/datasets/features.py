@@ -26,9 +26,9 @@ ROWS = 8192  # read at a time
 class Params(BaseParams):
     """`features` in params.yaml."""
 
-    array: str = param(meaning=".npy file of embeddings, one row a sample")
-    labels: str | None = param(None, ".npy, .txt or .csv file of given labels, one a sample")
-    ids: str | None = param(None, ".txt or .csv file of names, one a line; else the rows' numbers")
+    array: str = param(meaning=".npy file of embeddings, one row a sample", path=True)
+    labels: str | None = param(None, ".npy, .txt or .csv file of given labels, one a sample", path=True)
+    ids: str | None = param(None, ".txt or .csv file of names, one a line; else the rows' numbers", path=True)
 
 
 @dataclass(frozen=True, eq=False)

@@ -45,13 +45,15 @@ SPLITS = {"train": "train", "test": "test", "val": "val", "valid": "val", "valid
 class Params(BaseParams):
     """`folder` in params.yaml."""
 
-    root: str = param(meaning="folder of the images")
+    root: str = param(meaning="folder of the images", path=True)
     manifest: str | None = param(
-        None, "CSV, TSV or Parquet with columns path, label [, split]; else folders are classes"
+        None, "CSV, TSV or Parquet with columns path, label [, split]; else folders are classes", path=True
     )
-    truth_manifest: str | None = param(None, "table of true labels for every image, columns path, label")
+    truth_manifest: str | None = param(
+        None, "table of true labels for every image, columns path, label", path=True
+    )
     verified_manifest: str | None = param(
-        None, "table of labels checked by hand, of some training images, columns path, label"
+        None, "table of labels checked by hand, of some training images, columns path, label", path=True
     )
     image_size: int = param(
         32, "pixels a side; shorter side scaled, center kept", source="ours: as CIFAR", ge=1

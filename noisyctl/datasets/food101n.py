@@ -45,10 +45,11 @@ NUM_CLASSES = 101
 class Params(BaseParams):
     """`food101n` in params.yaml."""
 
-    root: str = param(meaning="folder of the official files, Food-101N_release")
+    root: str = param(meaning="folder of the official files, Food-101N_release", path=True)
     food101: str | None = param(
         None,
         "folder of Food-101, which holds meta/test.txt and images/; null: food-101 in or beside the root",
+        path=True,
     )
     image_size: int = param(
         256,

@@ -53,12 +53,13 @@ RECIPES: dict[str, tuple[int, int, dict[str, Any]]] = {
 class Params(BaseParams):
     """`webvision` in params.yaml."""
 
-    root: str = param(meaning="folder of the official files")
+    root: str = param(meaning="folder of the official files", path=True)
     classes: int = param(50, "the first so many of the 1000", source="DivideMix 4.1", ge=2, le=1000)
     sources: Literal["google", "google_flickr"] = param("google", "parts to train on", source="DivideMix 4.1")
     ilsvrc12: str | None = param(
         None,
         "folder of ILSVRC12's validation images, in it a folder a synset: the split ilsvrc12_val; null: none",
+        path=True,
     )
     recipe: Literal["crop227", "resized299"] = param(
         "crop227",

@@ -15,6 +15,7 @@ COLUMNS = {
     "last": ("test_accuracy", "last"),
     "mean of last 10": ("test_accuracy", "mean_last_10"),
     "best on noisy validation": ("test_accuracy", "best_on_noisy_validation"),
+    "best on refined validation": ("test_accuracy", "best_on_refined_validation"),
     "best on test (oracle)": ("test_accuracy", "best_on_test_oracle"),
     "gap best - last": ("test_accuracy", "gap_best_last"),
     "detection precision": ("detection", "precision"),
@@ -23,7 +24,7 @@ COLUMNS = {
 }
 
 
-RARE = ("best on noisy validation",)  # shown where a run has it
+RARE = ("best on noisy validation", "best on refined validation")  # shown where a run has it
 
 
 def table(runs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
@@ -59,6 +60,8 @@ RULES = {
     "test_accuracy.mean_last_10": "mean of last 10",
     "test_accuracy.best_on_test_oracle": "best on test (oracle)",
     "test_accuracy.best_on_noisy_validation": "best on noisy validation",
+    "test_accuracy.least_noisy_validation_loss": "least loss on noisy validation",
+    "test_accuracy.best_on_refined_validation": "best on refined validation",
     "test_accuracy.best_on_clean_validation": "best on clean validation",
     "knn_probe.clustering_accuracy": "last epoch of clustering",
     "test_accuracy_of.both_networks.mean_last_10": "mean of last 10 and of both networks",
@@ -161,6 +164,9 @@ def _dig(run: Mapping[str, Any], column: tuple[str, ...]) -> Any:
     return value
 
 
+WRITTEN = "written by noisyctl table"
+
+
 def render(table: list[list[str]], kind: str) -> str:
     """The table as `md`, `csv` or `tex`."""
     head, *body = table
@@ -170,9 +176,11 @@ def render(table: list[list[str]], kind: str) -> str:
         return out.getvalue()
     if kind == "tex":
         lines = [" & ".join(_tex(cell) for cell in row) + r" \\" for row in table]
-        return "\n".join([rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", *lines, r"\end{tabular}", ""])
+        return "\n".join(
+            [f"% {WRITTEN}", rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", *lines, r"\end{tabular}", ""]
+        )
     table = [head, ["---"] * len(head), *body]
-    return (
+    return f"<!-- {WRITTEN} -->\n\n" + (
         "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in table) + "\n"
     )
 

@@ -40,7 +40,9 @@ COLUMNS = {
 class Params(Base):
     """A block of `noises:` with `kind: cifar_n`."""
 
-    file: str = param(meaning="CIFAR-10_human.pt or CIFAR-100_human.pt, or .npz or .csv", min_length=1)
+    file: str = param(
+        meaning="CIFAR-10_human.pt or CIFAR-100_human.pt, or .npz or .csv", min_length=1, path=True
+    )
     which: Literal["aggre", "worse", "random1", "random2", "random3", "fine", "coarse"] = param(
         meaning="CIFAR-10N: aggre, worse, random1 to 3; CIFAR-100N: fine, coarse"
     )

@@ -26,7 +26,9 @@ class Params(Base):
     """A block of `noises:` with `kind: file`."""
 
     file: str = param(
-        meaning=".csv with columns label and id or clean_label; .npy or .txt with labels", min_length=1
+        meaning=".csv with columns label and id or clean_label; .npy or .txt with labels",
+        min_length=1,
+        path=True,
     )
     unchecked_order: bool = param(False, "take labels without ids or clean labels, trusting their order")
 

@@ -22,7 +22,7 @@ class Params(Base):
     """A block of `noises:` with `kind: matrix`."""
 
     file: str = param(
-        meaning="transition matrix: .npy, .csv or .json, a row for each clean class", min_length=1
+        meaning="transition matrix: .npy, .csv or .json, a row for each clean class", min_length=1, path=True
     )
 
 

@@ -2,24 +2,23 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from noisyctl.nn.inference import BATCH, evaluating, modules_of, outputs
+from noisyctl.nn.networks import LAYOUT
 from noisyctl.seeds import draw_seed, stream
 from noisyctl.task import EpochRecord, Method, PredictsFurther, Reporter, Task
 from noisyctl.training import checkpoint
+from noisyctl.training.precision import Precision
 from noisyctl.training.scratch import Scratch
 
 TRACE_NAMES = {"predictions": "train_predictions"}
 NO_PREDICTION = -1
 TOP5_CLASSES = 20  # with more classes than these the five likeliest are kept too
-
-
-Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass
@@ -49,10 +48,10 @@ def fit(
     Every epoch's generator is made anew from (seed, name, epoch), and the checkpoint is the whole State: a run that was
     killed at any moment ends with the bytes of one that was not. `held_out` are images of other splits; the method's
     predictions on them go to the trace and are seen by nobody in training. With precision bfloat16 the forward passes are
-    autocast; weights, batch statistics and losses stay float32.
+    autocast; weights, batch statistics, logits, losses and gradients of weights stay float32.
     """
     held_out = held_out or {}
-    networks = [network.to(memory_format=_memory_format(task.device)) for network in networks]
+    networks = [network.to(memory_format=LAYOUT) for network in networks]
     with _seeded(stream(seed, name, "start")):
         state = method.start(networks, task, params, stream(seed, name, "start", device=task.device))
     done, scalars = 0, []
@@ -137,12 +136,10 @@ def _predict_further(method: Method, state: Any, task: Task, images: Any) -> dic
     return {name: torch.cat([block[name] for block in blocks]) for name in blocks[0]}
 
 
-def _memory_format(device: torch.device) -> torch.memory_format:
-    return torch.channels_last if device.type == "cuda" else torch.contiguous_format
-
-
 def _autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+    """Without its cache of weights: that would hold the copies of the first step until the epoch's end."""
+    enabled = precision == "bfloat16"
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled, cache_enabled=False)
 
 
 @dataclass(frozen=True)
