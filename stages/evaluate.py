@@ -541,8 +541,6 @@ def ranking(
 
 def _show_lists(about: dict[str, dict[str, Any]], lists: dict[str, Sequence[Sequence[Any]]]) -> None:
     """On stderr: where each list lies, how many labels look wrong, whether to trust it, and its first rows."""
-    from stages.table import print_table
-
     for name, run in about.items():
         print(
             f"{name}: {run['called_wrong']} of {run['samples']} labels look wrong; the list, by rank: {run['path']}",
@@ -552,8 +550,11 @@ def _show_lists(about: dict[str, dict[str, Any]], lists: dict[str, Sequence[Sequ
             print(f"  WARNING: this list is untrustworthy: {run['warning']}.", file=sys.stderr)
         if len(about) <= MOST_RUNS_SHOWN:
             chosen = [LIST.index(column) for column in SHOWN]
-            rows = [[_printable(str(row[i])) for i in chosen] for row in lists[name]]
-            print_table([list(SHOWN), *rows], Session())
+            rows = [[_printable(str(row[i])) for i in chosen] for row in [LIST, *lists[name]]]
+            widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+            for row in rows:
+                cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+                print(f"  {'  '.join(cells)}".rstrip(), file=sys.stderr)
 
 
 def _printable(text: str) -> str:
