@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from noisyctl.artifacts import files, store
-from noisyctl.artifacts.kinds import FEATURES, NOISE, TRACE, TRUTH, VERIFIED
+from noisyctl.artifacts.kinds import FEATURES, NOISE, PATHS, TRACE, TRUTH, VERIFIED
 from noisyctl.errors import ArtifactError, ParamsError
 from stages.common import Option, Session, Stage, one
 
@@ -27,6 +27,7 @@ class Inputs:
     loss_epochs: tuple[int, ...] = ()
     tsne: int = 0
     verified: Path | None = None
+    paths: Path | None = None
 
 
 RESULTS = files.Folder("results of evaluate")
@@ -229,7 +230,8 @@ def _draw(
     )
     suggested, probability = opinion(trace)
     ids = trace.array("train_id")
-    _write_samples(out / "samples" / f"{stem}.csv", ids, given, suggested, probability, names)
+    paths = _paths_of(trace, inputs)
+    _write_samples(out / "samples" / f"{stem}.csv", ids, paths, given, suggested, probability, names)
     counts = measures.confusion_counts(given, suggested, len(names))
     figures.confusion(out / "figures" / f"{stem}-confusion", counts, names, "given", "suggested")
     clean = _known(truth, "clean_labels", names)
@@ -371,12 +373,13 @@ def _over_networks(values: np.ndarray) -> np.ndarray:
 def _write_samples(
     path: Path,
     ids: np.ndarray,
+    paths: np.ndarray | None,
     given: np.ndarray,
     suggested: np.ndarray,
     probability: np.ndarray,
     names: list[str],
 ) -> None:
-    """id, given, suggested, clean_probability, rank: 1 is the label that is most probably wrong."""
+    """id, path, given, suggested, clean_probability, rank: 1 is the label that is most probably wrong."""
     import csv
 
     rank = np.empty(len(ids), int)
@@ -384,9 +387,20 @@ def _write_samples(
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["id", "given_label", "suggested_label", "clean_probability", "rank"])
+        writer.writerow(["id", "path", "given_label", "suggested_label", "clean_probability", "rank"])
         for i in range(len(ids)):
-            writer.writerow([ids[i], names[given[i]], names[suggested[i]], f"{probability[i]:.6f}", rank[i]])
+            place = "" if paths is None else paths[i]
+            labels = [names[given[i]], names[suggested[i]]]
+            writer.writerow([ids[i], place, *labels, f"{probability[i]:.6f}", rank[i]])
+
+
+def _paths_of(trace: store.Artifact, inputs: Inputs) -> np.ndarray | None:
+    """Where the run's training images lie; None where they come from no files of their own."""
+    if inputs.paths is None:
+        return None
+    paths = store.read(inputs.paths, PATHS)
+    store.require_input(trace, "images", paths.inputs["images"], inputs.paths)
+    return paths.array("train_path")
 
 
 def _write_tsv(path: Path, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -421,11 +435,11 @@ def _probe(encoder: Path, images_path: Path, truth: store.Artifact, session: Ses
     assert task.images is not None and task.views is not None
     plain = task.views.plain
     y = torch.as_tensor(truth.array("clean_labels"))
-    test = truth.array("test_labels")
+    test, num_classes = truth.array("test_labels"), len(truth.attributes["class_names"])
 
     def accuracy(train: torch.Tensor, queries: torch.Tensor) -> float:
         return float(
-            100 * (knn_classify(queries.cpu(), train.cpu(), y, 20, task.num_classes).numpy() == test).mean()
+            100 * (knn_classify(queries.cpu(), train.cpu(), y, 20, num_classes).numpy() == test).mean()
         )
 
     name = f"pretrain-{encoder.name}"  # the stage's, as its folder
@@ -457,6 +471,7 @@ def _inputs(given: Any, layout: Any, extra: Any) -> Inputs:
     )
     probed = given["encoder"] or (None if given["run"] else there(layout.encoder))
     runs = tuple(given["run"]) or (layout.home / "runs",)
+    home = _home_of(runs[0])
     return Inputs(
         runs,
         given["out"],
@@ -467,7 +482,13 @@ def _inputs(given: Any, layout: Any, extra: Any) -> Inputs:
         _numbers("loss-epochs", given["loss_epochs"]),
         _points(given["tsne"]),
         given["verified"] or there(layout.home / "verified.zarr"),
+        given["paths"] or (home and there(home / "paths.zarr")),
     )
+
+
+def _home_of(run: Path) -> Path | None:
+    """The data set's folder that a run lies in; None where it lies in none."""
+    return next((folder for folder in run.absolute().parents if (folder / "images.zarr").exists()), None)
 
 
 def _numbers(option: str, text: str | None) -> tuple[int, ...]:
@@ -496,6 +517,7 @@ STAGE = Stage(
         Option("verified", "verified.zarr: label accuracy on these where truth has no clean labels"),
         Option("noise_facts", "noise.zarr [those of the data set]", multiple=True),
         Option("encoder", "folder of a pretraining, probed with k-NN [without --run: data/SET/PRETRAIN]"),
+        Option("paths", "paths.zarr, for the lists of samples [beside the images, where the run lies below]"),
         Option("images", "images.zarr, for --tsne and the probe [data/SET/images.zarr where it exists]"),
         Option("loss_epochs", "epochs whose losses are drawn beside the last one's, from 0", metavar="0,10"),
         Option("tsne", f"draw the features of so many samples, at most {MOST_POINTS}", metavar="int"),
