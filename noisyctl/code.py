@@ -24,6 +24,7 @@ BY_NAME = {  # commands that find a module by name, and the package it lies in
 PLUMBING = (
     "noisyctl",
     "noisyctl.artifacts",
+    "noisyctl.training.precision",
     "noisyctl.code",
     "noisyctl.config",
     "noisyctl.errors",

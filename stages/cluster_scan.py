@@ -53,7 +53,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     made_from = {"images": images.digest, "encoder": digest, "neighbors": mined.digest}
     recorded = params.model_dump() | {"num_clusters": clusters, "seed": session.seed}
     recorded["threads"] = torch.get_num_threads()
-    facts = {"params": recorded, "inputs": made_from, "device": str(device)}
+    facts = {"params": recorded, "inputs": made_from, **session.numerics(device)}
     with hold(session.scratch, "cluster-scan", facts, inputs.out) as scratch:
         fitted = fit(
             scan,
@@ -69,6 +69,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
         )
         tensors, modules = training.network_tensors(fitted.state)
         header = {"kind": "clusters", "modules": modules, "params": recorded, "inputs": made_from}
+        header["hardware"] = session.hardware(device)
         networks.write(inputs.out / "clusters.safetensors", tensors, header)
     sizes = torch.as_tensor(fitted.arrays["train_probabilities"]).argmax(dim=1).bincount(minlength=clusters)
     used = {"clusters": clusters, "smallest": int(sizes.min()), "largest": int(sizes.max())}

@@ -173,7 +173,10 @@ def _network(
     session: Session,
     out: Path,
 ) -> np.ndarray:
-    """A network of the warm-up, trained as it: cross-entropy, weak views, constant learning rate."""
+    """A network of the warm-up, trained as it: cross-entropy, weak views, constant learning rate.
+
+    In float32 whatever the precision asked for: labels are data, and shall not hang on a processor's units.
+    """
     import torch
 
     from noisyctl.nn.inference import evaluating, outputs
@@ -196,7 +199,7 @@ def _network(
     network = build(spec, stream(session.seed, "inject-noise", "init")).to(device)
     recorded = params.model_dump() | {"seed": session.seed, "threads": torch.get_num_threads()}
     made_from = {"images": images.digest, "truth": truth.digest}
-    facts = {"params": recorded, "inputs": made_from, "device": str(device)}
+    facts = {"params": recorded, "inputs": made_from, **session.numerics(device, "float32")}
     with hold(session.scratch, "inject-noise", facts, out) as scratch:
         fitted = fit(
             warmup,

@@ -82,12 +82,21 @@ def image_size(images: store.Artifact) -> list[int]:
     return [size, size] if size else list(images.lazy("train").shape[1:3])
 
 
-def hold_out(number: int, rate: float, seed: int, device: torch.device) -> torch.Tensor | None:
-    """Positions of the samples whose noisy labels validate, in order; None without a rate."""
+def hold_out(
+    number: int, rate: float, seed: int, device: torch.device, verified: torch.Tensor | None = None
+) -> torch.Tensor | None:
+    """Positions of the samples whose noisy labels validate, in order; None without a rate. No `verified` one is among them."""
     size = round(rate * number)
     if rate and not 0 < size < number:
         raise ParamsError(f"validation_rate {rate} of {number} samples holds out {size}; choose another rate")
     order = torch.randperm(number, generator=stream(seed, "validation"))
+    if verified is not None:
+        order = order[~torch.isin(order, verified.cpu())]
+        if size > len(order):
+            raise ParamsError(
+                f"validation_rate {rate} of {number} samples holds out {size}, and only {len(order)} are not verified: noisy "
+                f"labels validate, and verified ones train; choose a rate of at most {len(order) / number:.3g}"
+            )
     return order[:size].sort().values.to(device) if size else None
 
 

@@ -111,6 +111,7 @@ PARAMS = """
 dataset: digits
 pretrain: simclr
 seed: 0
+precision: float32
 threads: 1
 noises:
   sym: {kind: symmetric, rate: 0.4, include_true_class: false}

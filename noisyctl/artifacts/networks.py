@@ -16,13 +16,14 @@ from noisyctl.errors import ArtifactError
 
 def write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
     """Publish tensors with their header and return the digest over both."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     flat = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in sorted(tensors.items())}
     full: dict[str, Any] = json.loads(canonical(dict(header)))
     full["digest"] = _digest(flat, full)
     with publish(path, Networks(str(full.get("kind", "checkpoint")))) as partial:
-        save_file(flat, partial, metadata={KEY: canonical(full)})
+        # through Python's own file: safetensors' errors do not tell a full disk from others
+        partial.write_bytes(save(flat, metadata={KEY: canonical(full)}))
     return str(full["digest"])
 
 
@@ -45,6 +46,17 @@ def read(path: Path, made_by: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{path} is damaged: its values are not those that were written; remake it with `{made_by}`"
         )
     return tensors, header
+
+
+def recorded_digest(path: Path) -> str | None:
+    """The digest that a file of networks says it has, without reading its tensors; None where there is no such file."""
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            return str(json.loads((file.metadata() or {})[KEY])["digest"])
+    except Exception:  # absent or damaged: whoever reads the tensors says so
+        return None
 
 
 def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:

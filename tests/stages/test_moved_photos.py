@@ -149,8 +149,8 @@ def test_samples_show_paths_and_runs_keep_ids(project: Path) -> None:
     trace = store.read(project / "data/photos/runs/knn_vote/given-s0/trace.zarr", TRACE)
     for place in ("data/photos/results", "r"):
         rows = list(csv.DictReader((project / place / "samples/knn_vote-given-s0.csv").open()))
-        assert [row["id"] for row in rows] == trace.array("train_id").tolist()
+        assert sorted(row["id"] for row in rows) == trace.array("train_id").tolist()
         assert sorted(row["path"] for row in rows) == sorted(
             p.relative_to(project / "photos").as_posix() for p in (project / "photos").rglob("*.png")
         )
-        assert all(row["given_label"] == row["path"][0] for row in rows)
+        assert all(row["given"] == row["path"][0] for row in rows)

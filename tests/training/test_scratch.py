@@ -1,14 +1,17 @@
 """Unfinished runs: one process each, and never another run's checkpoint."""
 
 import contextlib
+import os
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from noisyctl.artifacts import files
 from noisyctl.errors import TrainingError
 from noisyctl.task import Monitor
 from noisyctl.training import scratch
@@ -107,3 +110,80 @@ def test_a_loss_that_is_not_finite_names_epoch_and_first_batch() -> None:
     with pytest.raises(TrainingError, match="epoch 7, batch 1"):
         monitor.check(7)
     monitor.check(8)  # and starts anew
+
+
+def unfinished(folder: Path) -> scratch.Scratch:
+    """Two epochs of a run that was killed in the third."""
+    run = scratch.Scratch(folder, "mark")
+    for epoch in range(3):
+        run.write_row("losses", epoch, np.arange(5, dtype=np.float32) + epoch)
+        if epoch < 2:
+            run.save(epoch + 1, {"w": torch.arange(4.0)}, "{}", [])
+    return run
+
+
+def test_every_flipped_byte_of_an_unfinished_run_is_found(tmp_path: Path) -> None:
+    unfinished(tmp_path)
+    kept = [tmp_path / "checkpoint.safetensors", *(tmp_path / f"rows/losses-{e}.npy" for e in range(2))]
+    for file in kept:
+        whole = file.read_bytes()
+        for place in range(0, len(whole), 7):
+            damaged = bytearray(whole)
+            damaged[place] ^= 1 << place % 8
+            file.write_bytes(damaged)
+            with pytest.raises(TrainingError, match=f"{file.name} of the unfinished run.*remove that folder"):
+                scratch.Scratch(tmp_path, "mark").load()
+        file.write_bytes(whole)
+    resumed = scratch.Scratch(tmp_path, "mark")
+    assert resumed.load() is not None
+    assert resumed.rows("losses", 2)[1, 0] == 1
+
+
+def test_a_row_that_is_gone_or_belongs_to_another_epoch_is_found(tmp_path: Path) -> None:
+    unfinished(tmp_path)
+    rows = tmp_path / "rows"
+    (rows / "losses-1.npy").replace(rows / "losses-0.npy")
+    with pytest.raises(TrainingError, match=r"losses-0\.npy .* is missing or damaged"):
+        scratch.Scratch(tmp_path, "mark").load()
+    (rows / "losses-0.npy").unlink()
+    with pytest.raises(TrainingError, match=r"losses-0\.npy .* is missing or damaged"):
+        scratch.Scratch(tmp_path, "mark").load()
+
+
+def test_a_row_that_is_damaged_while_the_run_goes_on_is_not_published(tmp_path: Path) -> None:
+    run = unfinished(tmp_path)
+    file = tmp_path / "rows/losses-2.npy"
+    file.write_bytes(file.read_bytes()[:-1] + b"\xff")
+    with pytest.raises(TrainingError, match=r"losses-2\.npy .* is missing or damaged"):
+        run.rows("losses", 3)
+
+
+def test_a_run_that_is_killed_while_its_scratch_folder_is_removed_begins_anew(tmp_path: Path) -> None:
+    child = os.fork()
+    if child == 0:
+        files.remove = lambda path: os._exit(9)
+        with scratch.hold(tmp_path, "warmup", {"k": 1}, Path("out")) as held:
+            held.save(1, {"w": torch.zeros(2)}, "{}", [])
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9, "it was not killed"
+    with scratch.hold(tmp_path, "warmup", {"k": 1}, Path("out")) as held:
+        assert held.load() is None
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_a_full_disk_when_a_run_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = f"""
+        import resource
+        from pathlib import Path
+        from noisyctl.errors import ArtifactError
+        from noisyctl.training.scratch import hold
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        try:
+            with hold(Path({str(tmp_path)!r}), "warmup", {{"k": 1}}, Path("out")):
+                print("ran")
+        except ArtifactError as error:
+            print(error)
+    """
+    words = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert "lock: the file would be larger than allowed" in done.stdout
