@@ -523,6 +523,7 @@ def test_options_out_of_range_name_the_range(tmp_path: Path) -> None:
         "truth": None,
         "images": None,
         "verified": None,
+        "paths": None,
         "out": tmp_path,
     }
     layout = Layout(root=tmp_path)
