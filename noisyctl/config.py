@@ -65,6 +65,24 @@ class ParamsFile:
     def where(self, dotted: str) -> str:
         return f"{self.path}:{self.lines[dotted]}" if dotted in self.lines else self.path
 
+    def renamed(self, group: str, old: str, new: str) -> ParamsFile:
+        """The same with the block `group.old` at `group.new`. Raises ParamsError where both are there."""
+        blocks = self.get(group)
+        if not isinstance(blocks, dict) or old not in blocks:
+            return self
+        if new in blocks:
+            raise ParamsError(
+                f"{self.where(f'{group}.{old}')}: {group}.{old} is another name of {group}.{new}, which is there too; "
+                "leave one of them out"
+            )
+        moved = {new if name == old else name: block for name, block in blocks.items()}
+        before, after = f"{group}.{old}", f"{group}.{new}"
+        lines = {
+            after + key[len(before) :] if f"{key}.".startswith(f"{before}.") else key: line
+            for key, line in self.lines.items()
+        }
+        return ParamsFile(self.path, self.values | {group: moved}, lines)
+
 
 def _at(value: Any, parts: list[str]) -> Any:
     """The value at a path of names, where a name may be several parts joined by points."""

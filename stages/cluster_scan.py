@@ -43,8 +43,8 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     network.features.load_state_dict(encoder.features.state_dict())
     made_from = {"images": images.digest, "encoder": digest, "neighbors": mined.digest}
     recorded = params.model_dump() | {"seed": session.seed, "threads": torch.get_num_threads()}
-    facts = {"params": recorded, "inputs": made_from, "device": str(device)}
-    with hold(session.scratch, "cluster-scan", facts) as scratch:
+    facts = {"params": recorded, "inputs": made_from, **session.numerics(device)}
+    with hold(session.scratch, "cluster-scan", facts, inputs.out) as scratch:
         fitted = fit(
             scan,
             [network.to(device)],
@@ -59,6 +59,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
         )
         tensors, modules = training.network_tensors(fitted.state)
         header = {"kind": "clusters", "modules": modules, "params": recorded, "inputs": made_from}
+        header["hardware"] = session.hardware(device)
         networks.write(inputs.out / "clusters.safetensors", tensors, header)
     sizes = torch.as_tensor(fitted.arrays["train_probabilities"]).argmax(dim=1).bincount(minlength=clusters)
     used = {"clusters": clusters, "smallest": int(sizes.min()), "largest": int(sizes.max())}

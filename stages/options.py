@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import importlib
 import inspect
 import json
@@ -24,7 +25,11 @@ COMMON = (
     ("pretrain", "whose features", "name"),
     ("seed", "of every random draw", "int"),
     ("device", "where to compute", "auto|cpu|cuda"),
-    ("precision", "of the forward passes; auto: bfloat16 on a GPU that has it", "auto|float32|bfloat16"),
+    (
+        "precision",
+        "of training; auto: bfloat16 where GPU or processor has its units",
+        "auto|float32|bfloat16",
+    ),
     ("threads", "of the CPU; 0 leaves torch's choice", "int"),
     ("params_file", "[params.yaml]", "path"),
 )
@@ -88,14 +93,16 @@ def method_group() -> Any:
             return sorted(modules)
 
         def get_command(self, ctx: Any, cmd_name: str) -> Any:
-            if cmd_name not in modules:
+            name = methods.present_name(cmd_name)
+            if name not in modules:
                 if cmd_name.startswith("-"):
                     return None
                 raise ParamsError(f"unknown method {cmd_name!r}; {suggest(cmd_name, sorted(modules))}")
             from stages.train_method import stage
 
-            module = modules[cmd_name]
-            return command(stage(cmd_name, module, params.module_spec(module).summary))
+            if name != cmd_name:
+                _tell_renamed(cmd_name)
+            return command(stage(name, modules[name], params.module_spec(modules[name]).summary))
 
     app = typer.Typer(
         cls=Methods, help="Train one method on noisy labels.", rich_markup_mode=None, add_completion=False
@@ -169,6 +176,7 @@ def execute(stage: Stage, given: dict[str, Any]) -> None:
         raise ParamsError(f"{place} {wrong}; give a file to --params-file, or leave it out")
     file = config.read_params_file(Path(place or "params.yaml"))
     sets = config.parse_set(given["set"] or [])
+    file, sets = _by_present_names(file, sets)
     _check_names(file, sets)
     layout, session = _settings(stage, file, given, sets)
     paths = {o.name: _path(o, given.get(o.name), layout) for o in stage.options}
@@ -218,6 +226,35 @@ def _check_outputs(stage: Stage, inputs: Any, resolved: Any, file: config.Params
             flag = f"--{name.replace('_', '-')}"
             files.require_place(place, flag)
             files.check([option.writes(place)], read, holds_artifacts, flag)
+
+
+@functools.cache
+def _tell_renamed(old: str) -> None:
+    """Once a process, on stderr."""
+    from noisyctl import methods
+
+    print(
+        f"note: {old} is called {methods.present_name(old)} now; the old name goes with the next version",
+        file=sys.stderr,
+    )
+
+
+def _by_present_names(
+    file: config.ParamsFile, sets: dict[str, Any]
+) -> tuple[config.ParamsFile, dict[str, Any]]:
+    """params.yaml and `--set` with every method by the name it has now."""
+    from noisyctl import methods
+
+    for old, new in methods.RENAMED.items():
+        moved = file.renamed("methods", old, new)
+        prefix = f"methods.{old}."
+        named = {
+            f"methods.{new}.{k[len(prefix) :]}" if k.startswith(prefix) else k: v for k, v in sets.items()
+        }
+        if moved is not file or named != sets:
+            _tell_renamed(old)
+        file, sets = moved, named
+    return file, sets
 
 
 def _check_names(file: config.ParamsFile, sets: dict[str, Any]) -> None:
@@ -408,7 +445,8 @@ def _resolve(
     options = {k: v for k, v in given.items() if k in _specs(stage) and k not in own and v is not None}
     prefix = f"{block}."
     overrides = {k[len(prefix) :]: v for k, v in sets.items() if block and k.startswith(prefix)}
-    layers = [layer, config.Layer(overrides, "--set")]
+    preset = config.Layer(stage.presets.get(block, {}), f"what {block} is without a block in params.yaml")
+    layers = [preset, layer, config.Layer(overrides, "--set")]
     layers += [
         config.Layer({k: _read_option(model, k, v)}, f"--{k.replace('_', '-')}") for k, v in options.items()
     ]

@@ -6,16 +6,21 @@ the same before a command begins its work, and refuses outputs that are inputs, 
 """
 
 import contextlib
+import ctypes
 import errno
+import functools
 import hashlib
 import json
 import os
+import platform
+import re
 import shutil
 import stat
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from noisyctl.errors import ArtifactError, OutputError
 
@@ -24,6 +29,8 @@ MANIFEST = (
 )
 IN_SCRATCH = ("scratch", "sweep")  # what noisyctl keeps in NOISYCTL_SCRATCH
 NETWORKS_KEY = "noisyctl"  # of the metadata of a safetensors file
+AT_FDCWD, RENAME_NOREPLACE, RENAME_EXCHANGE = -100, 1, 2  # of renameat2
+TRIES = 10  # to replace what other processes replace at the same time
 PROJECT_FILES = (".git", ".dvc", "dvc.yaml", "params.yaml", "pyproject.toml", "setup.py", "package.json")
 
 
@@ -63,16 +70,23 @@ class Networks:
     def foreign(self, path: Path) -> str | None:
         if not path.is_file():
             return "is a folder, and a file never replaces a folder"
-        try:
-            with path.open("rb") as file:
-                length = int.from_bytes(file.read(8), "little")
-                if length > path.stat().st_size:
-                    raise ValueError
-                header = json.loads(json.loads(file.read(length))["__metadata__"][NETWORKS_KEY])
-                found = header.get("kind", "checkpoint")
-        except (AttributeError, KeyError, OSError, TypeError, ValueError):
+        header = networks_header(path)
+        if header is None:
             return "is not a file that noisyctl wrote, or is damaged"
+        found = header.get("kind", "checkpoint")
         return None if found == self.kind else f"holds {found}, not {self.kind}"
+
+
+def networks_header(path: Path) -> dict[str, Any] | None:
+    """What a file of networks says of itself, without its tensors; None where noisyctl did not write it."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > path.stat().st_size:
+                return None
+            return dict(json.loads(json.loads(file.read(length))["__metadata__"][NETWORKS_KEY]))
+    except (KeyError, OSError, RecursionError, TypeError, ValueError):
+        return None
 
 
 @dataclass(frozen=True)
@@ -166,9 +180,9 @@ def check(
     """
     read = {_real(path): path for path in inputs}
     for output in outputs:
+        if output.inside is not None:
+            _check_shared_folder(output.inside, ours, option)
         for path, form in output.places.items():
-            if output.inside is not None:
-                _check_shared_folder(output.inside, ours, option)
             require_place(path, option)
             refuse_foreign(path, form)
             real = _real(path)
@@ -258,41 +272,186 @@ def _real(path: Path) -> Path:
 
 @contextlib.contextmanager
 def publish(path: Path, form: Form) -> Iterator[Path]:
-    """Give a hidden sibling of `path` to write to; when the block ends well it takes `path`'s place in one rename.
+    """Give a hidden sibling of `path` to write to; when the block ends well it takes `path`'s place in one step.
 
-    What stood at `path` stays until then, and stays for good where it is not of this form: OutputError. Raises
+    What stood at `path` stays until then, and stays for good where it is not of this form: OutputError. Killed at any
+    moment, the old content or the new one is at `path` (or is put back there by `recover`, see `_replace`). Raises
     ArtifactError where the place cannot be written or the disk is full.
     """
     path = Path(path)
+    recover(path)
     refuse_foreign(path, form)
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    partial = _sibling(path, "partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for stale in path.parent.glob(f".{path.name}.partial-*"):
-            if stale == partial or not _alive(int(stale.name.rpartition("-")[2])):
-                remove(stale)
+        remove_remains(path)
         yield partial
         _sync(partial)
         refuse_foreign(path, form)
-        _replace(partial, path)
     except OSError as error:
         remove(partial)
         raise disk_error(path, error) from error
     except BaseException:
         remove(partial)
         raise
+    try:
+        _replace(partial, path, form)
+        _sync_folder(path.parent)
+    except OSError as error:
+        remove(partial)
+        raise disk_error(path, error) from error
+    except _Kept as error:
+        raise OutputError(str(error)) from error
+    except OutputError:
+        remove(partial)
+        raise
 
 
-def _replace(partial: Path, path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        old = path.with_name(f".{path.name}.partial-old-{os.getpid()}")
-        remove(old)
-        path.rename(old)
-        partial.rename(path)
-        remove(old)
-    else:
+def exists(path: Path) -> bool:
+    """Whether something is published at `path`, also where a killed command left it to be put back."""
+    recover(path)
+    return path.exists()
+
+
+def remove_remains(path: Path) -> None:
+    """Remove what killed processes left beside `path`. What a live process or one of another host writes stays."""
+    for remains in _remains(path):
+        if remains.dead or remains.path in (_sibling(path, "partial"), _sibling(path, "old")):
+            remove(remains.path)
+
+
+def discard(path: Path) -> None:
+    """Remove a file or a folder so that nobody ever finds a part of it: it is first renamed to a hidden sibling."""
+    hidden = _sibling(path, "partial")
+    try:
+        path.rename(hidden)
+    except OSError as error:
+        raise disk_error(path, error) from error
+    remove(hidden)
+
+
+def recover(path: Path) -> None:
+    """Put back what stood at `path` where a process was killed between the two renames of `_replace`."""
+    if os.path.lexists(path) or not path.parent.is_dir():
+        return
+    for remains in _remains(path):
+        if remains.role == "old":
+            with contextlib.suppress(OSError):  # another process was faster, or the folder is read-only
+                remains.path.rename(path)
+            return
+
+
+def _replace(partial: Path, path: Path, form: Form) -> None:
+    """Bring `partial` to `path` and remove what stood there, if it is of this form.
+
+    Linux exchanges the two in one step, so that the one or the other is always at `path`, and what was taken away can be
+    looked at before it is removed. Where the file system cannot, a file is renamed over the old one, and a folder takes
+    two renames: one that is killed between them leaves the old folder beside `path`, and `recover` puts it back.
+    Raises OutputError where something of another form appeared at `path` meanwhile; it stays there.
+    """
+    for _ in range(TRIES):
+        try:
+            if not os.path.lexists(path):
+                done = _rename_with(partial, path, RENAME_NOREPLACE)
+            elif done := _rename_with(partial, path, RENAME_EXCHANGE):
+                _remove_old(partial, path, form)
+            if not done:
+                _replace_in_two(partial, path, form)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOENT, errno.ENOTEMPTY):
+                raise
+            refuse_foreign(path, form)  # something came or went meanwhile
+    raise OutputError(
+        f"{path} is being written by other processes again and again; wait for them, then run again"
+    )
+
+
+class _Kept(Exception):
+    """The hidden sibling holds what noisyctl did not write."""
+
+
+def _remove_old(old: Path, path: Path, form: Form) -> None:
+    """Remove what the exchange took away from `path`; exchange it back where it is not of this form."""
+    if (reason := form.foreign(old)) is not None:
+        try:
+            _rename_with(old, path, RENAME_EXCHANGE)
+        except OSError as error:
+            raise _Kept(f"{path} {reason}; it lies at {old} now, move it from there") from error
+        raise OutputError(
+            f"{path} {reason}; nothing was written. Choose another --out, or move it away first"
+        )
+    remove(old)
+
+
+def _replace_in_two(partial: Path, path: Path, form: Form) -> None:
+    """For file systems without an exchange. A folder cannot be renamed over another one."""
+    if not path.is_dir() or path.is_symlink():
         partial.replace(path)
-    _sync_folder(path.parent)
+        return
+    old = _sibling(path, "old")
+    path.rename(old)
+    if form.foreign(old) is not None:
+        old.rename(path)
+        refuse_foreign(path, form)
+    try:
+        partial.rename(path)
+    except OSError:
+        recover(path)
+        raise
+    remove(old)
+
+
+def _rename_with(source: Path, target: Path, flag: int) -> bool:
+    """renameat2 of Linux; False where the system or the file system has none. Raises OSError."""
+    call = _renameat2()
+    if call is None:
+        return False
+    if call(AT_FDCWD, os.fsencode(source), AT_FDCWD, os.fsencode(target), flag) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM):
+        return False
+    raise OSError(code, os.strerror(code), str(source), None, str(target))
+
+
+@functools.cache
+def _renameat2() -> Callable[..., int] | None:
+    if sys.platform != "linux":
+        return None
+    call: Callable[..., int] | None = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    return call
+
+
+@dataclass(frozen=True)
+class _Remains:
+    """A hidden sibling that a publishing process made: `partial` is what it writes, `old` what it is replacing."""
+
+    path: Path
+    role: str
+    host: str
+    pid: int
+
+    @property
+    def dead(self) -> bool:
+        """Whether its process is known to be gone; of a process of another host nothing is known."""
+        return self.host == _host() and not _alive(self.pid)
+
+
+def _sibling(path: Path, role: str) -> Path:
+    return path.with_name(f".{path.name}.{role}-{_host()}-{os.getpid()}")
+
+
+def _remains(path: Path) -> list[_Remains]:
+    """The hidden siblings of `path`; a name that only looks like one is passed over."""
+    form = re.compile(rf"\.{re.escape(path.name)}\.(partial|old)-([A-Za-z0-9._]+)-([0-9]+)")
+    found = [(p, form.fullmatch(p.name)) for p in sorted(path.parent.iterdir())]
+    return [_Remains(p, match[1], match[2], int(match[3])) for p, match in found if match]
+
+
+@functools.cache
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9._]", "_", platform.node())[:32] or "unknown"
 
 
 def disk_error(path: Path, error: OSError) -> ArtifactError:
@@ -345,6 +504,6 @@ def _alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
+    except (PermissionError, OverflowError):
         return True
     return True

@@ -148,6 +148,12 @@ TRACE = Kind(
             "int32", ("epoch", "validation_sample"), "predicted class of the held-out samples", optional=True
         ),
         "<split>_predictions": Array("int32", ("epoch", "<split>_sample"), "predicted class", optional=True),
+        "<split>_predictions_of_<name>": Array(
+            "int32",
+            ("epoch", "<split>_sample"),
+            "of a further classifier of the method: network2, prototypes; -1 where it has none yet",
+            optional=True,
+        ),
         "<split>_top5": Array(
             "int32",
             ("epoch", "<split>_sample", "place"),

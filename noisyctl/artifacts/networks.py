@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from noisyctl.artifacts import files
 from noisyctl.artifacts.files import NETWORKS_KEY as KEY
 from noisyctl.artifacts.files import Networks, publish
 from noisyctl.artifacts.store import canonical
@@ -16,13 +17,14 @@ from noisyctl.errors import ArtifactError
 
 def write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
     """Publish tensors with their header and return the digest over both."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     flat = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in sorted(tensors.items())}
     full: dict[str, Any] = json.loads(canonical(dict(header)))
     full["digest"] = _digest(flat, full)
     with publish(path, Networks(str(full.get("kind", "checkpoint")))) as partial:
-        save_file(flat, partial, metadata={KEY: canonical(full)})
+        # through Python's own file: safetensors' errors do not tell a full disk from others
+        partial.write_bytes(save(flat, metadata={KEY: canonical(full)}))
     return str(full["digest"])
 
 
@@ -45,6 +47,12 @@ def read(path: Path, made_by: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{path} is damaged: its values are not those that were written; remake it with `{made_by}`"
         )
     return tensors, header
+
+
+def digest_of(path: Path) -> str | None:
+    """The digest that a file of networks carries, without reading its tensors; None where it has none."""
+    header = files.networks_header(path)
+    return None if header is None else str(header.get("digest"))
 
 
 def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:

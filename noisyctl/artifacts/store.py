@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from noisyctl.artifacts.files import publish
+from noisyctl.artifacts.files import exists, publish
 from noisyctl.errors import ArtifactError
 
 ROWS = 8192  # samples a chunk
@@ -56,10 +56,10 @@ class Kind:
     made_by: str = ""
 
     def find(self, array: str) -> tuple[Array, str] | None:
-        """The declaration that an array's name falls under, and the word that stands for its `<...>`."""
+        """The declaration that an array's name falls under, and the word that stands for its first `<...>`."""
         for name, spec in self.arrays.items():
             if found := re.fullmatch(re.sub("<[a-z]+>", "([a-z0-9_]+)", name), array):
-                return spec, "".join(found.groups())
+                return spec, next(iter(found.groups()), "")
         return None
 
 
@@ -237,7 +237,7 @@ def read(path: Path, kind: Kind) -> Artifact:
     import zarr
 
     remake = f"make it with `{kind.made_by}`"
-    if not path.exists():
+    if not exists(path):
         raise ArtifactError(f"{path} does not exist; {remake}")
     try:
         with _quiet_zarr():

@@ -7,7 +7,8 @@ Yu et al., "How does Disagreement Help Generalization against Label Corruption?"
   [3] each network learns from what the other one has chosen
   [4] lambda(e) = 1 - tau min(e / E_k, 1), e counts from 1
 A batch without a disagreement has a zero gradient; with one, at least one sample is chosen. Network 1 predicts.
-Differs from the paper: tau may be estimated (parts/small_loss.py); images are augmented.
+Differs from the paper: tau may be estimated (parts/small_loss.py); the weak views are augmented, unless the data
+set says no (the code: `pixels: unit`).
 Differs from the authors' code: that takes the softmax of a softmax from the epoch of disagreement on, divides by the number
 of the chosen twice, loses the sample at position 0, and learns from all where there is no disagreement in the first 5000
 steps, or where the share rounds to no sample; its ramp starts at tau / 9; the last short batch of an epoch is kept here.
@@ -110,3 +111,7 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
 
 def predict(state: State, images: Tensor) -> Tensor:
     return state.network1(images)
+
+
+def predict_further(state: State, images: Tensor) -> dict[str, Tensor]:
+    return {"network2": state.network2(images)}

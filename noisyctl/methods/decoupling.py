@@ -77,6 +77,10 @@ def predict(state: State, images: Tensor) -> Tensor:
     return state.network1(images)
 
 
+def predict_further(state: State, images: Tensor) -> dict[str, Tensor]:
+    return {"network2": state.network2(images)}
+
+
 def mean_of_updated(losses: Float[Tensor, " b"], updated: Bool[Tensor, " b"]) -> Float[Tensor, ""]:
     """Sum over the updated samples, over their number or a tenth of the batch: a lone sample does not weigh all."""
     return (losses * updated).sum() / updated.sum().clamp(min=LEAST * len(losses))

@@ -70,8 +70,8 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
     view = {"strong": task.strong, "simclr": task.simclr, "weak": task.weak}[params.views]
     state.network.train()
     totals, steps = torch.zeros(2, device=task.device), 0
-    for index in task.batches(params.batch_size, rng, drop_last=True):
-        partners = draw_one(candidates[index], rng)  # [1]
+    drawn = draw_one(candidates, rng)  # [1]
+    for index, partners in task.batches_with(drawn, params.batch_size, rng, drop_last=True):
         anchors, neighbors = (state.network(view(i, rng)).float() for i in (index, partners))
         agreement = pair_consistency(anchors, neighbors).mean()  # [2]
         spread = mean_entropy(anchors)  # [3]

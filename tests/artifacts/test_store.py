@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from noisyctl.artifacts import store
+from noisyctl.artifacts import files, store
 from noisyctl.artifacts.kinds import FEATURES, KINDS, LABELS, NEIGHBORS
 from noisyctl.errors import ArtifactError
 
@@ -75,7 +75,7 @@ def test_missing_truncated_and_foreign_artifacts_are_named(tmp_path: Path) -> No
 
 def test_a_failed_write_leaves_the_old_artifact_and_no_rubbish(tmp_path: Path) -> None:
     write(tmp_path / "a.zarr")
-    with pytest.raises(RuntimeError), store.publish(tmp_path / "a.zarr") as partial:
+    with pytest.raises(RuntimeError), files.publish(tmp_path / "a.zarr", store.Form(KIND)) as partial:
         partial.mkdir()
         raise RuntimeError
     assert store.read(tmp_path / "a.zarr", KIND).array("a").shape == (50, 3)

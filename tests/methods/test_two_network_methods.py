@@ -216,3 +216,22 @@ def test_a_lone_disagreement_does_not_weigh_as_a_whole_batch() -> None:
     torch.testing.assert_close(decoupling.mean_of_updated(losses, updated), torch.tensor(2.0))
     # ten of twenty: divided by ten
     torch.testing.assert_close(decoupling.mean_of_updated(losses, torch.arange(20) < 10), torch.tensor(4.0))
+
+
+def test_co_teaching_that_forgets_nothing_is_plain_training_with_adam_and_jocor_s_schedule() -> None:
+    """What "Standard" of JoCoR's tables is here: cross-entropy of all samples, each network by itself."""
+    task, networks, twin = tiny_task(), [tiny_network(1), tiny_network(5)], tiny_network(1)
+    params = co_teaching.Params(batch_size=4, epochs=4, decay_start=2, assumed_noise_rate=0.0)
+    state = co_teaching.start(networks, task, params, stream(0, "start"))
+    adam = torch.optim.Adam(twin.parameters(), lr=1e-3)
+    for epoch in range(4):
+        co_teaching.run_epoch(state, task, params, epoch, stream(0, "epoch", epoch))
+        for group in adam.param_groups:  # constant, then on a line to 0
+            group["lr"] = 1e-3 * min(1, (4 - epoch) / 2)
+            group["betas"] = (0.9 if epoch < 2 else 0.1, 0.999)
+        for index in task.batches(4, stream(0, "epoch", epoch)):
+            adam.zero_grad()
+            torch.nn.functional.cross_entropy(twin(task.plain(index)), task.noisy_labels[index]).backward()
+            adam.step()
+    for p, q in zip(networks[0].parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(p, q)

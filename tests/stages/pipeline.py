@@ -27,7 +27,8 @@ SIZE = 256
 
 
 def session(home: Path, seed: int = 0) -> Session:
-    return Session(device="cpu", threads=1, seed=seed, quiet=True, scratch=home / "scratch")
+    about = {"device": "cpu", "precision": "float32", "threads": 1, "quiet": True}
+    return Session(**about, seed=seed, scratch=home / "scratch")
 
 
 def prepare(home: Path) -> Path:
@@ -58,6 +59,15 @@ def prepare(home: Path) -> Path:
     few = scan.Params(epochs=1, batch_size=64)
     places = (home / "images.zarr", home / "simclr/encoder.safetensors", home / "neighbors.zarr", home)
     cluster_scan.run(cluster_scan.Inputs(*places), few, s)
+    clustered = warmup_method.Params(**small, epochs=1, batch_size=64, start="clusters", train="head")
+    where = (
+        home / "images.zarr",
+        home / "labels.zarr",
+        home / "clustered",
+        None,
+        home / "clusters.safetensors",
+    )
+    warmup.run(warmup.Inputs(*where), clustered, s)
     return home
 
 
@@ -67,7 +77,7 @@ def inputs(home: Path, method: str, out: Path) -> train_method.Inputs:
         home / "labels.zarr",
         out,
         home / "images.zarr",
-        home / "warmup",
+        home / ("clustered" if methods.spec_of(method).needs.pretrained else "warmup"),
         home / "neighbors.zarr",
         home / "clusters.safetensors",
     )
@@ -80,7 +90,6 @@ def params_of(method: str, epochs: int = 3):  # type: ignore[no-untyped-def]
         "batch_size": 64,
         "correction_epoch": 2,
         "cluster_batch_size": 64,
-        "drawn_neighbors": 1,
         "ramp_epochs": 1,
         "start_epoch": 3,
         "stage1_epochs": 2,

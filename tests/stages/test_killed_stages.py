@@ -10,7 +10,7 @@ from pathlib import Path
 import pipeline
 import pytest
 
-from noisyctl.artifacts import store
+from noisyctl.artifacts import files
 from noisyctl.datasets import digits
 from noisyctl.noise import symmetric
 from noisyctl.pretraining import simclr
@@ -58,16 +58,16 @@ def killed_at(moment: int, call: Callable[[], object]) -> bool:
     child = os.fork()
     if child == 0:
         count = 0
-        replace = store._replace
+        replace = files._replace
 
-        def die_or_replace(partial: Path, path: Path) -> None:
+        def die_or_replace(partial: Path, path: Path, form: files.Form) -> None:
             nonlocal count
             if count == moment:
                 os.kill(os.getpid(), signal.SIGKILL)
             count += 1
-            replace(partial, path)
+            replace(partial, path, form)
 
-        store._replace = die_or_replace
+        files._replace = die_or_replace
         try:
             sys.stderr = sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  until it dies
             call()
