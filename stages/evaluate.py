@@ -56,7 +56,9 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
             for key, curve in found.items():
                 curves.setdefault(key, {})[name] = curve
             warning = metrics["runs"][name]["list"]["warning"]
-            lists[name] = _write_list(partial / _list_of(name), trace, _paths_of(trace, inputs.paths), warning)
+            lists[name] = _write_list(
+                partial / _list_of(name), trace, _paths_of(trace, inputs.paths), warning
+            )
             _draw(name.replace("/", "-"), trace, truth, inputs, session, partial)
         if inputs.encoder and inputs.images and truth is not None:
             metrics["knn_probe"] = _probe(inputs.encoder, inputs.images, truth, session)
