@@ -24,7 +24,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from noisyctl import methods
 from noisyctl.artifacts import files
 from noisyctl.config import read_params_file
-from stages import evaluate, inject_noise, mine_knn, prepare_data, pretrain, table, train_method, warmup
+from stages import (
+    cluster_scan,
+    evaluate,
+    inject_noise,
+    mine_knn,
+    prepare_data,
+    pretrain,
+    table,
+    train_method,
+    warmup,
+)
 from stages.common import Layout, Session, Stage
 from stages.options import command
 
@@ -52,10 +62,12 @@ def main() -> None:
 
     common = ["--params-file", str(options.params), "--noise", noise, "--dataset", layout.dataset]
     call(prepare_data.STAGE, makes=layout.home / "images.zarr")
-    needs = [methods.spec_of(name).needs for name in names]
+    needs = [methods.spec_of(name).needs.under(file.get(f"methods.{name}") or {}) for name in names]
     if any(need.neighbors or need.clusters for need in needs):
         call(pretrain.stage(layout.pretrain), makes=layout.encoder / "features.zarr")
         call(mine_knn.STAGE, makes=layout.neighbors)
+    if any(need.clusters for need in needs):
+        call(cluster_scan.STAGE, makes=layout.clusters)
     runs = []
     for seed in range(options.seeds):
         at = replace(layout, seed=seed)

@@ -5,8 +5,7 @@
 512 digits, symmetric noise 0.4 without the true class, two networks after 10 epochs of cross-entropy; each method with its
 paper's params. Epoch 150, in which all methods are past their first phases, goes ahead uncounted; the ten after it are
 counted, so that what happens every tenth epoch counts for a tenth. Numbers are per training image and epoch. For DivideMix
-and ScanMix they depend on the share of samples held for clean: an epoch is a pass over these. The numbers belong to the
-params: ScanMix takes all 20 neighbors of an image. Writes costs.yaml to --out.
+and ScanMix they depend on the share of samples held for clean: an epoch is a pass over these. Writes costs.yaml to --out.
 """
 
 import argparse

@@ -50,9 +50,9 @@ def with_torchvision(path: Path) -> torch.Tensor:
 def streamed(root: Path, names: list[str], workers: int) -> None:
     with FileImages(root, names, SIZE, 3, torch.device("cpu"), workers=workers) as images:
         batches = torch.arange(len(names)).split(BATCH)
-        images.prefetch(batches)
-        for index in batches:
-            images[index]
+        with images.prefetch(batches):
+            for index in batches:
+                images[index]
 
 
 def ways(root: Path, names: list[str]) -> dict[str, Callable[[], object]]:

@@ -10,19 +10,32 @@ from __future__ import annotations
 import ast
 import functools
 import importlib.util
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 OURS = "ours"
 
 
 class Params(BaseModel):
-    """Frozen parameters of one thing; an unknown key is an error."""
+    """Frozen parameters of one thing; an unknown key, an infinite number and one that is none are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: Any) -> Any:
+        """`true` is no number, though Python counts it as 1."""
+        if isinstance(value, bool) and not _takes_bool(cls.model_fields[str(info.field_name)].annotation):
+            raise ValueError("true and false are no value for it; write a number or text")
+        return value
+
+
+def _takes_bool(annotation: Any) -> bool:
+    return annotation in (bool, Any) or any(_takes_bool(part) for part in get_args(annotation))
 
 
 def param(
@@ -76,15 +89,25 @@ class FieldSpec:
 class Needs:
     """What a method starts from: cells, help, errors and the README's table are made from it.
 
-    `networks` of a warm-up (0: none), mined `neighbors`, label-free `clusters`; `verified` labels are used where the user
-    gives them.
+    `networks` of a warm-up (0: none), which where `pretrained` started from the clusters or, where those are not needed,
+    from an encoder; mined `neighbors`; label-free `clusters`, but not where `clusters_unless` names a param and the params
+    have the value that it names. `verified` labels are used where the user gives them.
     """
 
     networks: int = 1
     warmup: bool = True
+    pretrained: bool = False
     neighbors: bool = False
     clusters: bool = False
+    clusters_unless: tuple[str, str] | None = None
     verified: bool = False
+
+    def under(self, values: Mapping[str, Any]) -> Needs:
+        """What is needed with these params, as far as they are given; the defaults hold for the others."""
+        if self.clusters_unless is None:
+            return self
+        name, value = self.clusters_unless
+        return replace(self, clusters=self.clusters and values.get(name) != value, clusters_unless=None)
 
 
 @dataclass(frozen=True)

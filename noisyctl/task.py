@@ -1,8 +1,10 @@
 """Task: all that a method may see. No clean labels, no noise rate, no test set."""
 
+import contextlib
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from dataclasses import dataclass as state  # all that survives an epoch; a checkpoint is exactly this
 from typing import Any, Protocol, runtime_checkable
@@ -11,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
-from noisyctl.errors import TrainingError
+from noisyctl.errors import ParamsError, TrainingError
 from noisyctl.params import MethodParams, Needs, param
 
 __all__ = ["EpochRecord", "Method", "MethodParams", "Needs", "Task", "param", "state"]
@@ -30,12 +32,16 @@ class Views(Protocol):
 
 @runtime_checkable
 class Streamed(Protocol):
-    """Images that are decoded when they are asked for; `prefetch` announces those to come."""
+    """Images that are decoded when they are asked for; those to come are announced by `prefetch`, for a block.
+
+    `join` puts announced batches into one.
+    """
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: Tensor, /) -> Tensor: ...
     def split(self, size: int) -> Iterator[Tensor]: ...
-    def prefetch(self, batches: Sequence[Tensor]) -> None: ...
+    def prefetch(self, batches: Sequence[Tensor]) -> AbstractContextManager[None]: ...
+    def join(self, parts: Sequence[Tensor]) -> Tensor: ...
 
 
 @dataclass
@@ -83,6 +89,15 @@ class Task:
     held_out: Tensor | None = None
     verified: tuple[Tensor, Tensor] | None = None
     monitor: Monitor = field(default_factory=Monitor)
+
+    def __post_init__(self) -> None:
+        if self.verified is not None and self.held_out is not None:
+            both = self.held_out[torch.isin(self.held_out, self.verified[0])].tolist()
+            if both:
+                raise ParamsError(
+                    f"{len(both)} verified samples are held out for validation too, the first at position {both[0]}: noisy "
+                    "labels validate, and verified ones train; hold out others, or verify others"
+                )
 
     @property
     def noisy_labels(self) -> Int[Tensor, " n"]:
@@ -163,15 +178,44 @@ class Task:
 
         A last batch of one joins the one before, for batch norm.
         """
-        among = self.train_index if among is None else among
-        batches = list(self._shuffled(among, rng).split(batch_size))
+        batches = self._cut(among, batch_size, rng, drop_last)
+        with self._announced(batches):
+            yield from batches
+
+    def batches_with(
+        self,
+        partners: Int[Tensor, "n *k"],
+        batch_size: int,
+        rng: Generator,
+        *,
+        among: Int[Tensor, " m"] | None = None,
+        drop_last: bool = False,
+    ) -> Iterator[tuple[Int[Tensor, " b"], Int[Tensor, "b *k"]]]:
+        """The same batches, each with its samples' rows of `partners`: positions whose images the step sees as well."""
+        batches = self._cut(among, batch_size, rng, drop_last)
+        pairs = [(index, partners[index]) for index in batches]
+        with self._announced([part.ravel() for pair in pairs for part in pair]):
+            yield from pairs
+
+    def join(self, *parts: Int[Tensor, " _"]) -> Int[Tensor, " b"]:
+        """Several batches as one, for the views of a step: as torch.cat, but images in files know them."""
+        return self.images.join(parts) if isinstance(self.images, Streamed) else torch.cat(parts)
+
+    def _cut(
+        self, among: Int[Tensor, " m"] | None, batch_size: int, rng: Generator, drop_last: bool
+    ) -> list[Int[Tensor, " b"]]:
+        batches = list(self._shuffled(self.train_index if among is None else among, rng).split(batch_size))
         if len(batches) > 1 and drop_last and len(batches[-1]) < batch_size:
             batches.pop()
         elif len(batches) > 1 and len(batches[-1]) == 1:
             batches[-2:] = [torch.cat(batches[-2:])]
+        return batches
+
+    def _announced(self, batches: Sequence[Tensor]) -> AbstractContextManager[None]:
+        """Where images stay in files these are decoded ahead, for as long as the loop over them lasts."""
         if isinstance(self.images, Streamed):
-            self.images.prefetch(batches)
-        yield from batches
+            return self.images.prefetch(batches)
+        return contextlib.nullcontext()
 
     def endless(
         self, batch_size: int, rng: Generator, *, among: Int[Tensor, " m"]
@@ -186,18 +230,21 @@ class Task:
         """Every sample, the held-out ones too, from first to last; or those `among`, in their order."""
         everything = torch.arange(self.num_samples, device=self.device)
         batches = list((everything if among is None else among).split(batch_size))
-        if isinstance(self.images, Streamed):
-            self.images.prefetch(batches)
-        yield from batches
+        with self._announced(batches):
+            yield from batches
 
     def step(self, loss: Float[Tensor, ""], *optimizers: torch.optim.Optimizer) -> None:
-        """zero_grad, backward, step; the runner learns of a loss that is not finite at the end of the epoch."""
+        """zero_grad, backward, step; the runner learns of a loss that is not finite at the end of the epoch.
+
+        Autocast ends here: a gradient has the precision that its forward pass had.
+        """
         self.monitor.observe(loss)
-        for optimizer in optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        for optimizer in optimizers:
-            optimizer.step()
+        with torch.autocast(loss.device.type, enabled=False):
+            for optimizer in optimizers:
+                optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            for optimizer in optimizers:
+                optimizer.step()
 
     @staticmethod
     def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
@@ -245,6 +292,17 @@ class Method(Protocol):
     def start(self, networks: list[nn.Module], task: Task, params: Any, rng: Generator) -> Any: ...
     def run_epoch(self, state: Any, task: Task, params: Any, epoch: int, rng: Generator) -> EpochRecord: ...
     def predict(self, state: Any, images: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class PredictsFurther(Protocol):
+    """A method that has classifiers beside `predict`, such as a second network.
+
+    What they predict on held-out images goes to the trace under their names, epoch by epoch; the method never sees it.
+    Logits that are not finite stand for no prediction.
+    """
+
+    def predict_further(self, state: Any, images: Tensor) -> dict[str, Tensor]: ...
 
 
 Reporter = Callable[[int, int, Mapping[str, float]], None]

@@ -6,7 +6,7 @@ import importlib.util
 import os
 import pkgutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ from typing import Any
 from noisyctl.artifacts.files import Form, Networks, Writes
 from noisyctl.config import ParamsFile
 from noisyctl.errors import NoisyctlError, ParamsError
+from stages import progress
 
+LAYOUT = "channels_last"  # of networks, as artifacts and facts name it
 FILES = "files"  # beside images.zarr: a link to the folder of images that stay in their files
 
 
@@ -94,62 +96,45 @@ class Session:
         return torch.device("cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu")
 
     def precision_on(self, device: Any) -> Any:
-        """What `auto` means there: bfloat16 on a GPU that has its units, else float32."""
-        import torch
+        """What networks compute in there; `auto` is bfloat16 where the device has its units, else float32."""
+        from noisyctl.training.precision import resolve
 
-        if self.precision not in ("auto", "float32", "bfloat16"):
-            raise ParamsError(f"--precision is {self.precision!r}; one of: auto, float32, bfloat16")
-        if self.precision != "auto":
-            return self.precision
-        return "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+        return resolve(self.precision, device)[0]
+
+    def numerics(self, device: Any, precision: str | None = None) -> dict[str, Any]:
+        """What the bytes of a run depend on beside params and inputs: facts of an unfinished run, so that none is mixed.
+
+        `precision` is that of work that leaves the user no choice. Where the choice is `auto` it is announced, with its
+        reason.
+        """
+        from noisyctl.training.precision import resolve
+
+        resolved, why = resolve(precision or self.precision, device)
+        if precision is None and self.precision != "float32" and not self.quiet:
+            print(f"precision {resolved}: {why}", file=sys.stderr)
+        return {"device": str(device), "precision": resolved, "layout": LAYOUT, "units": _units(device)}
 
     def hardware(self, device: Any) -> str:
-        """What the bytes of a run depend on beside its inputs: the device, its instruction set, precision and threads."""
+        """The same in words, for what is published: units, precision, layout, threads."""
         import torch
 
-        if device.type == "cuda":
-            return f"{torch.cuda.get_device_name(device)}, {self.precision_on(device)}"
-        return f"CPU {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
+        about = f"{_units(device)}, {self.precision_on(device)}, {LAYOUT}"
+        return about if device.type == "cuda" else f"CPU {about}, {torch.get_num_threads()} threads"
 
     def report(self, what: str) -> Callable[[int, int, Mapping[str, float]], None]:
-        """A progress bar on a terminal, one line an epoch otherwise, on stderr."""
-        if self.quiet:
-            return lambda epoch, epochs, scalars: None
-        return _bar(what) if sys.stderr.isatty() else _line(what)
+        """For the epochs of a run: a bar on a terminal, a line an epoch otherwise, on stderr."""
+        return progress.epochs(what, self.quiet)
 
 
-def _numbers(scalars: Mapping[str, float]) -> str:
-    return "  ".join(f"{name} {value:.4g}" for name, value in scalars.items())
+def _units(device: Any) -> str:
+    """A GPU's name, or a processor's instructions and its units for bfloat16, which torch's name does not tell."""
+    import torch
 
+    from noisyctl.training.precision import cpu_units
 
-def _line(what: str) -> Callable[[int, int, Mapping[str, float]], None]:
-    def report(epoch: int, epochs: int, scalars: Mapping[str, float]) -> None:
-        print(f"{what}  epoch {epoch + 1}/{epochs}  {_numbers(scalars)}", file=sys.stderr, flush=True)
-
-    return report
-
-
-def _bar(what: str) -> Callable[[int, int, Mapping[str, float]], None]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[numbers]}", markup=False),
-    )
-    bar = Progress(*columns, console=Console(stderr=True))
-    task = bar.add_task(what, total=None, numbers="")
-
-    def report(epoch: int, epochs: int, scalars: Mapping[str, float]) -> None:
-        bar.start()
-        bar.update(task, total=epochs, completed=epoch + 1, numbers=_numbers(scalars))
-        if epoch + 1 == epochs:
-            bar.stop()
-
-    return report
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return " ".join((torch.backends.cpu.get_cpu_capability(), *cpu_units()))
 
 
 @dataclass(frozen=True)
@@ -212,6 +197,9 @@ class Stage:
     params: Callable[[ParamsFile, Layout, Mapping[str, Any]], tuple[str, str]] | None = None
     fields: tuple[str, ...] = ()  # modules whose Params give the options
     show: Callable[[Any, Session], None] | None = None  # what `--dry-run` tells beside params and paths
+    presets: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=dict
+    )  # values of a block without being written
 
 
 LAYOUT_FOLDERS = ("noise", "warmup", "runs", "results", "simclr", "moco")  # of a data set's folder
@@ -244,11 +232,11 @@ def modules_in(package: str) -> tuple[str, ...]:
     return tuple(f"{package}.{name}" for name in names)
 
 
-def block_of(file: ParamsFile, group: str, name: str, default: str | None = None) -> str:
-    """`group.name`, checked to exist where the file has the group."""
+def block_of(file: ParamsFile, group: str, name: str, presets: Iterable[str] = ()) -> str:
+    """`group.name`, checked to be in the file or one of the `presets`, which need no block."""
     from noisyctl.errors import suggest
 
-    known = file.get(group) or {}
-    if name not in known and name != default:
-        raise ParamsError(f"{file.path}: no block {group}.{name}; {suggest(name, known)}")
+    known = {*(file.get(group) or {}), *presets}
+    if name not in known:
+        raise ParamsError(f"{file.path}: no block {group}.{name}; {suggest(name, sorted(known))}")
     return f"{group}.{name}"

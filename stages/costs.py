@@ -166,7 +166,7 @@ class Costs:
 
     def _pretrain(self, name: str, cell: Mapping[str, Any]) -> Cost:
         size = self.size(cell["images"])
-        given = paper_cells.options(cell["cmd"], f"noisyctl.pretraining.{cell['way']}")
+        given = paper_cells.params_of(cell, f"noisyctl.pretraining.{cell['way']}")
         learned = given["epochs"] * size["train"] * (2 if cell["way"] == "simclr" else 1)
         seen = given["epochs"] * size["train"] * 2 + size["train"] + size["test"]
         network = _network(cell, size, f"noisyctl.pretraining.{cell['way']}")
@@ -174,13 +174,13 @@ class Costs:
 
     def _cluster(self, name: str, cell: Mapping[str, Any], pretrain: Mapping[str, Any]) -> Cost:
         size = self.size(cell["images"])
-        seen = 2 * paper_cells.options(cell["cmd"], "noisyctl.pretraining.scan")["epochs"] * size["train"]
+        seen = 2 * paper_cells.params_of(cell, "noisyctl.pretraining.scan")["epochs"] * size["train"]
         network = _network(pretrain, size, f"noisyctl.pretraining.{pretrain['way']}")
         return self._of(f"cluster {name}", network, seen, seen, cell["out"], size, 0)
 
     def _warmup(self, name: str, cell: Mapping[str, Any]) -> Cost:
         size = self.size(cell["images"])
-        given = paper_cells.options(cell["cmd"], "noisyctl.training.warmup")
+        given = paper_cells.params_of(cell, "noisyctl.training.warmup")
         learned = given["networks"] * given["epochs"] * _in_an_epoch(given, size)
         seen = learned + given["networks"] * given["epochs"] * (size["train"] + size["test"])
         return self._of(
@@ -189,7 +189,7 @@ class Costs:
 
     def _train(self, name: str, cell: Mapping[str, Any], network: Network | None) -> Cost:
         size = self.size(cell["images"])
-        given = paper_cells.options(cell["cmd"], f"noisyctl.methods.{cell['method']}")
+        given = paper_cells.params_of(cell, f"noisyctl.methods.{cell['method']}")
         epochs = given["epochs"]
         if cell["method"] not in self.counted:
             raise ParamsError(f"{COUNTED} has no {cell['method']}; run `python benchmarks/costs.py`")
@@ -241,7 +241,7 @@ def _weights(network: Network | None) -> int:
 def _network(
     cell: Mapping[str, Any], size: Mapping[str, int], module: str = "noisyctl.training.warmup"
 ) -> Network:
-    given = paper_cells.options(cell["cmd"], module)
+    given = paper_cells.params_of(cell, module)
     return Network(given["backbone"], given["width"], size["channels"], size["side"])
 
 

@@ -23,8 +23,10 @@ PACKAGES = (
 
 
 def run(inputs: Any = None, params: Any = None, session: Session = Session()) -> dict[str, Any]:
-    """Versions, device, cores, and advice."""
+    """Versions, device, precision, cores, and advice."""
     import torch
+
+    from noisyctl.training.precision import resolve
 
     found: dict[str, Any] = {"python": sys.version.split()[0]}
     for package in PACKAGES:
@@ -39,6 +41,9 @@ def run(inputs: Any = None, params: Any = None, session: Session = Session()) ->
     found["device"] = (
         torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu only: torch sees no GPU"
     )
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    precision, why = resolve("auto", device)
+    found["precision"] = f"auto is {precision}: {why}"
     found["cores"], found["torch threads"] = os.cpu_count(), torch.get_num_threads()
     return found
 

@@ -3,6 +3,8 @@
 What metrics.json and plots/ hold is told in docs/metrics.md. A key is there where the trace and the truth allow it.
 """
 
+import itertools
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from noisyctl.artifacts import files, store
-from noisyctl.artifacts.kinds import FEATURES, NOISE, TRACE, TRUTH, VERIFIED
+from noisyctl.artifacts.kinds import FEATURES, NOISE, PATHS, TRACE, TRUTH, VERIFIED
 from noisyctl.errors import ArtifactError, ParamsError
 from stages.common import Option, Session, Stage, one
 
@@ -27,6 +29,7 @@ class Inputs:
     loss_epochs: tuple[int, ...] = ()
     tsne: int = 0
     verified: Path | None = None
+    paths: Path | None = None
 
 
 RESULTS = files.Folder("results of evaluate")
@@ -45,23 +48,41 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
     facts = [store.read(p, NOISE) for p in inputs.noise]
     metrics: dict[str, Any] = {"runs": {}}
     curves: dict[str, Curves] = {"test_accuracy": {}}
+    lists: dict[str, Sequence[Sequence[Any]]] = {}
     with files.publish(inputs.out, RESULTS) as partial:
         partial.mkdir()
         for name, trace in sorted(_find(inputs.runs)):
             metrics["runs"][name], found = _judge(name, trace, truth, facts, verified)
             for key, curve in found.items():
                 curves.setdefault(key, {})[name] = curve
+            warning = metrics["runs"][name]["list"]["warning"]
+            lists[name] = _write_list(
+                partial / _list_of(name), trace, _paths_of(trace, inputs.paths), warning
+            )
             _draw(name.replace("/", "-"), trace, truth, inputs, session, partial)
         if inputs.encoder and inputs.images and truth is not None:
             metrics["knn_probe"] = _probe(inputs.encoder, inputs.images, truth, session)
-        for key, runs in curves.items():
+        if not inputs.runs and not metrics.get("knn_probe"):
+            raise ParamsError(
+                "--encoder without --run judges the encoder alone, which takes images and a truth with test labels; give "
+                "--images and --truth, or a --run"
+            )
+        for key, runs in curves.items() if inputs.runs else ():
             file = "accuracy" if key == "test_accuracy" else key
             figures.curves(partial / "figures" / file, runs, f"{key.replace('_', ' ')} [%]")
             rows = [[name, e, _number(v)] for name, curve in runs.items() for e, v in enumerate(curve)]
             _write_tsv(partial / "plots" / f"{file}.tsv", ["run", "epoch", key], rows)
         metrics_json.write(partial / "metrics.json", metrics)
         RESULTS.seal(partial)
-    return {"runs": len(metrics["runs"]), "out": str(inputs.out), **metrics.get("knn_probe", {})}
+    about = {
+        name: run["list"] | {"path": str(inputs.out / _list_of(name))}
+        for name, run in metrics["runs"].items()
+    }
+    if not session.quiet:
+        _show_lists(about, lists)
+    probed = {k: v for k, v in metrics.get("knn_probe", {}).items() if isinstance(v, float)}
+    summary = {"runs": len(metrics["runs"]), "out": str(inputs.out), **probed}
+    return summary | ({"lists": about} if session.quiet else {})  # for --json
 
 
 def _find(folders: tuple[Path, ...]) -> list[tuple[str, store.Artifact]]:
@@ -99,6 +120,7 @@ def _judge(
         "method": trace.attributes["method"],
         "seed": trace.attributes["params"]["seed"],
         "params": trace.attributes["params"],
+        "inputs": dict(trace.inputs),
         "verified_labels": "verified" in trace.inputs,
         "hardware": trace.attributes.get("hardware"),
         "assumed": sorted(
@@ -112,22 +134,54 @@ def _judge(
     if "train_predictions" in trace:
         fitted = trace.array("train_predictions")[-1] == given
         result["given_labels_fitted"] = float(100 * fitted[trained].mean())
+    names = list(trace.attributes["class_names"])
+    clean = _known(truth, "clean_labels", names)
+    result["list"] = _trust(trace, None if clean is None else given != clean)
     if truth is None:
         return result, {}
-    names = list(trace.attributes["class_names"])
     measured, curves = _on_test_images(trace, truth, names)
-    clean = _known(truth, "clean_labels", names)
+    measured |= _of_further_classifiers(trace, truth, names)
     if clean is not None:
         result["measured_noise"] = float((given != clean).mean())
-        on_training, more = _on_training_images(trace, given, clean, trained, curves.get("test_accuracy"))
+        test, told = curves.get("test_accuracy"), _told(trace, verified)
+        on_training, more = _on_training_images(trace, given, clean, trained, test, told)
         measured, curves = measured | on_training, curves | more
-    elif verified is not None and "pseudo_labels" in trace:
+    elif verified is not None and "pseudo_labels" in trace and "verified" not in trace.inputs:
         measured["label_accuracy"] = _on_verified(trace, given, verified)
     return result | measured, curves
 
 
+def _trust(trace: store.Artifact, wrong: np.ndarray | None) -> dict[str, Any]:
+    """Whether the run's list can be trusted: docs/metrics.md, noisyctl/evaluation/trust.py."""
+    from noisyctl.evaluation import trust
+
+    suggested, probability = opinion(trace)
+    given = trace.array("noisy_labels")
+    judged_by, unseen = None, np.ones(len(given), bool)
+    if "train_probabilities" in trace:
+        if "validation" in trace:
+            judged_by, unseen = trust.HELD_OUT, trace.array("validation")
+    elif "neighbors" in trace.inputs:
+        judged_by = trust.NEIGHBORS
+    return trust.judge(given, suggested, probability, unseen=unseen, judged_by=judged_by, wrong=wrong)
+
+
+def _told(trace: store.Artifact, verified: store.Artifact | None) -> np.ndarray | None:
+    """The samples whose right labels the run was given; None where it was given some and they are not at hand."""
+    told = np.zeros(len(trace.array("noisy_labels")), bool)
+    digest = trace.inputs.get("verified")
+    if digest is not None:
+        if verified is None or verified.digest != digest:
+            return None
+        told[verified.array("index")] = True
+    return told
+
+
 def _on_verified(trace: store.Artifact, given: np.ndarray, verified: store.Artifact) -> dict[str, Any]:
-    """Label accuracy of the samples whose labels were checked, where the right labels of the others are not known."""
+    """Label accuracy of the samples whose labels were checked, where the right labels of the others are not known.
+
+    Not of a run that was given checked labels: it corrected the others by these, and would be asked what it was told.
+    """
     from noisyctl.evaluation import measures
 
     store.require_input(trace, "images", verified.inputs["images"], verified.path)
@@ -142,10 +196,7 @@ def _on_test_images(
     """Accuracies on every split whose labels are known, of its images whose class the run knows."""
     from noisyctl.evaluation import measures
 
-    validation = None
-    if "validation_predictions" in trace:
-        held_out = trace.array("noisy_labels")[trace.array("validation")]
-        validation = measures.accuracies(trace.array("validation_predictions"), held_out)
+    validation, stage = _on_validation(trace)
     curves: Curves = {}
     for name in truth.names:
         split = name.removesuffix("_labels")
@@ -158,17 +209,78 @@ def _on_test_images(
         if f"{split}_top5" in trace:
             places = trace.array(f"{split}_top5")[:, judged]
             curves[f"{split}_top5_accuracy"] = measures.top_accuracies(places, labels[judged])
-    by_split = {name: measures.selection_rules(curve, validation) for name, curve in curves.items()}
+    by_split = {name: measures.selection_rules(curve, validation, stage) for name, curve in curves.items()}
     for name, curve in curves.items():
         if "val_accuracy" in curves:  # clean labels that a user owns: Clothing1M's
             by_split[name]["best_on_clean_validation"] = float(curve[curves["val_accuracy"].argmax()])
     return by_split, curves
 
 
+def _of_further_classifiers(trace: store.Artifact, truth: store.Artifact, names: list[str]) -> dict[str, Any]:
+    """Accuracies on every split of what a method has beside its own predictions: a second network, prototypes.
+
+    `both_networks` is the mean of the accuracies of two networks, epoch by epoch, as JoCoR's tables have it.
+    """
+    from noisyctl.evaluation import measures
+
+    found: dict[str, Any] = {}
+    for name in truth.names:
+        split = name.removesuffix("_labels")
+        labels = _known(truth, name, names)
+        head = f"{split}_predictions_of_"
+        of_split = {array.removeprefix(head): array for array in trace.names if array.startswith(head)}
+        if labels is None or not of_split:
+            continue
+        judged = labels >= 0
+        curves = {
+            who: measures.known_accuracies(trace.array(array)[:, judged], labels[judged])
+            for who, array in of_split.items()
+        }
+        if "network2" in curves:
+            first = measures.accuracies(trace.array(f"{split}_predictions")[:, judged], labels[judged])
+            curves["both_networks"] = (first + curves["network2"]) / 2
+        found[f"{split}_accuracy_of"] = {
+            who: {"initial": float(curve[0])} | measures.selection_rules(curve)
+            for who, curve in curves.items()
+            if len(curve)
+        }
+    return found
+
+
+def _on_validation(trace: store.Artifact) -> tuple[Curves, np.ndarray | None]:
+    """By the name of a rule what it chooses an epoch by, and the method's stage in each epoch, if it has stages.
+
+    Refined are the held-out labels that the method has selected in the end, as Two-Stage does.
+    """
+    from noisyctl.evaluation import measures
+
+    found: Curves = {}
+    if "validation_predictions" in trace:
+        held_out, predictions = trace.array("validation"), trace.array("validation_predictions")
+        given = trace.array("noisy_labels")[held_out]
+        found["best_on_noisy_validation"] = measures.accuracies(predictions, given)
+        if "scalar_validation_loss" in trace:
+            found["least_noisy_validation_loss"] = -trace.array("scalar_validation_loss")
+        refined = (
+            trace.array("selected")[-1][..., held_out] if "selected" in trace else np.zeros(len(given), bool)
+        )
+        if refined.ndim == 1 and 0 < refined.sum() < len(refined):
+            found["best_on_refined_validation"] = measures.accuracies(predictions[:, refined], given[refined])
+    return found, trace.array("scalar_stage") if "scalar_stage" in trace else None
+
+
 def _on_training_images(
-    trace: store.Artifact, given: np.ndarray, clean: np.ndarray, trained: np.ndarray, test: np.ndarray | None
+    trace: store.Artifact,
+    given: np.ndarray,
+    clean: np.ndarray,
+    trained: np.ndarray,
+    test: np.ndarray | None,
+    told: np.ndarray | None,
 ) -> tuple[dict[str, Any], Curves]:
-    """How well wrong labels are found and corrected. Samples that are held out for validation do not count."""
+    """How well wrong labels are found and corrected. Samples that are held out for validation do not count.
+
+    Nor do those whose right label the run was `told` count among the corrected ones; unknown, there is no such number.
+    """
     from noisyctl.evaluation import measures
 
     suggested, probability = opinion(trace)
@@ -179,12 +291,14 @@ def _on_training_images(
     given, clean, probability = given[trained], clean[trained], probability[trained]
     wrong, curves = given != clean, Curves()
     called = probability < 0.5
-    if "selected" in trace:
-        selected = trace.array("selected")[..., trained]
+    used = next((name for name in ("selected", "learned_from") if name in trace), None)
+    if used:
+        selected = trace.array(used)[..., trained]
         selected = selected.reshape(
             len(selected), -1, len(given)
         )  # a network axis of one where there is none
-        called = selected[-1].mean(axis=0) < 0.5
+        if used == "selected":  # else agreement, say, left a sample out, and not its label
+            called = selected[-1].mean(axis=0) < 0.5
         precision, recall = measures.selection_quality(selected, ~wrong)
         curves |= {"selection_precision": precision, "selection_recall": recall}
         result["selection"] = {
@@ -202,10 +316,11 @@ def _on_training_images(
         }
         curves |= found
         result["verdicts"] = {n: measures.over_epochs(curve, test) for n, curve in found.items()}
-    if "pseudo_labels" in trace:
-        labels, right = trace.array("pseudo_labels")[:, trained], clean >= 0
-        result["label_accuracy"] = measures.label_accuracy(labels, given, clean)
-        curves["label_accuracy"] = measures.accuracies(labels[:, right], clean[right])
+    if "pseudo_labels" in trace and told is not None:
+        labels, asked = trace.array("pseudo_labels")[:, trained], (clean >= 0) & ~told[trained]
+        if asked.any():
+            result["label_accuracy"] = measures.label_accuracy(labels[:, asked], given[asked], clean[asked])
+            curves["label_accuracy"] = measures.accuracies(labels[:, asked], clean[asked])
     if "train_predictions" in trace:
         fitted = measures.group_accuracies(trace.array("train_predictions")[:, trained], given, clean)
         curves |= fitted
@@ -221,7 +336,7 @@ def _draw(
     session: Session,
     out: Path,
 ) -> None:
-    """What shows one run: samples.csv, confusions, histograms of losses, t-SNE; numbers of the figures in plots/."""
+    """What shows one run: confusions, histograms of losses, t-SNE; numbers of the figures in plots/."""
     from noisyctl.evaluation import figures, measures
 
     given, names, trained = (
@@ -229,9 +344,7 @@ def _draw(
         list(trace.attributes["class_names"]),
         _trained(trace),
     )
-    suggested, probability = opinion(trace)
-    ids = trace.array("train_id")
-    _write_samples(out / "samples" / f"{stem}.csv", ids, given, suggested, probability, names)
+    suggested, _ = opinion(trace)
     counts = measures.confusion_counts(given, suggested, len(names))
     figures.confusion(out / "figures" / f"{stem}-confusion", counts, names, "given", "suggested")
     clean = _known(truth, "clean_labels", names)
@@ -368,25 +481,101 @@ def _over_networks(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float64).mean(axis=tuple(range(values.ndim - 1)))
 
 
-def _write_samples(
-    path: Path,
-    ids: np.ndarray,
-    given: np.ndarray,
-    suggested: np.ndarray,
-    probability: np.ndarray,
-    names: list[str],
-) -> None:
-    """id, given, suggested, clean_probability, rank: 1 is the label that is most probably wrong."""
+LIST = ("id", "path", "given", "suggested", "clean_probability", "verdict", "rank", "warning")
+SHOWN = ("rank", "id", "given", "suggested", "clean_probability", "verdict")
+UNTRUSTWORTHY = "untrustworthy"  # in every row of a list that has a warning: sorting and filtering keep it
+NUM_SHOWN = 10
+MOST_RUNS_SHOWN = 3  # of more runs the paths and counts are printed, and no rows
+
+
+def _list_of(name: str) -> Path:
+    return Path("samples", f"{name.replace('/', '-')}.csv")
+
+
+def _write_list(
+    path: Path, trace: store.Artifact, paths: np.ndarray | None, warning: str | None
+) -> list[list[Any]]:
+    """The labels to look at, the most probably wrong first, and the first rows of it.
+
+    The whole warning of a list that cannot be trusted lies beside it in NAME-WARNING.txt.
+    """
     import csv
 
-    rank = np.empty(len(ids), int)
-    rank[np.lexsort((np.arange(len(ids)), suggested == given, probability))] = np.arange(1, len(ids) + 1)
+    suggested, probability = opinion(trace)
+    given, names = trace.array("noisy_labels"), np.array(trace.attributes["class_names"])
+    order = ranking(trace, given, suggested, probability)
+    verdicts = np.where(probability >= 0.5, "keep", np.where(suggested == given, "look", "relabel"))
+    if warning is not None:
+        verdicts[verdicts == "relabel"] = "look"  # a script that applies the list changes nothing
+    columns = (
+        trace.array("train_id")[order],
+        itertools.repeat("") if paths is None else paths[order],
+        names[given[order]],
+        names[suggested[order]],
+        (f"{p:.6f}" for p in probability[order]),
+        verdicts[order],
+        range(1, len(order) + 1),
+        itertools.repeat("" if warning is None else UNTRUSTWORTHY),
+    )
+    rows = zip(*columns, strict=False)
+    first = [list(row) for row in itertools.islice(rows, NUM_SHOWN)]
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["id", "given_label", "suggested_label", "clean_probability", "rank"])
-        for i in range(len(ids)):
-            writer.writerow([ids[i], names[given[i]], names[suggested[i]], f"{probability[i]:.6f}", rank[i]])
+        csv.writer(file).writerows(itertools.chain([LIST], first, rows))
+    if warning is not None:
+        path.with_name(f"{path.stem}-WARNING.txt").write_text(f"{warning}.\n")
+    return first
+
+
+def _paths_of(trace: store.Artifact, place: Path | None) -> np.ndarray | None:
+    """Where the run's training images lie; None where they come from no files of their own."""
+    if place is None:
+        return None
+    paths = store.read(place, PATHS)
+    store.require_input(trace, "images", paths.inputs["images"], place)
+    return paths.array("train_path")
+
+
+def ranking(
+    trace: store.Artifact, given: np.ndarray, suggested: np.ndarray, probability: np.ndarray
+) -> np.ndarray:
+    """Positions of the training samples, the label that is most probably wrong first.
+
+    Of equal probabilities those come first whose suggestion is another label, of these the surer suggestion where the run
+    has probabilities of classes; what is still equal is in an order drawn once and for all, so that no class or folder
+    comes before another.
+    """
+    from noisyctl.seeds import numpy_stream
+
+    sureness = np.zeros(len(given))
+    if "train_probabilities" in trace:
+        sureness = trace.array("train_probabilities").max(axis=1)
+    drawn = numpy_stream(0, "evaluate", "ties").permutation(len(given))
+    return np.lexsort((drawn, -sureness, suggested == given, probability))
+
+
+def _show_lists(about: dict[str, dict[str, Any]], lists: dict[str, Sequence[Sequence[Any]]]) -> None:
+    """On stderr: where each list lies, how many labels look wrong, whether to trust it, and its first rows."""
+    for name, run in about.items():
+        print(
+            f"{name}: {run['called_wrong']} of {run['samples']} labels look wrong; the list, by rank: {run['path']}",
+            file=sys.stderr,
+        )
+        if run["warning"] is not None:
+            print(f"  WARNING: this list is untrustworthy: {run['warning']}.", file=sys.stderr)
+        if len(about) <= MOST_RUNS_SHOWN:
+            has_paths = any(row[LIST.index("path")] for row in lists[name])
+            shown = ["path" if column == "id" and has_paths else column for column in SHOWN]
+            rows = [shown, *([_printable(str(row[LIST.index(c)])) for c in shown] for row in lists[name])]
+            widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+            for row in rows:
+                cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+                print(f"  {'  '.join(cells)}".rstrip(), file=sys.stderr)
+
+
+def _printable(text: str) -> str:
+    """Names come from data: what would steer a terminal is a question mark."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _write_tsv(path: Path, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -422,11 +611,11 @@ def _probe(encoder: Path, images_path: Path, truth: store.Artifact, session: Ses
     assert task.images is not None and task.views is not None
     plain = task.views.plain
     y = torch.as_tensor(truth.array("clean_labels"))
-    test = truth.array("test_labels")
+    test, num_classes = truth.array("test_labels"), len(truth.attributes["class_names"])
 
     def accuracy(train: torch.Tensor, queries: torch.Tensor) -> float:
         return float(
-            100 * (knn_classify(queries.cpu(), train.cpu(), y, 20, task.num_classes).numpy() == test).mean()
+            100 * (knn_classify(queries.cpu(), train.cpu(), y, 20, num_classes).numpy() == test).mean()
         )
 
     name = f"pretrain-{encoder.name}"  # the stage's, as its folder
@@ -439,13 +628,15 @@ def _probe(encoder: Path, images_path: Path, truth: store.Artifact, session: Ses
     after = accuracy(
         torch.as_tensor(features.array("features")), torch.as_tensor(features.array("test_features"))
     )
-    found = {"knn_accuracy": after, "knn_accuracy_untrained": before}
+    found: dict[str, Any] = {"knn_accuracy": after, "knn_accuracy_untrained": before}
+    found["encoder_params"] = header["params"]
     if (encoder / "clusters.safetensors").exists():
-        clusters, _ = training.read_networks(encoder / "clusters.safetensors", "noisyctl cluster-scan")
+        clusters, about = training.read_networks(encoder / "clusters.safetensors", "noisyctl cluster-scan")
         network = clusters["network"].to(device)
         with evaluating(network):
             of_test = outputs(network, held_out["test"], plain).argmax(dim=1).cpu().numpy()
         found["clustering_accuracy"] = measures.clustering_accuracy(of_test, test)
+        found["clusters_params"] = about["params"]
     return found
 
 
@@ -457,7 +648,13 @@ def _inputs(given: Any, layout: Any, extra: Any) -> Inputs:
         sorted([*layout.home.glob("noise/*/noise.zarr"), *layout.home.glob("noise.zarr")])
     )
     probed = given["encoder"] or (None if given["run"] else there(layout.encoder))
-    runs = tuple(given["run"]) or (layout.home / "runs",)
+    if given["encoder"] and not (given["encoder"] / "encoder.safetensors").exists():
+        raise ArtifactError(
+            f"--encoder {given['encoder']} holds no encoder.safetensors; give the folder that "
+            "`noisyctl pretrain-simclr` wrote"
+        )
+    runs = tuple(given["run"]) or (() if given["encoder"] else (layout.home / "runs",))
+    home = _home_of((*runs, given["out"])[0])
     return Inputs(
         runs,
         given["out"],
@@ -468,7 +665,13 @@ def _inputs(given: Any, layout: Any, extra: Any) -> Inputs:
         _numbers("loss-epochs", given["loss_epochs"]),
         _points(given["tsne"]),
         given["verified"] or there(layout.home / "verified.zarr"),
+        given["paths"] or (home and there(home / "paths.zarr")),
     )
+
+
+def _home_of(run: Path) -> Path | None:
+    """The data set's folder that a run lies in; None where it lies in none."""
+    return next((folder for folder in run.absolute().parents if (folder / "images.zarr").exists()), None)
 
 
 def _numbers(option: str, text: str | None) -> tuple[int, ...]:
@@ -496,7 +699,11 @@ STAGE = Stage(
         Option("truth", "truth.zarr [data/SET/truth.zarr where it exists]"),
         Option("verified", "verified.zarr: label accuracy on these where truth has no clean labels"),
         Option("noise_facts", "noise.zarr [those of the data set]", multiple=True),
-        Option("encoder", "folder of a pretraining, probed with k-NN [without --run: data/SET/PRETRAIN]"),
+        Option(
+            "encoder",
+            "folder of a pretraining, probed with k-NN; without --run it alone is judged [without both: data/SET/PRETRAIN]",
+        ),
+        Option("paths", "paths.zarr, for the lists of samples [beside the images, where the run lies below]"),
         Option("images", "images.zarr, for --tsne and the probe [data/SET/images.zarr where it exists]"),
         Option("loss_epochs", "epochs whose losses are drawn beside the last one's, from 0", metavar="0,10"),
         Option("tsne", f"draw the features of so many samples, at most {MOST_POINTS}", metavar="int"),

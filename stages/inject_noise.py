@@ -120,13 +120,13 @@ def _needed(
     makers = {
         "sample_ids": lambda: images.array("train_id"),
         "images": lambda: images.array("train"),
-        "probabilities": lambda: _probabilities(images, truth, params, session),
+        "probabilities": lambda: _probabilities(images, truth, params, session, inputs.out),
     }
     return {name: makers[name]() for name in needs}
 
 
 def _probabilities(
-    images: store.Artifact, truth: store.Artifact, params: Any, session: Session
+    images: store.Artifact, truth: store.Artifact, params: Any, session: Session, out: Path
 ) -> np.ndarray:
     """P(class | image) [n c] by a classifier that learned the clean labels of a share of each class."""
     from noisyctl import noise
@@ -141,7 +141,7 @@ def _probabilities(
     if params.classifier == "logistic":
         probabilities = _logistic(images.array("train"), clean, learned, num_classes)
     else:
-        probabilities = _network(images, truth, learned, params, session)
+        probabilities = _network(images, truth, learned, params, session, out)
     _check_learned(probabilities.argmax(axis=1)[~learned], clean[~learned], params)
     return probabilities
 
@@ -166,9 +166,17 @@ def _logistic(pixels: np.ndarray, clean: np.ndarray, learned: np.ndarray, num_cl
 
 
 def _network(
-    images: store.Artifact, truth: store.Artifact, learned: np.ndarray, params: Any, session: Session
+    images: store.Artifact,
+    truth: store.Artifact,
+    learned: np.ndarray,
+    params: Any,
+    session: Session,
+    out: Path,
 ) -> np.ndarray:
-    """A network of the warm-up, trained as it: cross-entropy, weak views, constant learning rate."""
+    """A network of the warm-up, trained as it: cross-entropy, weak views, constant learning rate.
+
+    In float32 whatever the precision asked for: labels are data, and shall not hang on a processor's units.
+    """
     import torch
 
     from noisyctl.nn.inference import evaluating, outputs
@@ -181,7 +189,7 @@ def _network(
     from stages import training
 
     device = session.start()
-    every, _ = training.make_task(images, device)
+    every, _ = training.make_task(images, device, num_classes=len(truth.attributes["class_names"]))
     index = torch.as_tensor(np.flatnonzero(learned)).to(device)
     y = torch.as_tensor(truth.array("clean_labels")).to(device)[index]
     assert every.images is not None and every.views is not None
@@ -191,8 +199,8 @@ def _network(
     network = build(spec, stream(session.seed, "inject-noise", "init")).to(device)
     recorded = params.model_dump() | {"seed": session.seed, "threads": torch.get_num_threads()}
     made_from = {"images": images.digest, "truth": truth.digest}
-    facts = {"params": recorded, "inputs": made_from, "device": str(device)}
-    with hold(session.scratch, "inject-noise", facts) as scratch:
+    facts = {"params": recorded, "inputs": made_from, **session.numerics(device, "float32")}
+    with hold(session.scratch, "inject-noise", facts, out) as scratch:
         fitted = fit(
             warmup,
             [network],

@@ -58,11 +58,14 @@ def short(paper: dict[str, str]) -> str:
 def needs_text(needs: Needs) -> str:
     """What a method starts from, in words."""
     networks = f"{needs.networks} network{'s' * (needs.networks > 1)}" if needs.networks else ""
+    name, value = needs.clusters_unless or ("", "")
+    dashed = name.replace("_", "-")
     wanted = {
         networks: bool(needs.networks),
-        "warm-up": needs.warmup,
+        "warm-up": needs.warmup and not needs.pretrained,
+        "warm-up from label-free work": needs.warmup and needs.pretrained,
         "neighbors": needs.neighbors,
-        "clusters": needs.clusters,
+        "clusters" + (f" (not for --{dashed} {value})" if dashed else ""): needs.clusters,
         "verified labels (if given)": needs.verified,
     }
     return ", ".join(word for word, wants in wanted.items() if wants) or "labels alone"

@@ -1,13 +1,13 @@
 """The cells of a paper: its warm-ups, runs and evaluations, and what of the shared work they stand on.
 
-papers/PAPER/cells.yaml holds a paper's, papers/shared/cells.yaml those that all papers share. A cell is strings: its whole
-command, so that a changed value changes one cell's command, and the paths that it reads and writes.
+papers/PAPER/cells.yaml holds a paper's, papers/shared/cells.yaml those that all papers share. A cell is its whole command,
+so that a changed value changes one cell's command; the params that the command was made from; and the paths that it reads
+and writes. A command is never read back: who asks for a cell's params takes `params_of`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
@@ -66,7 +66,7 @@ class Plan:
 
     @cached_property
     def numbers(self) -> list[Number]:
-        return self.paper.of_tables(self.tables)
+        return self.paper.of_tables(self.tables, readings=True)
 
     @property
     def home(self) -> Path:
@@ -100,8 +100,25 @@ class Plan:
         for number in self.numbers:
             if number.missing is None:
                 for seed in self.seeds:
-                    self._add(found, number, seed)
+                    if number.label_free:
+                        self._add_probe(found["evaluate"], number, seed)
+                    else:
+                        self._add(found, number, seed)
         return found
+
+    def _add_probe(self, found: Cells, number: Number, seed: int) -> None:
+        """The evaluation of the shared encoder and its clusters: no run stands behind it."""
+        at = self.place(number, seed)
+        key, where = number.cell(seed), f"{self.paper.params.path}: rows.{number.row}"
+        parts = {"encoder": at.encoder, "images": at.images, "truth": at.truth}
+        found[key] = {
+            "cmd": command("evaluate", parts, {}, None, where, None, self.metrics(key)),
+            "run": str(at.clusters),
+            "truth": str(at.truth),
+            "noise": str(at.truth),
+            "verified": str(at.truth),
+            "out": str(self.metrics(key)),
+        }
 
     def _add(self, found: dict[str, Cells], number: Number, seed: int) -> None:
         at = self.place(number, seed)
@@ -110,17 +127,18 @@ class Plan:
         where = f"{self.paper.params.path}: rows.{number.row}"
         spec = methods.spec_of(row["method"])
         params = self.budget.shorten(row["params"], spec)
+        needs = spec.needs.under(params)
         parts = {"images": at.images, "labels": at.labels}
         unused = str(at.labels)
         warmup = unused
-        if spec.needs.warmup:
+        if needs.warmup:
             profile = row.get("warmup", "default")
             warmup = str(self.home / "warmup" / number.dataset / profile / at.cell)
             parts["warmup"] = Path(warmup)
             self._add_warmup(found["warmup"], number, profile, at, warmup)
-        if spec.needs.neighbors:
+        if needs.neighbors:
             parts["neighbors"] = at.neighbors
-        if spec.needs.clusters:
+        if needs.clusters:
             parts["clusters"] = at.clusters
         if row.get("verified"):
             parts["verified"] = at.verified
@@ -128,6 +146,7 @@ class Plan:
         cell = {
             "cmd": command(f"train-method {row['method']}", parts, params, spec, where, seed, out),
             "method": row["method"],
+            "params": params,
             "labels": str(at.labels),
             "images": str(at.images),
             "warmup": warmup,
@@ -170,6 +189,7 @@ class Plan:
             parts[start] = places[start]
         found[f"{number.dataset}-{profile}-{at.cell}"] = {
             "cmd": command("warmup", parts, values, spec, where, at.seed, Path(out)),
+            "params": values,
             "labels": str(at.labels),
             "images": str(at.images),
             "start": str(places.get(start, at.labels)),
@@ -178,7 +198,8 @@ class Plan:
 
     def shared(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
         """Group, name and cell of everything label-free, every data set and every noise that the cells stand on."""
-        used = {path for group in self.cells.values() for cell in group.values() for path in cell.values()}
+        cells = [cell for group in self.cells.values() for cell in group.values()]
+        used = {path for cell in cells for path in cell.values() if isinstance(path, str)}
         for number in self.numbers:
             if number.missing is None:
                 for seed in self.seeds:
@@ -233,7 +254,7 @@ def shared_cells(
     written = block.get("given", []) if budget.dataset is None else []
     cell |= {kind: str(getattr(given, kind)) for kind in written}
     yield {0: "prepare", 1: "prepare_given", 2: "prepare_verified"}[len(written)], name, cell
-    if number.noise != GIVEN or budget.dataset is not None:
+    if not number.label_free and (number.noise != GIVEN or budget.dataset is not None):
         yield _noise(file, budget, number, at, name)
     if {str(at.encoder_file), str(at.neighbors), str(at.clusters)} & used:
         yield from _label_free(budget, block, at, name, where, str(at.clusters) in used)
@@ -268,6 +289,7 @@ def _label_free(
 ) -> Iterator[tuple[str, str, dict[str, Any]]]:
     features = at.encoder / "features.zarr"
     spec = module_spec(f"noisyctl.pretraining.{at.pretrain}")
+    pretrain = budget.shorten(block[at.pretrain], spec)
     yield (
         "pretrain",
         name,
@@ -275,12 +297,13 @@ def _label_free(
             "cmd": command(
                 f"pretrain-{at.pretrain}",
                 {"images": at.images},
-                budget.shorten(block[at.pretrain], spec),
+                pretrain,
                 spec,
                 where,
                 0,
                 at.encoder,
             ),
+            "params": pretrain,
             "way": at.pretrain,
             "images": str(at.images),
             "encoder": str(at.encoder_file),
@@ -299,14 +322,14 @@ def _label_free(
     )
     if clusters:
         spec = module_spec("noisyctl.pretraining.scan")
+        scan = budget.shorten(block["scan"], spec)
         parts = {"images": at.images, "encoder": at.encoder_file, "neighbors": at.neighbors}
         yield (
             "cluster",
             name,
             {
-                "cmd": command(
-                    "cluster-scan", parts, budget.shorten(block["scan"], spec), spec, where, 0, at.encoder
-                ),
+                "cmd": command("cluster-scan", parts, scan, spec, where, 0, at.encoder),
+                "params": scan,
                 "images": str(at.images),
                 "encoder": str(at.encoder_file),
                 "neighbors": str(at.neighbors),
@@ -343,15 +366,9 @@ def command(
     return shlex.join([*line, "--out", str(out)])
 
 
-def options(line: str, module: str) -> dict[str, Any]:
-    """Params of a cell's command: its options, and the defaults of the rest."""
-    words = shlex.split(line)
-    found = {f.name: f.default for f in module_spec(module).fields}
-    for name, value in itertools.pairwise(words):
-        key = name.removeprefix("--").replace("-", "_")
-        if name.startswith("--") and key in found:
-            found[key] = yaml.safe_load(value)
-    return found
+def params_of(cell: Mapping[str, Any], module: str) -> dict[str, Any]:
+    """All params of a cell: what its row or block says, and the defaults of the rest."""
+    return {f.name: f.default for f in module_spec(module).fields} | cell["params"]
 
 
 def _option(spec: FieldSpec, value: Any) -> list[str]:

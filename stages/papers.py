@@ -40,7 +40,10 @@ GIVEN = "given"  # a noise: the labels as the data set has them
 
 @dataclass(frozen=True)
 class Number:
-    """A number as printed, and what it is here: a cell's row, data set, noise and metric, or why there is none."""
+    """A number as printed, and what it is here: a cell's row, data set, noise and metric, or why there is none.
+
+    `beside` says that the row is another reading of the printed one, shown below it: see `Paper.numbers`.
+    """
 
     printed: Mapping[str, Any]
     missing: str | None = None
@@ -49,9 +52,13 @@ class Number:
     noise: str = ""
     metric: str = ""
     deviation: str = ""
+    beside: bool = False
+    label_free: bool = (
+        False  # a row without a method, of the shared work alone: nothing of it depends on labels
+    )
 
     def cell(self, seed: int) -> str:
-        return f"{self.dataset}-{self.row}-{self.noise}-s{seed}"
+        return f"{self.dataset}-{self.row}" + ("" if self.label_free else f"-{self.noise}-s{seed}")
 
 
 @dataclass(frozen=True)
@@ -191,21 +198,45 @@ class Paper:
         """Every printed number, in print order. Raises ParamsError where one is accounted for nowhere."""
         return [self._number(row) for row in self.printed if row["value"] is not None]
 
-    def of_tables(self, tables: Iterable[str]) -> list[Number]:
-        """The numbers of these tables, all if none is named. Raises ParamsError naming the tables there are."""
+    @cached_property
+    def readings(self) -> list[Number]:
+        """The numbers, each followed by the other readings of its row that its rule names under `beside`."""
+        found = []
+        for number in self.numbers:
+            found.append(number)
+            for other in (self._rule(number.printed) or {}).get("beside", []):
+                printed = dict(number.printed) | {"method": other["method"]}
+                found.append(self._number(number.printed, other | {"where": {}}, printed, beside=True))
+        return found
+
+    def of_tables(self, tables: Iterable[str], *, readings: bool = False) -> list[Number]:
+        """The numbers of these tables, all if none is named; with other readings of them if asked for.
+
+        Raises ParamsError naming the tables there are.
+        """
         wanted = [str(table) for table in tables]
         for table in wanted:
             if not [name for name in self.table_names() if _is_table(name, table)]:
                 raise ParamsError(f"{self.name} has no table {table!r}; {suggest(table, self.table_names())}")
         return [
             n
-            for n in self.numbers
+            for n in (self.readings if readings else self.numbers)
             if not wanted or any(_is_table(str(n.printed["table"]), table) for table in wanted)
         ]
 
-    def _number(self, row: Mapping[str, Any]) -> Number:
-        where = f"{self.tables.path}"
-        rule = next((r for r in self.tables.values["rules"] if _matches(r["where"], row, where)), None)
+    def _rule(self, row: Mapping[str, Any]) -> Any:
+        """The first rule that fits a printed number."""
+        rules, where = self.tables.values["rules"], f"{self.tables.path}"
+        return next((r for r in rules if _matches(r["where"], row, where)), None)
+
+    def _number(
+        self,
+        row: Mapping[str, Any],
+        rule: Any = None,
+        printed: Mapping[str, Any] | None = None,
+        beside: bool = False,
+    ) -> Number:
+        rule, where = rule or self._rule(row), self.tables.path
         if rule is None:
             raise ParamsError(
                 f"{where}: no rule for table {row['table']}, {row['method']} on {row['dataset']}; "
@@ -222,20 +253,24 @@ class Paper:
         metric = next((m["key"] for m in metrics if self._has_key(m, row)), None)
         if metric is None:
             raise ParamsError(f"{where}: no metric for {row['metric']!r}; add one under metrics:")
-        dataset = self._name("datasets", row["dataset"])
-        noise = self._name(f"noises.{row['dataset']}", row["noise"])
+        dataset = rule.get("dataset") or self._name(self.tables.values, "datasets", row["dataset"])
+        cases = [*(self.tables.get("noise_cases") or []), {"where": {}, "noises": self.tables.get("noises")}]
+        case = next(case for case in cases if _matches(case["where"], row, where))
+        label_free = "method" not in known[rule["row"]]
+        noise = GIVEN if label_free else self._name(case, f"noises.{row['dataset']}", row["noise"])
         rate = "" if noise == GIVEN or row["rate"] is None else f"-{round(100 * row['rate']):02d}"
         return Number(
-            row,
+            printed or row,
             row=rule["row"],
             dataset=dataset,
             noise=f"{noise}{rate}",
             metric=metric,
             deviation=rule.get("deviation", ""),
+            beside=beside,
+            label_free=label_free,
         )
 
-    def _name(self, block: str, printed: str) -> str:
-        known: Any = self.tables.values
+    def _name(self, known: Any, block: str, printed: str) -> str:
         for part in block.split(".", 1):
             known = known.get(part) or {}
         if printed not in known:

@@ -11,6 +11,7 @@ from noisyctl.config import ParamsFile
 from noisyctl.errors import ParamsError, suggest
 from stages import paper_cells, papers
 from stages.common import Layout, Option, Session, Stage, one
+from stages.warmup import PROFILES
 
 HEAD = "# Made by `noisyctl plan` from params.yaml and the NEEDS of each method; a test keeps it in step.\n"
 PAPER_HEAD = "# Made by `noisyctl plan {paper}` from papers/; do not edit it.\n"
@@ -60,7 +61,8 @@ def _paper(inputs: Inputs, session: Session) -> dict[str, Any]:
 
 def _counts(plan: paper_cells.Plan) -> dict[str, int]:
     missing = sum(number.missing is not None for number in plan.numbers)
-    counts = {"numbers": len(plan.numbers), "without_a_run": missing}
+    printed = sum(not number.beside for number in plan.numbers)
+    counts = {"numbers": printed, "without_a_run": missing}
     return counts | {name: len(group) for name, group in plan.cells.items()}
 
 
@@ -99,14 +101,15 @@ def cells(file: ParamsFile, layout: Layout) -> dict[str, dict[str, dict[str, Any
         for method, values in (file.get("methods") or {}).items():
             spec = spec_of(method)
             defaults = {field.name: field.default for field in spec.fields}
+            needs = spec.needs.under(values or {})
             profile = (values or {}).get("warmup_profile", defaults["warmup_profile"])
             runs[f"{method}-{at.cell}"] = about | {
                 "method": method,
-                "warmup": str(at.warmup(profile) if spec.needs.warmup else at.labels),
-                "neighbors": str(at.neighbors if spec.needs.neighbors else at.labels),
-                "clusters": str(at.clusters if spec.needs.clusters else at.labels),
+                "warmup": str(at.warmup(profile) if needs.warmup else at.labels),
+                "neighbors": str(at.neighbors if needs.neighbors else at.labels),
+                "clusters": str(at.clusters if needs.clusters else at.labels),
             }
-            if spec.needs.warmup:
+            if needs.warmup:
                 start = _profile(file, profile).get("start", "random")
                 places = {"encoder": at.encoder_file, "clusters": at.clusters}
                 cell = about | {"profile": profile, "start": str(places.get(start, at.labels))}
@@ -121,9 +124,9 @@ def merge(of_seeds: list[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]
 
 def _profile(file: ParamsFile, name: str) -> dict[str, Any]:
     block = file.get(f"warmups.{name}")
-    if block is None and name != "default":
+    if block is None and name not in PROFILES:
         raise ParamsError(f"{file.path}: no block warmups.{name}, which a method starts from; write one")
-    return dict(block or {})
+    return PROFILES.get(name, {}) | (block or {})
 
 
 def _seeds(text: str | None) -> int | None:

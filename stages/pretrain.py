@@ -35,8 +35,8 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     spec = training.spec(params, images, params.embedding_size, "projection")
     network = build(spec, stream(session.seed, name, "init")).to(device)
     recorded = params.model_dump() | {"seed": session.seed, "threads": torch.get_num_threads()}
-    facts = {"params": recorded, "images": images.digest, "device": str(device)}
-    with hold(session.scratch, name, facts) as scratch:
+    facts = {"params": recorded, "images": images.digest, **session.numerics(device)}
+    with hold(session.scratch, name, facts, inputs.out) as scratch:
         method = pretraining.load(inputs.method)
         fitted = fit(
             method,
@@ -69,6 +69,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
             "modules": {"network": encoder.spec},
             "params": recorded,
             "inputs": {"images": images.digest},
+            "hardware": session.hardware(device),
         }
         digest = networks.write(inputs.out / "encoder.safetensors", tensors, header)
         store.write(

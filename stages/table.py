@@ -53,7 +53,7 @@ def _paper(inputs: Inputs, session: Session) -> dict[str, Any]:
     from stages import paper_cells
 
     plan = paper_cells.read_plan(inputs.paper or "")
-    wanted = plan.paper.of_tables(inputs.tables or plan.tables)
+    wanted = plan.paper.of_tables(inputs.tables or plan.tables, readings=True)
     compared = [compare(plan, number) for number in wanted]
     out = inputs.out or Path(plan.about["out"])
     by_table: dict[str, list[Any]] = {}
@@ -68,8 +68,9 @@ def _paper(inputs: Inputs, session: Session) -> dict[str, Any]:
                 found, session, f"{plan.paper.tables.get('paper')}, Table {name}, {plan.budget.name} budget"
             )
         TABLES.seal(partial)
-    ran = sum(bool(one.values) for one in compared)
-    return {"printed": len(compared), "measured": ran, "missing": len(compared) - ran, "out": str(out)}
+    printed = [one for one, number in zip(compared, wanted, strict=True) if not number.beside]
+    ran = sum(bool(one.values) for one in printed)
+    return {"printed": len(printed), "measured": ran, "missing": len(printed) - ran, "out": str(out)}
 
 
 def compare(plan: Any, number: Any) -> Any:
@@ -78,17 +79,20 @@ def compare(plan: Any, number: Any) -> Any:
 
     if number.missing is not None:
         return Compared(number.printed, missing=number.missing)
-    runs = [_run(plan, number.cell(seed)) for seed in plan.seeds]
+    cells = list(dict.fromkeys(number.cell(seed) for seed in plan.seeds))
+    runs = [_probed(plan, number) if number.label_free else _run(plan, cell) for cell in cells]
     made = tuple(run for run in runs if isinstance(run, dict))
     if STALE in runs and not made:
         return Compared(number.printed, number.metric, budget=plan.budget.name, missing=STALE)
     row = plan.paper.row(number)
-    deviations = [number.deviation, *row["deviations"]]
+    stale = runs.count(STALE)
+    left_out = f"{stale} of {len(cells)} runs left out: {STALE}" if stale else ""
+    deviations = [left_out, number.deviation, *row["deviations"]]
     return Compared(
         number.printed,
         number.metric,
         made,
-        len(plan.seeds),
+        len(cells),
         plan.budget.name,
         plan.budget.dataset and plan.budget.dataset["kind"],
         tuple(text for text in deviations if text),
@@ -97,7 +101,7 @@ def compare(plan: Any, number: Any) -> Any:
 
 def _run(plan: Any, cell: str) -> dict[str, Any] | str | None:
     """The metrics of a cell's run, if there is one that was made with the cell's params."""
-    from stages.paper_cells import options
+    from stages.paper_cells import params_of
 
     place = plan.metrics(cell) / "metrics.json"
     files.recover(place.parent)
@@ -110,9 +114,53 @@ def _run(plan: Any, cell: str) -> dict[str, Any] | str | None:
         )
     (run,) = runs.values()
     planned = plan.cells["train"][cell]
-    wanted = options(planned["cmd"], f"noisyctl.methods.{planned['method']}")
-    made = {name: run.get("params", {}).get(name) for name in wanted}
-    return dict(run) if json.dumps(made, sort_keys=True) == json.dumps(wanted, sort_keys=True) else STALE
+    wanted = params_of(planned, f"noisyctl.methods.{planned['method']}")
+    kept = _made_with(wanted, run.get("params")) and _warmed_up_as_planned(plan, planned, run)
+    return dict(run) if kept else STALE
+
+
+def _warmed_up_as_planned(plan: Any, planned: dict[str, Any], run: dict[str, Any]) -> bool:
+    """Whether the run started from the warm-up that lies in its cell's place, and that has the cell's params.
+
+    A warm-up that is not there any more cannot be asked.
+    """
+    from noisyctl.artifacts import networks
+    from noisyctl.artifacts.kinds import TRACE
+    from stages.paper_cells import params_of
+
+    place = Path(planned["warmup"])
+    cell = next((one for one in plan.cells["warmup"].values() if one["out"] == str(place)), None)
+    digest = networks.digest_of(place / "networks.safetensors")
+    if cell is None or digest is None:
+        return True
+    wanted = params_of(cell, "noisyctl.training.warmup")
+    wanted["weights"] = wanted["weights"] and Path(wanted["weights"]).name  # as the warm-up records it
+    made = store.read(place / "trace.zarr", TRACE).attributes["params"]
+    return _made_with(wanted, made) and digest == run.get("inputs", {}).get("warmup")
+
+
+def _probed(plan: Any, number: Any) -> dict[str, Any] | str | None:
+    """What was measured of the shared encoder and clusters, if they were made with the params of their cells."""
+    from stages.paper_cells import merge_shared, params_of
+
+    place = plan.metrics(number.cell(0)) / "metrics.json"
+    if not place.exists():
+        return None
+    probe = metrics.read(place).get("knn_probe") or {}
+    shared, images = merge_shared([plan]), str(plan.place(number, 0).images)
+    (pretrain,) = (cell for cell in shared["pretrain"].values() if cell["images"] == images)
+    (cluster,) = (cell for cell in shared["cluster"].values() if cell["images"] == images)
+    kept = _made_with(
+        params_of(pretrain, f"noisyctl.pretraining.{pretrain['way']}"), probe.get("encoder_params")
+    )
+    kept = kept and _made_with(params_of(cluster, "noisyctl.pretraining.scan"), probe.get("clusters_params"))
+    return {"knn_probe": probe} if kept else STALE
+
+
+def _made_with(wanted: dict[str, Any], made: Any) -> bool:
+    """Whether these are the params that something was made with; what else was recorded, such as the seed, is its own."""
+    recorded = {name: (made or {}).get(name) for name in wanted}
+    return json.dumps(recorded, sort_keys=True) == json.dumps(wanted, sort_keys=True)
 
 
 def _write(path: Path, table: list[list[str]]) -> None:

@@ -6,6 +6,14 @@ from typing import Any
 
 from stages.common import RUN, Option, Session, Stage, block_of
 
+PROFILES: dict[
+    str, dict[str, Any]
+] = {  # there without a block of `warmups:`; a block of that name changes values
+    "default": {},
+    "clustered": {"start": "clusters", "train": "head", "views": "strong"},  # ScanMix's code
+    "pretrained": {"start": "encoder"},  # ScanMix 3.2
+}
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -46,8 +54,8 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
         made_from["weights"] = _load_weights(params.weights, networks)
     recorded = params.model_dump() | {"weights": params.weights and Path(params.weights).name}
     recorded |= {"seed": session.seed, "threads": torch.get_num_threads()}
-    facts = {"params": recorded, "inputs": made_from, "device": str(device)}
-    with hold(session.scratch, "warmup", facts) as scratch:
+    facts = {"params": recorded, "inputs": made_from, **session.numerics(device)}
+    with hold(session.scratch, "warmup", facts, inputs.out) as scratch:
         fitted = fit(
             warmup,
             networks,
@@ -66,12 +74,13 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
             "noisy_labels": labels.array("noisy_labels"),
         }
         about = {"params": recorded, "inputs": made_from, "method": "warmup", "class_names": names}
+        about["hardware"] = session.hardware(device)
         header = {
             "kind": "networks",
             "method": "warmup",
             "epochs": params.epochs,
             "inputs": made_from,
-            **training.preprocessing(images),
+            **training.preprocessing(images, names),
         }
         training.publish_run(inputs.out, arrays, fitted.state, about, header)
     return {"epochs": params.epochs, "networks": params.networks, "out": str(inputs.out)}
@@ -134,7 +143,12 @@ STAGE = Stage(
         given["clusters"],
     ),
     options=(
-        Option("profile", "block of `warmups:`", lambda layout: "default", metavar="name"),
+        Option(
+            "profile",
+            f"block of `warmups:`; without one there are {', '.join(PROFILES)}",
+            lambda layout: "default",
+            metavar="name",
+        ),
         Option("images", "images.zarr", lambda layout: layout.home / "images.zarr"),
         Option("labels", "labels.zarr", lambda layout: layout.labels),
         Option(
@@ -154,8 +168,9 @@ STAGE = Stage(
         ),
     ),
     params=lambda file, layout, given: (
-        block_of(file, "warmups", given["profile"], "default"),
+        block_of(file, "warmups", given["profile"], PROFILES),
         "noisyctl.training.warmup",
     ),
     fields=("noisyctl.training.warmup",),
+    presets={f"warmups.{name}": values for name, values in PROFILES.items()},
 )

@@ -11,13 +11,17 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
 
 from noisyctl import config, methods
-from noisyctl.artifacts import metrics
+from noisyctl.artifacts import metrics, networks, store
+from noisyctl.artifacts.kinds import TRACE
 from noisyctl.errors import NoisyctlError, ParamsError
 from noisyctl.evaluation import tables
+from noisyctl.params import module_spec
 from noisyctl.training import warmup
 from stages import paper_cells, papers, plan, table
 from stages.common import Layout, Session
@@ -63,7 +67,7 @@ def test_no_two_printed_numbers_of_a_table_are_the_same_cell_and_metric(paper: s
     keys = Counter(
         (n.printed["table"], n.cell(0), n.metric, n.printed["dataset"])
         for n in numbers(paper)
-        if n.missing is None
+        if n.missing is None and not n.label_free  # what has no labels in it is printed under every noise
     )
     twice = {key for key, count in keys.items() if count > 1}
     if (
@@ -76,9 +80,9 @@ def test_no_two_printed_numbers_of_a_table_are_the_same_cell_and_metric(paper: s
 @pytest.mark.parametrize("paper", PAPERS)
 def test_every_row_and_every_warm_up_is_used(paper: str) -> None:
     found = papers.load(paper)
-    used = {n.row for n in found.numbers if n.missing is None}
+    used = {n.row for n in found.readings if n.missing is None}
     assert set(found.params.get("rows")) == used
-    profiles = {found.row(n)["warmup"] for n in found.numbers if n.missing is None}
+    profiles = {found.row(n)["warmup"] for n in found.readings if n.missing is None and not n.label_free}
     assert set(found.params.get("warmups")) == profiles
 
 
@@ -93,11 +97,12 @@ def test_every_case_rule_and_metric_fits_a_printed_number(paper: str) -> None:
 
     printed = [dict(n.printed) for n in found.numbers]
     of_rows = {
-        name: [dict(n.printed) for n in found.numbers if n.row == name] for name in found.params.get("rows")
+        name: [dict(n.printed) for n in found.readings if n.row == name] for name in found.params.get("rows")
     }
     with_cell = [row for rows in of_rows.values() for row in rows]
     entries = [(rule, printed) for rule in found.tables.values["rules"]]
     entries += [(metric, with_cell) for metric in found.tables.values["metrics"]]
+    entries += [(case, with_cell) for case in found.tables.values.get("noise_cases") or []]
     entries += [(case, with_cell) for case in (found.params.get("common") or {}).values()]
     for name, block in found.params.get("rows").items():
         entries += [(case, of_rows[name]) for case in (block.get("cases") or {}).values()]
@@ -108,9 +113,10 @@ def test_every_case_rule_and_metric_fits_a_printed_number(paper: str) -> None:
 def test_no_matrix_is_estimated_by_an_untrained_network(paper: str) -> None:
     found = papers.load(paper)
     for number in found.numbers:
-        if number.missing is None and found.row(number)["method"] in ("forward", "backward"):
-            profile = found.params.get(f"warmups.{found.row(number)['warmup']}")
-            assert profile["epochs"] > 0, number
+        row = found.row(number) if number.missing is None else {}
+        if row.get("method") in ("forward", "backward") and not row.get("verified"):
+            profile = found.params.get(f"warmups.{row['warmup']}")
+            assert profile["epochs"] > 0 or row["params"].get("estimation_epochs", 0) > 0, number
 
 
 @pytest.mark.parametrize("paper", PAPERS)
@@ -118,7 +124,7 @@ def test_every_row_is_valid_params_of_its_method(paper: str) -> None:
     found = papers.load(paper)
     seen = set()
     for number in found.numbers:
-        if number.missing is None:
+        if number.missing is None and not number.label_free:
             row = found.row(number)
             key = json.dumps([row["method"], row["params"]])
             if key not in seen:
@@ -153,6 +159,155 @@ def test_rows_whose_numbers_are_known() -> None:
     id_only = of_code | {"trained_on": "id", "consistency_weight": 0.0}
     assert params("jo_src", method="Jo-SRC-CI", table="6") == id_only
     assert params("smp", method="SMP m=320", table="3") == {"samples_per_class": 320}
+
+
+def test_another_reading_of_a_row_stands_beside_its_number_and_counts_for_none() -> None:
+    found = papers.load("two_stage")
+    beside = [n for n in found.readings if n.beside]
+    assert {n.row for n in beside} == {"two_stage_consistent"} and len(beside) == 8
+    assert len(found.readings) == len(found.numbers) + 8
+    first = found.readings.index(beside[0])
+    assert found.readings[first - 1].printed["value"] == beside[0].printed["value"]
+    assert beside[0].printed["method"] == "Two-Stage, all consistent labels kept"
+    assert found.row(beside[0])["params"]["keep_rate"] == 1.0
+    made = paper_cells.Plan(found, FULL, ("3",))
+    assert {n.cell(0) for n in beside} <= set(made.cells["train"])
+    assert plan._counts(made)["numbers"] == 88
+
+
+def test_two_stage_table_3_is_run_as_its_sources_say() -> None:
+    """Patrini et al. restore the epoch of least validation loss; the improved baseline's is chosen on refined labels."""
+    found = papers.load("two_stage")
+    of = {(n.printed["method"], n.printed["dataset"]): n for n in found.numbers if n.printed["table"] == "3"}
+    assert all(number.missing is None for number in of.values())
+    loss = {
+        method for (method, _), n in of.items() if n.metric == "test_accuracy.least_noisy_validation_loss"
+    }
+    assert loss == {method for method, _ in of} - {
+        "cross-entropy (own run)",
+        "improved baseline",
+        "Two-Stage",
+    }
+    baseline = of["improved baseline", "MNIST"]
+    assert baseline.metric == "test_accuracy.stage1_best_on_refined_validation"
+    params = found.row(baseline)["params"]
+    assert (params["epochs"], params["stage1_epochs"], params["optimizer"]) == (80, 40, "adagrad")
+    assert found.row(of["unhinged (BN)", "MNIST"])["warmup"] == "mlp_bn"
+    corrected = found.row(of["forward (estimated T)", "CIFAR-10"])["params"]
+    assert (corrected["epochs"], corrected["estimation_epochs"], corrected["decayed"]) == (
+        240,
+        120,
+        "kernels",
+    )
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_a_row_that_has_the_name_of_a_method_is_that_method(paper: str) -> None:
+    rows = papers.load(paper).params.get("rows")
+    assert {name: row["method"] for name, row in rows.items() if name != row["method"]}.keys().isdisjoint(
+        [*methods.available(), *methods.RENAMED]
+    )
+
+
+def test_no_row_is_called_by_a_former_name() -> None:
+    named = {papers.load(p).row(n)["method"] for p in PAPERS for n in numbers(p) if n.missing is None}
+    assert named <= set(methods.available())
+
+
+def test_scanmix_table_4_is_its_code_without_the_clustering_and_webvision_clusters_on_strong_views() -> None:
+    paper = papers.load("scanmix")
+    rows = {}
+    for number in paper.of_tables(["4"]):
+        if number.missing is None:
+            rows[number.row, number.dataset, number.noise] = paper.row(number)
+    with_clusters = {key[1:]: row for key, row in rows.items() if key[0] == "scanmix"}
+    without = {key[1:]: row for key, row in rows.items() if key[0] == "scanmix_classification"}
+    assert len(without) == len(with_clusters) == 10
+    for key, row in without.items():
+        whole = with_clusters[key]
+        assert (row["method"], row["warmup"]) == ("scanmix", whole["warmup"])
+        assert row["params"] == whole["params"] | {"terms": "classification"}
+        assert "clean_threshold" not in row["params"]  # 0.5 at 90 % too, unlike DivideMix's row
+    (webvision,) = [n for n in paper.of_tables(["3"]) if n.row == "scanmix"]
+    found = paper.row(webvision)
+    assert found["params"]["cluster_views"] == "strong" and found["params"]["noise_threshold"] == 1.0
+    assert not [text for text in found["deviations"] if "views" in text]
+
+
+def test_webvision_s_label_free_work_is_that_of_scanmix_s_code() -> None:
+    block = papers.read(papers.HOME / "shared" / "params.yaml").get("datasets.webvision50")
+    assert block["knn"] == {"k": 20, "space": "features"}  # 50 are mined there, 20 used
+    assert block["scan"] == {"include_self": True, "epochs": 100, "batch_size": 256, "views": "simclr"}
+    queue = next(f for f in module_spec("noisyctl.pretraining.moco").fields if f.name == "queue_size")
+    assert queue.default == 65536 and "queue_size" not in block["moco"]
+
+
+@pytest.mark.parametrize(
+    ("paper", "profile", "expected"),
+    [
+        ("scanmix", "webvision1", {"learning_rate": 0.01, "batch_size": 64, "weight_decay": 5e-4}),
+        ("scanmix", "webvision1_scan", {"learning_rate": 0.02, "batch_size": 128, "train": "head"}),
+        ("mixnn", "resnet34_10", {"weight_decay": 1e-3, "period": 10, "floor_rate": 1e-3, "epochs": 10}),
+        ("mixnn", "resnet34_30", {"weight_decay": 1e-3, "period": 10, "floor_rate": 1e-3, "epochs": 30}),
+        ("mixnn", "official_9", {"weight_decay": 1e-3, "period": 10, "views": "plain", "epochs": 9}),
+        ("mixnn", "official_29", {"weight_decay": 1e-3, "period": 10, "views": "plain", "epochs": 29}),
+        (
+            "mixnn",
+            "clothing1m",
+            {"weight_decay": 1e-3, "epoch_batches": 2000, "batch_size": 64, "period": 10, "floor_rate": 1e-4},
+        ),
+        ("mixnn", "webvision", {"learning_rate": 0.01, "batch_size": 32, "period": 10, "floor_rate": 1e-3}),
+    ],
+)
+def test_warm_ups_are_as_the_codes_and_texts_have_them(
+    paper: str, profile: str, expected: dict[str, object]
+) -> None:
+    values = papers.load(paper).params.get(f"warmups.{profile}")
+    found, _ = config.resolve(warmup.Params, [config.Layer(values, paper)], profile)
+    assert expected.items() <= found.model_dump().items()
+
+
+def test_mixnn_s_rows_are_the_code_with_its_noise_or_the_text_with_its_own() -> None:
+    """Tables I and V are the code's; Table IV, on whose other rows there is no code, the text's; real noise the text's."""
+    paper = papers.load("mixnn")
+    seen = set()
+    for number in paper.numbers:
+        row = paper.row(number) if number.missing is None else {"method": ""}
+        if row["method"] not in ("mixnn", "mixnn_official"):
+            continue
+        table, noise = str(number.printed["table"]), number.noise.rpartition("-")[0]
+        seen.add((table, row["method"], number.dataset, noise or number.noise))
+        if row["method"] == "mixnn_official":
+            assert row["params"].get("averaged_losses", 1) == (5 if number.printed["rate"] == 0.8 else 1)
+    assert seen == {
+        *(
+            (table, "mixnn_official", dataset, noise)
+            for table in ("I", "V")
+            for dataset, noises in (
+                ("cifar10", ("sym-incl", "asym10")),
+                ("cifar100", ("sym-incl", "asym100")),
+            )
+            for noise in noises
+        ),
+        ("IV (ablation)", "mixnn", "cifar10", "sym-excl"),
+        ("IV (ablation)", "mixnn", "cifar10", "asym10-iid"),
+        ("IV (ablation)", "mixnn", "cifar100", "sym-excl"),
+        ("IV (ablation)", "mixnn", "cifar100", "asym100-super"),
+        ("II", "mixnn", "clothing1m", "given"),
+        ("III", "mixnn", "webvision50", "given"),
+    }
+
+
+def test_mixnn_trains_300_epochs_in_all_and_200_on_clothing1m() -> None:
+    paper = papers.load("mixnn")
+    for number in paper.numbers:
+        if number.missing is None and (row := paper.row(number))["method"].startswith("mixnn"):
+            default = {f.name: f.default for f in methods.spec_of(row["method"]).fields}
+            before = paper.params.get(f"warmups.{row['warmup']}")["epochs"]
+            total = before + row["params"].get("epochs", default["epochs"])
+            assert total == (200 if number.dataset == "clothing1m" else 300), number.cell(0)
+    alone = {name: methods.load(name).Params().epochs for name in ("mixnn", "mixnn_official")}
+    assert alone == {"mixnn": 300 - warmup.Params().epochs, "mixnn_official": 300 - 9}
 
 
 def test_coverage_page_is_in_step() -> None:
@@ -411,7 +566,7 @@ def test_metrics_of_other_params_are_not_shown(copy: Path) -> None:
     made = paper_cells.Plan(papers.load("smp"), FULL, ("5",), 1)
     (number, *_) = [n for n in made.numbers if n.row == "smp"]
     cell = number.cell(0)
-    params = paper_cells.options(made.cells["train"][cell]["cmd"], "noisyctl.methods.smp")
+    params = paper_cells.params_of(made.cells["train"][cell], "noisyctl.methods.smp")
     run = {"test_accuracy": {"last": 70.0}, "params": params | {"seed": 0}}
     place = made.metrics(cell) / "metrics.json"
     place.parent.mkdir(parents=True)
@@ -421,6 +576,198 @@ def test_metrics_of_other_params_are_not_shown(copy: Path) -> None:
     metrics.write(place, {"runs": {"smp/given-s0": run}})
     shown = tables.comparison([table.compare(made, number)])[1]
     assert (shown[5], shown[-1]) == ("-", "made with other params; run it again")
+
+
+def test_a_run_from_a_warm_up_of_other_params_is_not_shown(copy: Path) -> None:
+    """The row is as it was; the warm-up's profile was changed, or the warm-up was made anew after the run."""
+    made = paper_cells.Plan(papers.load("smp"), FULL, ("5",), 1)
+    (number, *_) = [n for n in made.numbers if n.row == "smp"]
+    planned = made.cells["train"][number.cell(0)]
+    (cell,) = [c for c in made.cells["warmup"].values() if c["out"] == planned["warmup"]]
+    profile = paper_cells.params_of(cell, "noisyctl.training.warmup")
+
+    def warm_up(changed: dict[str, object]) -> str:
+        out, about = Path(cell["out"]), {"method": "warmup", "class_names": ["a"]}
+        arrays = {"train_id": np.array(["x"]), "noisy_labels": np.array([0])}
+        params = profile | {"weights": "resnet50.pth"} | changed
+        store.write(out / "trace.zarr", TRACE, arrays, params=params, inputs={}, attributes=about)
+        return networks.write(out / "networks.safetensors", {"w": torch.zeros(1)}, {"params": params})
+
+    def shown(digest: str) -> object:
+        run = {"test_accuracy": {"last": 70.0}, "inputs": {"warmup": digest}}
+        run["params"] = paper_cells.params_of(planned, "noisyctl.methods.smp")
+        place = made.metrics(number.cell(0)) / "metrics.json"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(json.dumps({"runs": {"smp/x": run}}))
+        found = table.compare(made, number)
+        return found.values or found.missing
+
+    assert shown("any") == [70.0]  # the warm-up was removed: nobody can tell
+    digest = warm_up({})
+    assert shown(digest) == [70.0]
+    assert shown("of another warm-up") == "made with other params; run it again"
+    digest = warm_up({"learning_rate": 0.5})
+    assert shown(digest) == "made with other params; run it again"
+
+
+def test_seeds_whose_params_changed_are_left_out_and_counted(copy: Path) -> None:
+    made = paper_cells.Plan(papers.load("smp"), FULL, ("5",), 3)
+    (number, *_) = [n for n in made.numbers if n.row == "smp"]
+    for seed, changed in ((0, {}), (1, {"epochs": 31}), (2, {})):
+        params = paper_cells.params_of(made.cells["train"][number.cell(seed)], "noisyctl.methods.smp")
+        run = {"test_accuracy": {"last": 70.0 + seed}, "params": params | changed}
+        place = made.metrics(number.cell(seed)) / "metrics.json"
+        place.parent.mkdir(parents=True)
+        place.write_text(json.dumps({"runs": {"smp/x": run}}))
+    head, shown = tables.comparison([table.compare(made, number)])
+    row = dict(zip(head, shown, strict=True))
+    assert (row["ours"], row["seeds"]) == ("71.00 ± 1.41", "2 of 3")  # 70 and 72
+    assert row["deviations"].startswith("1 of 3 runs left out: made with other params; run it again")
+
+
+# ------------------------------------------------------------------------------------------------------ rows and papers
+
+
+def of(paper: str, **wanted: object) -> list[papers.Number]:
+    return [n for n in numbers(paper) if wanted.items() <= dict(n.printed).items()]
+
+
+def test_at_least_563_printed_numbers_have_a_cell_and_none_with_settings_of_another_data_set() -> None:
+    found = [n for paper in PAPERS for n in numbers(paper)]
+    assert sum(n.missing is None for n in found) >= 563
+    for method in ("M-correction", "Joint-Optim", "P-correction"):
+        (number,) = of("jo_src", table="3", method=method)
+        assert number.missing and "settings not known" in number.missing
+    (number,) = of("smp", method="Joint Optim.")
+    assert number.missing and "settings not known" in number.missing
+
+
+def test_one_million_noisy_images_are_those_alone_and_checked_ones_are_there_where_they_are_used() -> None:
+    """Clothing1M: which images each row trains on."""
+    expected = {
+        "smp": {
+            "1 row 1": "noisy",
+            "1 row 2": "noisy",
+            "1 row 5": "noisy",
+            "1 row 6": "both",
+            "1 row 9": "both",
+        }
+        | {"1 row 13": "all", "2": "both"},
+        "jo_src": {},
+        "mixnn": {"II": "noisy"},
+        "two_stage": {"4 row 4": "noisy", "4 row 5": "noisy", "4 row 7": "noisy", "4 row 8": "both"},
+    }
+    for paper, tables_ in expected.items():
+        for name, variant in tables_.items():
+            found = {n.dataset for n in of(paper, table=name, dataset="Clothing1M") if n.missing is None}
+            assert found == {f"clothing1m_{variant}"}, (paper, name)
+    for number in of("smp", table="3"):
+        checked = "verify" in number.printed["note"]
+        assert number.dataset == ("clothing1m_both" if checked else "clothing1m_noisy")
+        assert papers.load("smp").row(number).get("verified", False) == checked
+    for number in of("jo_src", table="3"):
+        if number.missing is None:
+            own = number.printed["method"] == "Jo-SRC"
+            assert number.dataset == ("clothing1m_all" if own else "clothing1m_noisy")
+
+
+def test_the_cells_of_a_variant_prepare_it_and_ask_for_checked_labels_only_where_it_has_some() -> None:
+    made = paper_cells.Plan(papers.load("smp"), FULL, ("1",))
+    shared = paper_cells.merge_shared([made])
+    assert set(shared["prepare_given"]) == {"clothing1m_noisy"}
+    assert set(shared["prepare_verified"]) == {"clothing1m_both", "clothing1m_all"}
+    for name, cell in (shared["prepare_given"] | shared["prepare_verified"]).items():
+        assert f"--train {name.removeprefix('clothing1m_')} " in cell["cmd"]
+    asks = {key: "--verified" in cell["cmd"] for key, cell in made.cells["evaluate"].items()}
+    assert asks == {key: "clothing1m_noisy" not in key for key in asks}
+
+
+def test_smp_initial_is_what_the_prototypes_say_of_test_images() -> None:
+    found = of("smp", table="3", metric="correction_accuracy_initial")
+    assert len(found) == 8 and {n.metric for n in found} == {"test_accuracy_of.prototypes.initial"}
+    (label,) = of("smp", table="2", metric="correct_initial")
+    assert label.metric == "label_accuracy.initial"
+
+
+def test_copied_baselines_have_jocor_s_protocol_and_only_jo_src_s_own_numbers_the_oracle() -> None:
+    found = papers.load("jo_src")
+    for number in of("jo_src", table="1"):
+        own = number.printed["method"] == "Jo-SRC"
+        assert number.dataset == ("cifar100" if own else "cifar100_unit")
+        both = "test_accuracy_of.both_networks.mean_last_10"
+        assert number.metric == ("test_accuracy.mean_last_10" if own else both)
+    for number in (*of("jo_src", table="3"), *of("jo_src", table="4")):
+        if number.missing is None:
+            assert ("oracle" in number.metric) == (number.printed["method"] == "Jo-SRC"), number.printed
+    standard = found.row(of("jo_src", table="1", method="Standard")[0])
+    assert (standard["method"], standard["params"]["assumed_noise_rate"]) == ("co_teaching", 0.0)
+    shared = paper_cells.merge_shared([paper_cells.Plan(found, FULL, ("1",))])
+    assert "--pixels unit" in shared["prepare"]["cifar100_unit"]["cmd"]
+    assert "--pixels" not in shared["prepare"]["cifar100"]["cmd"]
+
+
+def test_scan_s_rows_are_one_probe_of_the_shared_clusters_without_a_run() -> None:
+    found = [n for n in numbers("scanmix") if n.row == "scan"]
+    assert len(found) == 16  # ten of the rerun, six published
+    assert {n.cell(7) for n in found} == {"cifar10-scan", "cifar100-scan"}
+    made = paper_cells.Plan(papers.load("scanmix"), FULL, ("4",))
+    assert not [
+        key
+        for key in made.cells["train"]
+        if "scan-" in key and "dividemix" not in key and "scanmix" not in key
+    ]
+    cell = made.cells["evaluate"]["cifar10-scan"]
+    assert cell["run"] == "data/cifar10/simclr/clusters.safetensors"
+    assert "--encoder data/cifar10/simclr" in cell["cmd"] and "--run" not in cell["cmd"]
+
+
+def test_params_come_from_the_cell_and_not_from_its_command(copy: Path) -> None:
+    """A bool is an option without a value: read back from the command it was the word that follows."""
+    made = paper_cells.Plan(papers.load("scanmix"), FULL, ("4",))
+    shared = paper_cells.merge_shared([made])
+    cluster, pretrain = shared["cluster"]["cifar10"], shared["pretrain"]["cifar10"]
+    assert "--include-self --seed" in cluster["cmd"]
+    wanted = paper_cells.params_of(cluster, "noisyctl.pretraining.scan")
+    assert wanted["include_self"] is True
+    (number, *_) = [n for n in made.numbers if n.row == "scan" and n.dataset == "cifar10"]
+    probe = {
+        "clustering_accuracy": 80.0,
+        "encoder_params": paper_cells.params_of(pretrain, "noisyctl.pretraining.simclr") | {"seed": 0},
+        "clusters_params": wanted | {"seed": 0, "threads": 1},
+    }
+    place = made.metrics(number.cell(0)) / "metrics.json"
+    place.parent.mkdir(parents=True)
+    place.write_text(json.dumps({"runs": {}, "knn_probe": probe}))
+    assert table.compare(made, number).values == [80.0]
+    for changed in ({"clusters_params": wanted | {"include_self": False}}, {"encoder_params": {"epochs": 3}}):
+        place.write_text(json.dumps({"runs": {}, "knn_probe": probe | changed}))
+        assert table.compare(made, number).missing == "made with other params; run it again"
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_every_cell_s_params_are_those_of_its_command(paper: str) -> None:
+    """Through the command line: what the command resolves to is what the cell says."""
+    made = paper_cells.read_plan(paper)
+    shared = paper_cells.merge_shared([made])
+    cells = [(f"noisyctl.methods.{c['method']}", c) for c in made.cells["train"].values()]
+    cells += [("noisyctl.training.warmup", c) for c in made.cells["warmup"].values()]
+    cells += [(f"noisyctl.pretraining.{c['way']}", c) for c in shared["pretrain"].values()]
+    cells += [("noisyctl.pretraining.scan", c) for c in shared["cluster"].values()]
+    seen = set()
+    for module, cell in cells:
+        key = json.dumps([module, cell["params"]])
+        if key in seen:
+            continue
+        seen.add(key)
+        words = shlex.split(cell["cmd"])
+        given = dict(zip(words, [*words[1:], ""], strict=True))
+        for spec in module_spec(module).fields:
+            if spec.annotation == "bool":
+                said = True if spec.option in words else False if spec.off in words else spec.default
+            else:
+                said = config.read_scalar(given[spec.option]) if spec.option in given else spec.default
+            value = paper_cells.params_of(cell, module)[spec.name]
+            assert said == value or str(said) == str(value), (cell["cmd"], spec.name)
 
 
 @pytest.mark.parametrize("paper", PAPERS)

@@ -1,4 +1,4 @@
-"""Task: the class-balanced samples of an epoch."""
+"""Task: the class-balanced samples of an epoch, and a step."""
 
 import torch
 from hypothesis import given, settings
@@ -48,3 +48,18 @@ def test_ranks_count_those_before_of_the_same_label() -> None:
     found = rank_in_class(torch.tensor([2, 0, 2, 2, 0, 3]))
     assert found.tolist() == [0, 0, 1, 2, 1, 0]
     assert rank_in_class(torch.zeros(0, dtype=torch.long)).tolist() == []
+
+
+def test_a_step_has_the_gradient_of_the_forward_pass_though_autocast_is_on() -> None:
+    """A product in float32, as SimCLR's similarities, has a float32 gradient: not one rounded to three digits."""
+    rows = torch.randn(6, 4, generator=stream(0, "rows"))
+    task, found = Task(None, None, 2, torch.device("cpu")), []
+    for enabled in (False, True):
+        weights = torch.nn.Parameter(rows.clone())
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            with torch.autocast("cpu", enabled=False):
+                loss = (weights @ weights.T).square().mean()
+            task.step(loss, torch.optim.SGD([weights], lr=0.1))
+        found.append(weights.detach())
+    assert torch.equal(*found)
+    assert not torch.equal(found[0], rows)

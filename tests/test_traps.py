@@ -16,7 +16,6 @@ from noisyctl.methods import (
     jo_src,
     mixnn_official,
     scanmix,
-    scanmix_official,
     smp,
     two_stage,
 )
@@ -130,7 +129,7 @@ def test_trap_4_lambda_u_is_0_at_20_percent_and_asym_and_lu_divides_by_the_class
     assert found.item() == pytest.approx(12 / 16 / 4)
 
 
-@pytest.mark.parametrize("name", ["dividemix", "scanmix", "scanmix_official", "mixnn_official"])
+@pytest.mark.parametrize("name", ["dividemix", "scanmix", "mixnn_official"])
 def test_trap_5_losses_are_averaged_by_a_parameter_and_no_method_knows_the_rate(name: str) -> None:
     assert methods.load(name).Params().averaged_losses == 1
     assert not {"rate", "noise_rate", "truth", "clean_labels"} & set(vars(task_of()))
@@ -150,24 +149,31 @@ def test_trap_7_logits_of_two_networks_are_summed_class_heads_only() -> None:
     one, two, images = Constant(5.0, 0.0, 0.0), Constant(-20.0, -1.0, 0.0), torch.zeros(1, 1, 1, 1)
     states = [
         dividemix.State(one, two, [], torch.zeros(0), {}),
-        scanmix.State(one, two, [], torch.zeros(0), None),
-        scanmix_official.State(one, two, Constant(9.0), Constant(9.0), [], torch.zeros(0), None),
+        scanmix.State(one, two, Constant(9.0), Constant(9.0), [], torch.zeros(0), None),
+        scanmix.State(one, two, None, None, [], torch.zeros(0), None),
     ]
-    for method, state in zip((dividemix, scanmix, scanmix_official), states, strict=True):
+    for method, state in zip((dividemix, scanmix, scanmix), states, strict=True):
         assert method.predict(state, images).tolist() == [[-15.0, -1.0, 0.0]]
 
 
 def test_trap_8_scanmix_has_two_heads_scan_before_it_and_another_lambda_e() -> None:
-    paper, code = scanmix.Params(), scanmix_official.Params()
-    assert (paper.entropy_weight, code.entropy_weight, scan.Params().entropy_weight) == (2.0, 5.0, 5.0)
-    assert scanmix_official.NEEDS.clusters and not scanmix.NEEDS.clusters
+    code = scanmix.Params()
+    assert (code.form, code.entropy_weight, scanmix.ENTROPY_WEIGHTS) == (
+        "code",
+        None,
+        {"code": 5, "printed": 2},
+    )
+    assert scan.Params().entropy_weight == 5.0
+    assert scanmix.NEEDS.under({"form": "code"}).clusters
+    assert not scanmix.NEEDS.under({"form": "printed"}).clusters
     assert code.epochs + warmup.Params().epochs == 301
     assert (code.clean_threshold, code.unlabeled_weight) == (0.5, 25.0)
     assert (code.low_noise_rate, code.high_noise_rate, code.noise_threshold) == (1e-5, 1e-3, 0.6)
     # an image without a neighbor predicted alike is its own partner
     task = task_of(4, neighbors=torch.tensor([[1], [2], [3], [0]]))
-    own = scanmix_official.draw_alike(torch.arange(4), task, torch.arange(4), stream(0, "draw"))
-    assert own.tolist() == [0, 1, 2, 3]
+    near = scanmix.neighborhoods(task, itself=True)
+    own = scanmix.draw_one(near, scanmix.e_step(near, torch.arange(4), task), stream(0, "draw"))
+    assert own.tolist() == [[0], [1], [2], [3]]
 
 
 def test_trap_8_its_resnet_is_post_activation_with_other_parameters_than_dividemix_s() -> None:

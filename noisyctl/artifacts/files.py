@@ -180,9 +180,9 @@ def check(
     """
     read = {_real(path): path for path in inputs}
     for output in outputs:
+        if output.inside is not None:
+            _check_shared_folder(output.inside, ours, option)
         for path, form in output.places.items():
-            if output.inside is not None:
-                _check_shared_folder(output.inside, ours, option)
             require_place(path, option)
             refuse_foreign(path, form)
             real = _real(path)

@@ -56,10 +56,10 @@ class Kind:
     made_by: str = ""
 
     def find(self, array: str) -> tuple[Array, str] | None:
-        """The declaration that an array's name falls under, and the word that stands for its `<...>`."""
+        """The declaration that an array's name falls under, and the word that stands for its first `<...>`."""
         for name, spec in self.arrays.items():
             if found := re.fullmatch(re.sub("<[a-z]+>", "([a-z0-9_]+)", name), array):
-                return spec, "".join(found.groups())
+                return spec, next(iter(found.groups()), "")
         return None
 
 

@@ -2,13 +2,19 @@
 
 The bytes equal those that `folder` keeps as pixels: the same decoder reads them, in threads (PIL lets them run side by
 side). What comes out depends neither on the number of threads nor on what was announced; only the time does.
+
+Several orders may be announced at once, as those of a labeled and an unlabeled side: each is decoded ahead, and none
+takes another's place. Positions that were announced are known here: they are not asked of the GPU again, which would wait
+for all that it has still to compute.
 """
 
+import contextlib
 import os
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +22,26 @@ import torch
 from jaxtyping import Int, UInt8, UInt32
 from torch import Tensor
 
-from noisyctl.datasets._images import Unusable, decode, read_bytes, reason_of
+from noisyctl.datasets._images import Unusable, content_of, decode, reason_of
 from noisyctl.errors import DataError
+
+
+@dataclass
+class _Order:
+    """An announced order of positions."""
+
+    coming: list[int]  # not yet given to the decoder, the next one last
+    waiting: set[int]  # given to it, and not yet asked for
+    rows: dict[tuple[int, int, int], list[int]]  # of each batch, by its place in memory
+    batches: list[Tensor]  # kept, so that no other tensor takes such a place
 
 
 class FileImages:
     """The images of one split, in the order of `paths`, which are relative to `root`.
 
     At most `memory` bytes of decoded images are kept: those asked for last, so that a second view of a batch costs no
-    decoding, and up to half of it images announced by `prefetch`. With `checksums`, the CRC-32 of each file, a file that
+    decoding, and images announced by `prefetch`: half of it in equal shares of the orders, a quarter more while one that
+    began earlier holds more than its share. With `checksums`, the CRC-32 of each file, a file that
     has changed is refused. Call `close`, or use it in a `with`, so that no thread decodes in vain at the end.
     """
 
@@ -43,10 +60,11 @@ class FileImages:
         self.shape = (len(paths), image_size, image_size, channels)
         self.device = device
         self._root, self._paths, self._checksums = root, paths, checksums
-        self._kept: OrderedDict[int, Future[UInt8[np.ndarray, "size size ch"]]] = OrderedDict()
+        self._kept: OrderedDict[int, Future[UInt8[np.ndarray, "size size ch"]]] = OrderedDict()  # asked for
+        self._ahead: dict[int, Future[UInt8[np.ndarray, "size size ch"]]] = {}  # waiting to be
         self._capacity = max(2, memory // (image_size * image_size * channels))
-        self._coming: list[int] = []
-        self._waiting: set[int] = set()
+        self._orders: list[_Order] = []
+        self._joined: tuple[Tensor, list[int]] | None = None
         self._pool = ThreadPoolExecutor(workers or os.cpu_count() or 1, "decode")
 
     def __len__(self) -> int:
@@ -54,9 +72,10 @@ class FileImages:
 
     def __getitem__(self, index: Int[Tensor, " b"]) -> UInt8[Tensor, "b size size ch"]:
         """The images at these positions, on the device. Raises DataError naming a file that cannot be read."""
-        rows = index.tolist()
+        rows = self._rows_of(index)
         futures = [self._decoded(row) for row in rows]
-        self._waiting.difference_update(rows)
+        for order in self._orders:
+            order.waiting.difference_update(rows)
         self._look_ahead()
         images = torch.empty((len(rows), *self.shape[1:]), dtype=torch.uint8, pin_memory=self._is_cuda)
         array = images.numpy()
@@ -65,19 +84,34 @@ class FileImages:
         self._forget()
         return images.to(self.device, non_blocking=True)
 
-    def prefetch(self, batches: Sequence[Int[Tensor, " _"]]) -> None:
-        """Announce the coming batches, in their order: they are decoded while the ones before are in use."""
-        self._coming = torch.cat(list(batches)).flip(0).tolist() if batches else []
-        self._waiting.clear()
+    @contextlib.contextmanager
+    def prefetch(self, batches: Sequence[Int[Tensor, " _"]]) -> Iterator[None]:
+        """Announce coming batches, in their order: inside the block they are decoded while the ones before are in use."""
+        rows: list[int] = torch.cat(list(batches)).tolist() if batches else []
+        parts = iter(rows)
+        known = {_place(batch): [next(parts) for _ in range(len(batch))] for batch in batches}
+        order = _Order(rows[::-1], set(), known, list(batches))
+        self._orders.append(order)
         self._look_ahead()
         self._forget()
+        try:
+            yield
+        finally:
+            self._orders = [other for other in self._orders if other is not order]
+            self._drop(order.waiting)
+
+    def join(self, parts: Sequence[Int[Tensor, " _"]]) -> Int[Tensor, " b"]:
+        """The positions of several announced batches as one tensor, which is known as they are."""
+        joined = torch.cat(list(parts))
+        self._joined = joined, [row for part in parts for row in self._rows_of(part)]
+        return joined
 
     def split(self, size: int) -> Iterator[UInt8[Tensor, "b size size ch"]]:
         """All images in order, in batches."""
         batches = torch.arange(len(self)).split(size)
-        self.prefetch(batches)
-        for index in batches:
-            yield self[index]
+        with self.prefetch(batches):
+            for index in batches:
+                yield self[index]
 
     def close(self) -> None:
         """Stop the threads; what they have not begun is dropped."""
@@ -95,29 +129,58 @@ class FileImages:
 
     def _decoded(self, row: int) -> "Future[UInt8[np.ndarray, 'size size ch']]":
         """The image, perhaps still to be decoded, as the one used last."""
-        future = self._kept.pop(row, None) or self._pool.submit(self._decode, row)
+        future = self._take(row)
         self._kept[row] = future
         return future
 
+    def _take(self, row: int) -> "Future[UInt8[np.ndarray, 'size size ch']]":
+        found = self._ahead.pop(row, None) or self._kept.pop(row, None)
+        return found or self._pool.submit(self._decode, row)
+
+    def _rows_of(self, index: Int[Tensor, " b"]) -> list[int]:
+        """The positions as numbers: from their announcement, or else asked of the device."""
+        if self._joined is not None and self._joined[0] is index:
+            return self._joined[1]
+        place = _place(index)
+        known = next((order.rows[place] for order in self._orders if place in order.rows), None)
+        return index.tolist() if known is None else known
+
     def _look_ahead(self) -> None:
-        while self._coming and len(self._waiting) < self._capacity // 2:
-            row = self._coming.pop()
-            self._waiting.add(row)
-            self._decoded(row)
+        """Give the decoder what comes next of each order, up to its share."""
+        most = self._capacity - self._capacity // 4
+        for order in self._orders:
+            share = self._capacity // 2 // len(self._orders)
+            while order.coming and len(order.waiting) < share and len(self._ahead) < most:
+                row = order.coming.pop()
+                order.waiting.add(row)
+                self._ahead[row] = self._take(row)
+
+    def _drop(self, rows: set[int]) -> None:
+        """Of images that wait in no order any more, forget those that are not decoded yet; the others count as used."""
+        for row in rows.difference(*(order.waiting for order in self._orders)):
+            future = self._ahead.pop(row)
+            if not future.cancel():
+                self._kept[row] = future
+        self._forget()
 
     def _forget(self) -> None:
-        while len(self._kept) > self._capacity:
+        while self._kept and len(self._kept) + len(self._ahead) > self._capacity:
             self._kept.popitem(last=False)[1].cancel()
 
     def _decode(self, row: int) -> UInt8[np.ndarray, "size size ch"]:
         _, image_size, _, channels = self.shape
         path = self._root / self._paths[row]
         try:
-            content = read_bytes(path)
-            if self._checksums is not None and zlib.crc32(content) != self._checksums[row]:
-                raise Unusable("the file has changed since prepare-data read it")
-            square, _ = decode(content, image_size, "L" if channels == 1 else "RGB")
+            with content_of(path) as content:
+                if self._checksums is not None and zlib.crc32(content) != self._checksums[row]:
+                    raise Unusable("the file has changed since prepare-data read it")
+                square, _ = decode(content, image_size, "L" if channels == 1 else "RGB")
         except Exception as error:  # on damaged files PIL raises nearly any type
             cure = "restore the file, or run `noisyctl prepare-data` again"
             raise DataError(f"{path}: {reason_of(error)}; {cure}") from error
         return square.reshape(image_size, image_size, channels)
+
+
+def _place(index: Int[Tensor, " b"]) -> tuple[int, int, int]:
+    """Where a tensor lies in memory, its length, and how often it was written to: equal for a batch and a view of it."""
+    return index.data_ptr(), index.numel(), index._version

@@ -5,6 +5,8 @@ Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", technical r
 version is read, as archive or unpacked; every file must have the official checksum.
 """
 
+from typing import Literal
+
 import numpy as np
 from jaxtyping import Int64
 
@@ -70,6 +72,11 @@ class Params(BaseParams):
         None, "folder of the official files, or the archive; downloads are kept there", path=True
     )
     download: bool = param(False, "fetch the official files if they are not there")
+    pixels: Literal["standardized", "unit"] = param(
+        "standardized",
+        "standardized: mean 0, deviation 1, weak views shifted and flipped; unit: 0 to 1, weak views as the images are",
+        source="ours; JoCoR code: unit",
+    )
 
 
 def prepare(params: Params) -> ImageData:
@@ -79,7 +86,8 @@ def prepare(params: Params) -> ImageData:
     return ImageData(
         splits=splits(content.images, "cifar100"),
         class_names=content.class_names["fine_labels"],
-        views="natural",
+        views={"standardized": "natural", "unit": "natural_still"}[params.pixels],
+        normalization=None if params.pixels == "standardized" else ((0.0, 1.0),) * 3,
         truth=content.labels["fine_labels"],
         detected="CIFAR-100, python version, official checksums, fine labels",
     )

@@ -5,6 +5,9 @@ LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document 
 content.
 """
 
+from dataclasses import replace
+from typing import Literal
+
 from noisyctl.datasets import ImageData
 from noisyctl.datasets._idx import image_data
 from noisyctl.datasets._official import File, Release, locate
@@ -37,9 +40,16 @@ class Params(BaseParams):
         None, "folder of the official files, or the archive; downloads are kept there", path=True
     )
     download: bool = param(False, "fetch the official files if they are not there")
+    pixels: Literal["standardized", "unit"] = param(
+        "standardized",
+        "standardized: mean 0, deviation 1, weak views shifted by up to 2 pixels; unit: 0 to 1, weak views not shifted",
+        source="ours; Patrini code: unit",
+    )
 
 
 def prepare(params: Params) -> ImageData:
     """The images in the official order, with their clean labels."""
     place = locate(params.root, params.download, RELEASE)
-    return image_data(place, RELEASE, tuple("0123456789"), "mnist", "MNIST, official checksums")
+    views = {"standardized": "mnist", "unit": "mnist_still"}[params.pixels]
+    found = image_data(place, RELEASE, tuple("0123456789"), views, "MNIST, official checksums")
+    return found if params.pixels == "standardized" else replace(found, normalization=((0.0, 1.0),))

@@ -4,6 +4,8 @@ In `clean` labels -1 stands for a class that the labels do not know: such a samp
 label is wrong. Measures over epochs are NaN in an epoch that has nothing to measure. Percentages, but for `detection`.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Generator
@@ -17,6 +19,13 @@ def accuracies(predictions: Int[np.ndarray, "e n"], labels: Int[np.ndarray, " n"
     return 100 * (predictions == labels[None, :]).mean(axis=1)
 
 
+def known_accuracies(
+    predictions: Int[np.ndarray, "e n"], labels: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, " f"]:
+    """Accuracy of the epochs that have predictions: those before the first have -1 throughout and are left out."""
+    return accuracies(predictions[(predictions >= 0).any(axis=1)], labels)
+
+
 def top_accuracies(
     places: Int[np.ndarray, "e n k"], labels: Int[np.ndarray, " n"]
 ) -> Float[np.ndarray, " e"]:
@@ -25,11 +34,15 @@ def top_accuracies(
 
 
 def selection_rules(
-    curve: Float[np.ndarray, " e"], validation: Float[np.ndarray, " e"] | None = None
+    curve: Float[np.ndarray, " e"],
+    validation: Mapping[str, Float[np.ndarray, " e"]] | None = None,
+    stage: Float[np.ndarray, " e"] | None = None,
 ) -> dict[str, float | None]:
     """Last epoch, mean of the last ten, and, as an oracle that looks at the test labels, the best.
 
-    With `validation`, accuracies on held-out noisy labels, also the epoch where that is highest (the first of equals).
+    `validation` has by the name of a rule what that rule makes highest over the epochs (the first of equals), such as the
+    accuracy on held-out noisy labels: the curve's value there. Where `stage` numbers a method's stages, those rules choose
+    among the epochs of the last one; under `stage1_NAME` stands what they and `last` give for the first alone.
     """
     rules = {
         "last": finite_or_none(curve[-1]),
@@ -37,8 +50,15 @@ def selection_rules(
         "best_on_test_oracle": finite_or_none(curve.max()),
         "gap_best_last": finite_or_none(curve.max() - curve[-1]),
     }
-    if validation is not None:
-        rules["best_on_noisy_validation"] = finite_or_none(curve[validation.argmax()])
+    parts = {"": np.arange(len(curve))}
+    if stage is not None:
+        parts = {"": np.flatnonzero(stage == stage[-1])}
+        if stage[0] != stage[-1]:
+            parts["stage1_"] = np.flatnonzero(stage == stage[0])
+            rules["stage1_last"] = finite_or_none(curve[parts["stage1_"][-1]])
+    for prefix, among in parts.items():
+        for name, values in (validation or {}).items():
+            rules[prefix + name] = finite_or_none(curve[among[values[among].argmax()]])
     return rules
 
 

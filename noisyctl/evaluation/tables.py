@@ -15,6 +15,7 @@ COLUMNS = {
     "last": ("test_accuracy", "last"),
     "mean of last 10": ("test_accuracy", "mean_last_10"),
     "best on noisy validation": ("test_accuracy", "best_on_noisy_validation"),
+    "best on refined validation": ("test_accuracy", "best_on_refined_validation"),
     "best on test (oracle)": ("test_accuracy", "best_on_test_oracle"),
     "gap best - last": ("test_accuracy", "gap_best_last"),
     "detection precision": ("detection", "precision"),
@@ -23,7 +24,7 @@ COLUMNS = {
 }
 
 
-RARE = ("best on noisy validation",)  # shown where a run has it
+RARE = ("best on noisy validation", "best on refined validation")  # shown where a run has it
 
 
 def table(runs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
@@ -59,7 +60,13 @@ RULES = {
     "test_accuracy.mean_last_10": "mean of last 10",
     "test_accuracy.best_on_test_oracle": "best on test (oracle)",
     "test_accuracy.best_on_noisy_validation": "best on noisy validation",
+    "test_accuracy.least_noisy_validation_loss": "least loss on noisy validation",
+    "test_accuracy.best_on_refined_validation": "best on refined validation",
+    "test_accuracy.stage1_best_on_refined_validation": "stage 1, best on refined validation",
     "test_accuracy.best_on_clean_validation": "best on clean validation",
+    "knn_probe.clustering_accuracy": "last epoch of clustering",
+    "test_accuracy_of.both_networks.mean_last_10": "mean of last 10 and of both networks",
+    "test_accuracy_of.prototypes.initial": "prototypes of the first correction",
 }
 
 

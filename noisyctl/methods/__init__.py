@@ -9,11 +9,20 @@ from types import ModuleType
 from noisyctl.errors import ParamsError, suggest
 from noisyctl.params import ModuleSpec, module_spec
 
+RENAMED = {
+    "scanmix_official": "scanmix"
+}  # another name of a method until the next version, and the name it has
+
 
 def modules() -> dict[str, str]:
     """Method name to module: this folder's files, and the entry points `noisyctl.methods` of other packages."""
     own = {m.name: f"{__name__}.{m.name}" for m in pkgutil.iter_modules(__path__)}
     return own | _of_other_packages()
+
+
+def present_name(name: str) -> str:
+    """The name of a method that may be given by a former one."""
+    return RENAMED.get(name, name)
 
 
 @functools.cache
@@ -38,6 +47,6 @@ def spec_of(name: str) -> ModuleSpec:
 
 def _module(name: str) -> str:
     found = modules()
-    if name not in found:
+    if present_name(name) not in found:
         raise ParamsError(f"unknown method {name!r}; {suggest(name, sorted(found))}")
-    return found[name]
+    return found[present_name(name)]

@@ -11,39 +11,29 @@ when and how much [2] mixes is ours. The weight is the scalar `identity_weight` 
 """
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from noisyctl.parts import supervised, transition
+from noisyctl.parts.supervised import LossesOf
 from noisyctl.parts.transition import CorrectionParams
-from noisyctl.task import EpochRecord, Needs, Task, state
+from noisyctl.task import EpochRecord, Needs, Task
 
-NEEDS = Needs(networks=1)
+NEEDS = Needs(networks=1, verified=True)
 
 
 class Params(CorrectionParams):
     """`methods.backward` in params.yaml."""
 
 
-@state
-class State(supervised.State):
-    inverse: Tensor  # [c c]
-    identity_weight: float
+start, predict = transition.start, supervised.predict  # [1]
 
 
-def start(networks: list[nn.Module], task: Task, params: Params, rng: Generator) -> State:
-    matrix = transition.assumed_or_estimated(networks[0], task, params)  # [1]
-    matrix, weight = transition.invertible(matrix)  # [2]
-    plain = supervised.start(networks, task, params, rng)
-    return State(plain.network, plain.optimizer, torch.linalg.inv(matrix), weight)
-
-
-def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generator) -> EpochRecord:
-    def losses_of(logits: Tensor, labels: Tensor) -> Tensor:
-        return transition.backward_losses(logits, labels, state.inverse)  # [3]
-
-    record = supervised.run_epoch(state, task, params, epoch, rng, losses_of=losses_of)
-    record.scalars["identity_weight"] = state.identity_weight
+def run_epoch(state: transition.State, task: Task, params: Params, epoch: int, rng: Generator) -> EpochRecord:
+    record = transition.run_epoch(state, task, params, epoch, rng, corrected=corrected)
+    record.scalars["identity_weight"] = transition.invertible(state.matrix)[1]
     return record
 
 
-predict = supervised.predict
+def corrected(matrix: Tensor) -> LossesOf:
+    inverse = torch.linalg.inv(transition.invertible(matrix)[0])  # [2]
+    return lambda logits, labels: transition.backward_losses(logits, labels, inverse)  # [3]

@@ -4,24 +4,26 @@ Reed et al., "Training Deep Neural Networks on Noisy Labels with Bootstrapping",
 
   [1] cross-entropy with beta y + (1 - beta) onehot(argmax p), in the loop of parts/supervised.py
 Differs from the paper: the schedule is that of Patrini et al., whose CIFAR table has this baseline, as a cosine (`ours`).
-Differs from the authors' code: none was published.
+Differs from the authors' code: none was published. Patrini's, on Keras, clips p to [1e-7, 1 - 1e-7] before the logarithm,
+which bounds a loss at 16.1; here it is log_softmax, with a gradient however unlikely a label is.
 """
 
 from torch import Generator, Tensor
 
 from noisyctl.parts import supervised
 from noisyctl.parts.robust_losses import hard_bootstrap
-from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param
+from noisyctl.parts.supervised import SupervisedParams
+from noisyctl.task import EpochRecord, Needs, Task, param
 
 NEEDS = Needs(networks=1)
 
 
-class Params(MethodParams):
+class Params(SupervisedParams):
     """`methods.bootstrap_hard` in params.yaml."""
 
     epochs: int = param(120, "after warm-up", source="Patrini code: CIFAR-10", ge=0)
     batch_size: int = param(128, "images a step", source="Patrini code: CIFAR-10", ge=2)
-    learning_rate: float = param(0.1, "at the start of the cosine", source="Patrini code: CIFAR-10", gt=0)
+    learning_rate: float = param(0.1, "at the start", source="Patrini code: CIFAR-10", gt=0)
     weight_decay: float = param(2e-4, "", source="Patrini code: gradient of its L2 of 1e-4", ge=0)
     given_weight: float = param(0.8, "of the given label [beta]", source="Patrini code", ge=0, le=1)
 

@@ -6,8 +6,10 @@ Han et al., "Co-teaching: Robust Training of Deep Neural Networks with Extremely
   [2] lines 6, 7: each network learns from what the other one has chosen
   [3] line 8: R(T) = 1 - tau min(T / T_k, 1), T counts from 1
 The ramp of R is the warm-up of the paper: start from a profile of `warmups:` with epochs 0 to have it alone. Network 1
-predicts; the paper tests both. At least one sample of a batch is chosen, however high tau is.
-Differs from the paper: tau may be estimated (parts/small_loss.py); images are augmented (there they are not).
+predicts; the paper tests both, and the trace has network 2's predictions on test images, too. At least one sample of a
+batch is chosen, however high tau is.
+Differs from the paper: tau may be estimated (parts/small_loss.py); the weak views are augmented, unless the data
+set says no (its code: `pixels: unit`).
 Differs from the authors' code: the mean over the chosen is not divided by their number once more; T counts from 1, there
 R's ramp starts at tau / 9; the last short batch of an epoch is kept.
 """
@@ -99,3 +101,7 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
 
 def predict(state: State, images: Tensor) -> Tensor:
     return state.network1(images)
+
+
+def predict_further(state: State, images: Tensor) -> dict[str, Tensor]:
+    return {"network2": state.network2(images)}

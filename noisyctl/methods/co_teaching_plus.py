@@ -7,7 +7,8 @@ Yu et al., "How does Disagreement Help Generalization against Label Corruption?"
   [3] each network learns from what the other one has chosen
   [4] lambda(e) = 1 - tau min(e / E_k, 1), e counts from 1
 A batch without a disagreement has a zero gradient; with one, at least one sample is chosen. Network 1 predicts.
-Differs from the paper: tau may be estimated (parts/small_loss.py); images are augmented.
+Differs from the paper: tau may be estimated (parts/small_loss.py); the weak views are augmented, unless the data
+set says no (the code: `pixels: unit`).
 Differs from the authors' code: that takes the softmax of a softmax from the epoch of disagreement on, divides by the number
 of the chosen twice, loses the sample at position 0, and learns from all where there is no disagreement in the first 5000
 steps, or where the share rounds to no sample; its ramp starts at tau / 9; the last short batch of an epoch is kept here.
@@ -102,11 +103,15 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
         chosen2 = small_losses(losses2, forget, among=candidates)
         loss = mean_of(losses1, chosen2) + mean_of(losses2, chosen1)  # [3]
         task.step(loss, state.optimizer1, state.optimizer2)
-        record.add(index, network=0, losses=losses1, selected=chosen1)
-        record.add(index, network=1, losses=losses2, selected=chosen2)
+        record.add(index, network=0, losses=losses1, learned_from=chosen1)
+        record.add(index, network=1, losses=losses2, learned_from=chosen2)
         record.add(index, predictions=logits1)
     return record
 
 
 def predict(state: State, images: Tensor) -> Tensor:
     return state.network1(images)
+
+
+def predict_further(state: State, images: Tensor) -> dict[str, Tensor]:
+    return {"network2": state.network2(images)}

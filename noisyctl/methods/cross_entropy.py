@@ -2,24 +2,26 @@
 
 Steps:
   [1] weak views, mean cross-entropy with the given labels, SGD with a cosine schedule: the loop of parts/supervised.py
-Differs from the authors' code: no single source; the papers' tables use it with each paper's own schedule.
+Differs from the authors' code: no single source; the papers' tables use it with each paper's own schedule. Patrini's, on
+Keras, clips probabilities to [1e-7, 1 - 1e-7] before the logarithm, which bounds a loss at 16.1; here it is log_softmax.
 """
 
 from torch import Generator, Tensor
 from torch.nn.functional import cross_entropy
 
 from noisyctl.parts import supervised
-from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param
+from noisyctl.parts.supervised import SupervisedParams
+from noisyctl.task import EpochRecord, Needs, Task, param
 
 NEEDS = Needs(networks=1)
 
 
-class Params(MethodParams):
+class Params(SupervisedParams):
     """`methods.cross_entropy` in params.yaml."""
 
     epochs: int = param(300, "after warm-up", source="MixNN VI-A", ge=0)
     batch_size: int = param(128, "images a step", source="MixNN VI-A", ge=2)
-    learning_rate: float = param(0.02, "at the start of the cosine", source="MixNN VI-A", gt=0)
+    learning_rate: float = param(0.02, "at the start", source="MixNN VI-A", gt=0)
     weight_decay: float = param(1e-3, "", source="MixNN VI-A", ge=0)
 
 

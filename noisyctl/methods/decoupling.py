@@ -69,12 +69,16 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
         task.step(loss, state.optimizer1, state.optimizer2)
         record.add(index, network=0, losses=losses1)
         record.add(index, network=1, losses=losses2)
-        record.add(index, selected=disagree, predictions=logits1)
+        record.add(index, learned_from=disagree, predictions=logits1)
     return record
 
 
 def predict(state: State, images: Tensor) -> Tensor:
     return state.network1(images)
+
+
+def predict_further(state: State, images: Tensor) -> dict[str, Tensor]:
+    return {"network2": state.network2(images)}
 
 
 def mean_of_updated(losses: Float[Tensor, " b"], updated: Bool[Tensor, " b"]) -> Float[Tensor, ""]:

@@ -2,42 +2,34 @@
 
 Patrini et al., "Making Deep Neural Networks Robust to Label Noise: a Loss Correction Approach", CVPR 2017. Steps:
 
-  [1] T: the given matrix, or the warm-up network's prediction for the surest sample of each class   (Eq. 12, 13)
+  [1] T: the given matrix, or counted where labels were verified, or the warm-up network's prediction for the surest sample
+      of each class   (Eq. 12, 13)
   [2] -log (p T)_y                                (Theorem 2), in the loop of parts/supervised.py
 Differs from the paper: training goes on from the network that estimated T; a cosine schedule instead of steps (`ours`).
 Differs from the authors' code: outliers of one class stay candidates for the others (there they are zeroed in place);
 T, not p T, has the floor of 1e-7.
 """
 
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from noisyctl.parts import supervised, transition
+from noisyctl.parts.supervised import LossesOf
 from noisyctl.parts.transition import CorrectionParams
-from noisyctl.task import EpochRecord, Needs, Task, state
+from noisyctl.task import EpochRecord, Needs, Task
 
-NEEDS = Needs(networks=1)
+NEEDS = Needs(networks=1, verified=True)
 
 
 class Params(CorrectionParams):
     """`methods.forward` in params.yaml."""
 
 
-@state
-class State(supervised.State):
-    matrix: Tensor  # [c c]
+start, predict = transition.start, supervised.predict  # [1]
 
 
-def start(networks: list[nn.Module], task: Task, params: Params, rng: Generator) -> State:
-    matrix = transition.assumed_or_estimated(networks[0], task, params)  # [1]
-    plain = supervised.start(networks, task, params, rng)
-    return State(plain.network, plain.optimizer, matrix)
+def run_epoch(state: transition.State, task: Task, params: Params, epoch: int, rng: Generator) -> EpochRecord:
+    return transition.run_epoch(state, task, params, epoch, rng, corrected=corrected)
 
 
-def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generator) -> EpochRecord:
-    def losses_of(logits: Tensor, labels: Tensor) -> Tensor:
-        return transition.forward_losses(logits, labels, state.matrix)  # [2]
-
-    return supervised.run_epoch(state, task, params, epoch, rng, losses_of=losses_of)
-
-
-predict = supervised.predict
+def corrected(matrix: Tensor) -> LossesOf:
+    return lambda logits, labels: transition.forward_losses(logits, labels, matrix)  # [2]

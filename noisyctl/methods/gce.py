@@ -11,17 +11,18 @@ from torch import Generator, Tensor
 
 from noisyctl.parts import supervised
 from noisyctl.parts.robust_losses import generalized_cross_entropy
-from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param
+from noisyctl.parts.supervised import SupervisedParams
+from noisyctl.task import EpochRecord, Needs, Task, param
 
 NEEDS = Needs(networks=1)
 
 
-class Params(MethodParams):
+class Params(SupervisedParams):
     """`methods.gce` in params.yaml."""
 
     epochs: int = param(120, "after warm-up", source="GCE paper 4", ge=0)
     batch_size: int = param(128, "images a step", source="GCE paper 4", ge=2)
-    learning_rate: float = param(0.01, "at the start of the cosine", source="GCE paper 4", gt=0)
+    learning_rate: float = param(0.01, "at the start", source="GCE paper 4", gt=0)
     weight_decay: float = param(1e-4, "", source="GCE paper 4", ge=0)
     power: float = param(
         0.7, "to 0: cross-entropy, 1: mean absolute error [q]", source="GCE paper 4", gt=0, le=1

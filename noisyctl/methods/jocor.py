@@ -5,8 +5,10 @@ Wei et al., "Combating Noisy Labels by Agreement: A Joint Training Method with C
   [1] joint loss: (1 - lambda) (CE_1 + CE_2) + lambda (KL(p1, p2) + KL(p2, p1))
   [2] the share R(t) of the batch with the smallest joint losses is chosen, R(t) = 1 - tau min(t / T_k, 1), t from 1
   [3] both networks learn from the mean joint loss of the chosen, with one optimizer
-At least one sample of a batch is chosen. Network 1 predicts; the paper's numbers are the mean of the accuracies of both.
-Differs from the paper: tau may be estimated (parts/small_loss.py); images are augmented.
+At least one sample of a batch is chosen. Network 1 predicts; the paper's numbers are the mean
+of the accuracies of both, which evaluate gives as `both_networks`.
+Differs from the paper: tau may be estimated (parts/small_loss.py); the weak views are augmented, unless the data
+set says no (the code: `pixels: unit`).
 Differs from the authors' code: for asymmetric noise that halves tau, here it is what the params say; t counts from 1, there
 R's ramp starts at tau / 9; the last short batch of an epoch is kept.
 """
@@ -100,6 +102,10 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
 
 def predict(state: State, images: Tensor) -> Tensor:
     return state.network1(images)
+
+
+def predict_further(state: State, images: Tensor) -> dict[str, Tensor]:
+    return {"network2": state.network2(images)}
 
 
 def joint_losses(

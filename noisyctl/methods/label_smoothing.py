@@ -12,19 +12,18 @@ from torch import Generator, Tensor
 from torch.nn.functional import cross_entropy
 
 from noisyctl.parts import supervised
-from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param
+from noisyctl.parts.supervised import SupervisedParams
+from noisyctl.task import EpochRecord, Needs, Task, param
 
 NEEDS = Needs(networks=1)
 
 
-class Params(MethodParams):
+class Params(SupervisedParams):
     """`methods.label_smoothing` in params.yaml."""
 
     epochs: int = param(300, "after warm-up", source="MixNN VI-A, as cross_entropy", ge=0)
     batch_size: int = param(128, "images a step", source="MixNN VI-A, as cross_entropy", ge=2)
-    learning_rate: float = param(
-        0.02, "at the start of the cosine", source="MixNN VI-A, as cross_entropy", gt=0
-    )
+    learning_rate: float = param(0.02, "at the start", source="MixNN VI-A, as cross_entropy", gt=0)
     weight_decay: float = param(1e-3, "", source="MixNN VI-A, as cross_entropy", ge=0)
     smoothing: float = param(
         0.1, "share that all classes get in equal parts [epsilon]", source="Szegedy et al. 7", ge=0, lt=1

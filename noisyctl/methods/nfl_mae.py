@@ -12,17 +12,18 @@ from torch import Generator, Tensor
 
 from noisyctl.parts import supervised
 from noisyctl.parts.robust_losses import mean_absolute_error, normalized_focal_loss
-from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param
+from noisyctl.parts.supervised import SupervisedParams
+from noisyctl.task import EpochRecord, Needs, Task, param
 
 NEEDS = Needs(networks=1)
 
 
-class Params(MethodParams):
+class Params(SupervisedParams):
     """`methods.nfl_mae` in params.yaml."""
 
     epochs: int = param(120, "after warm-up", source="APL code: CIFAR-10", ge=0)
     batch_size: int = param(128, "images a step", source="APL code: CIFAR-10", ge=2)
-    learning_rate: float = param(0.01, "at the start of the cosine", source="APL code: CIFAR-10", gt=0)
+    learning_rate: float = param(0.01, "at the start", source="APL code: CIFAR-10", gt=0)
     weight_decay: float = param(1e-4, "", source="APL code: CIFAR-10", ge=0)
     active_weight: float = param(
         1.0, "of NFL [alpha]", source="APL code: CIFAR-10; CIFAR-100: 10, MNIST: 1", ge=0

@@ -12,17 +12,18 @@ from torch import Generator, Tensor
 
 from noisyctl.parts import supervised
 from noisyctl.parts.robust_losses import savage
-from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param
+from noisyctl.parts.supervised import SupervisedParams
+from noisyctl.task import EpochRecord, Needs, Task, param
 
 NEEDS = Needs(networks=1)
 
 
-class Params(MethodParams):
+class Params(SupervisedParams):
     """`methods.savage` in params.yaml."""
 
     epochs: int = param(120, "after warm-up", source="Patrini code: CIFAR-10", ge=0)
     batch_size: int = param(128, "images a step", source="Patrini code: CIFAR-10", ge=2)
-    learning_rate: float = param(0.1, "at the start of the cosine", source="Patrini code: CIFAR-10", gt=0)
+    learning_rate: float = param(0.1, "at the start", source="Patrini code: CIFAR-10", gt=0)
     weight_decay: float = param(2e-4, "", source="Patrini code: gradient of its L2 of 1e-4", ge=0)
 
 

@@ -3,29 +3,40 @@
 Sachdeva, Cordeiro, Belagiannis, Reid and Carneiro, "ScanMix: Learning from Severe Label Noise via Semantic Clustering and
 Semi-Supervised Learning", Pattern Recognition 2023, arXiv 2103.11395. Algorithm 1, for each epoch after warm-up:
 
-  [1] E-step: q(z_ji) = 1 where j is a mined neighbor of i and both are predicted to be of one class   (section 3.2)
-  [2] two Gaussians on each network's losses divide the data                                          (Eq. 9)
-  [3] semi-supervised learning on the peer's division, as DivideMix                                   (Eq. 7, 8)
-  [4] clustering: -sum_j q(z_ji) log <p_i, p_j> over the K neighbors, minus lambda_e times the
-      entropy of the mean prediction                                                                  (Eq. 10-12)
-  [5] the learning rate of [4] is larger where the predicted noise |U|/|D| is above 0.6               (section 4.2)
+  [1] two Gaussians on each network's losses divide the data                                          (Eq. 9)
+  [2] once, in the first epoch: where the predicted noise |U|/|D| is above 0.6, the learning rate of [5] is larger
+      (section 4.2)
+  [3] E-step: q(z_ji) = 1 where j is a neighbor of i and both are predicted to be of one class        (section 3.2)
+  [4] M-step, classification: semi-supervised learning on the peer's division, as DivideMix           (Eq. 7, 8)
+  [5] M-step, clustering: -q(z_ji) log <p_i, p_j> of neighbors, minus lambda_e times the entropy of the mean
+      prediction of the anchors                                                                       (Eq. 10-12)
+
+Before it: pretraining, mined neighbors, SCAN clusters (`noisyctl cluster-scan`), and a warm-up of the class head on them
+(`noisyctl warmup --profile clustered`). The two terms are trained one after the other, each a pass over the data, by one
+optimizer a network; the paper writes their sum.
+
+`form: code`, the default, is what the authors ran, and what their numbers are of. Both heads of a network, one for classes
+and one for clusters, start from the head of the clusters; [5] trains the second. An image is a neighbor of itself; [3]
+compares the *peer's* predictions, and [5] draws one of those that are alike, anew in every epoch. lambda_e is 5. Above the
+predicted noise of 0.6 all views are strong from then on. Short last batches of labeled images and of anchors are dropped.
+`form: printed` is Eq. 11 to the letter: one head, the network's own predictions, the sum over all neighbors alike, lambda_e
+2, weak views, no clusters; K + 1 images an anchor. It can collapse: all images in one class cost nothing, which is less than
+the entropy gains as soon as the mean loss of a pair is above 2 ln(C) / K (0.23 for 10 classes and 20 neighbors), and on
+digits it did. `train-method` says so; a warm-up from an encoder (`--warmup-profile pretrained`) is enough for it.
 
 Table 4: its first two rows are the `clustering_accuracy` that `noisyctl evaluate` gives of cluster-scan, the third is
-dividemix, the fourth dividemix from a warm-up with `start: clusters` and this file's backbone.
-Start from a warm-up with `start: encoder`. The two terms are trained one after the other, each a pass over the data, by one
-optimizer a network, whose learning rate [5] sets; the paper writes their sum. [1] and the predicted noise are of the start
-of the epoch; the noise of the first epoch chooses the rate for all. Eq. 11 with every neighbor costs K + 1 images an anchor:
-`drawn_neighbors` draws some of the K instead, and scales their sum to that of all. As printed, a sum over 20 neighbors
-outweighs the entropy, and on digits all images fell into one class: `neighbor_losses: mean` gives the balance of the code.
-Held-out samples take no part: they are neither anchors nor counted as neighbors. Where no neighbor is predicted alike the
-first term is 0. What a division without a clean or a noisy side does: parts/co_divide.py.
+dividemix, the fourth `terms: classification` (in the code the whole of ScanMix but [5]), the fifth this file.
+Held-out samples take no part: they are neither anchors nor counted as neighbors. What a division without a clean or a noisy
+side does: parts/co_divide.py.
 Differs from the paper: the squared error is divided by the number of classes (DivideMix's code, for which the values of
 lambda_u hold). Eq. 11 sums over i for both anchor and neighbor, so each gets a gradient, as here.
-Differs from the authors' code (scanmix_official.py follows it): one head, no clustering before warm-up, every neighbor
-instead of one drawn, own pseudo-labels instead of the peer's, lambda_e 2 instead of 5, weak views throughout.
-Shapes: b = batch of anchors, k = neighbors, c = classes.
+Differs from the authors' code: logarithms are exact, not clamped at -100 and 1e-8; lambda_u and the averaging of five
+losses are parameters; optimizers start anew after warm-up; the head that a term does not use is left alone, as in torch 2
+(in the torch 1.5 of the code's requirements it still moved by momentum and weight decay).
+Shapes: n = training set, b = batch of anchors, k = neighbors, d = those of them that [5] looks at, c = classes.
 """
 
+import copy
 from typing import Literal
 
 import torch
@@ -35,6 +46,7 @@ from torch import Generator, Tensor, nn
 from noisyctl.parts.co_divide import (
     CoDivideParams,
     Division,
+    View,
     co_divide,
     no_history,
     optimizers_of,
@@ -45,21 +57,31 @@ from noisyctl.parts.losses import mean_entropy, pair_consistency
 from noisyctl.parts.schedules import step_decay
 from noisyctl.task import EpochRecord, Needs, Task, param, state
 
-NEEDS = Needs(networks=2, neighbors=True)
+NEEDS = Needs(networks=2, pretrained=True, neighbors=True, clusters=True, clusters_unless=("form", "printed"))
+ENTROPY_WEIGHTS = {"code": 5.0, "printed": 2.0}
 
 
 class Params(CoDivideParams):
     """`methods.scanmix` in params.yaml."""
 
-    epochs: int = param(290, "after warm-up", source="ScanMix 4.2: E = 300", ge=0)
-    cluster_batch_size: int = param(128, "anchors a step", source="ScanMix 4.2", ge=2)
-    drawn_neighbors: int = param(0, "of the K, an anchor and step; 0: all", source="ScanMix Eq. 11", ge=0)
-    neighbor_losses: Literal["sum", "mean"] = param(
-        "sum",
-        "over an anchor's neighbors that are predicted alike",
-        source="ScanMix Eq. 11; mean: what drawing one of them, as its code does, amounts to",
+    warmup_profile: str = param("clustered", "warm-up profile to start from, a block of `warmups:`")
+    form: Literal["code", "printed"] = param(
+        "code",
+        "code: as its authors ran it; printed: Eq. 11 to the letter, which can collapse into one class",
+        source="ScanMix code; printed: ScanMix Eq. 11",
     )
-    entropy_weight: float = param(2.0, "[lambda_e]", source="ScanMix 4.2", ge=0)
+    terms: Literal["both", "classification"] = param(
+        "both", "what is trained", source="ScanMix Eq. 6; classification: Table 4, pre-train and DivideMix"
+    )
+    cluster_batch_size: int = param(128, "anchors a step", source="ScanMix 4.2", ge=2)
+    cluster_views: Literal["switched", "strong"] = param(
+        "switched",
+        "of the clustering; switched: as those of the classification",
+        source="ScanMix code: CIFAR; strong: WebVision",
+    )
+    entropy_weight: float | None = param(
+        None, "[lambda_e]; none: 5, and 2 in the form printed", source="ScanMix code; ScanMix 4.2", ge=0
+    )
     noise_threshold: float = param(
         0.6, "predicted noise above which clustering counts", source="ScanMix 4.2", ge=0, le=1
     )
@@ -75,34 +97,64 @@ class Params(CoDivideParams):
 class State:
     network1: nn.Module
     network2: nn.Module
+    cluster_head1: nn.Module | None  # of the form code
+    cluster_head2: nn.Module | None
     optimizers: list[torch.optim.SGD]
     history: Tensor  # [epochs 2 t] scaled losses of the last epochs
-    cluster_rate: float | None  # chosen in the first epoch [5]
+    noise: float | None  # predicted in the first epoch [2]
+
+
+def notice(params: Params) -> str:
+    """What a user should know before training with these params; nothing for the form that the authors ran."""
+    if params.form == "code":
+        return ""
+    return (
+        "--form printed trains the sum of Eq. 11 over all neighbors as the paper prints it; it can collapse, with all "
+        "images in one class. Its authors ran --form code"
+    )
 
 
 def start(networks: list[nn.Module], task: Task, params: Params, rng: Generator) -> State:
-    return State(networks[0], networks[1], optimizers_of(networks, params), no_history(task), None)
+    """`networks` are the two of the warm-up, and for the form code the one of the clusters."""
+    one, two, *clusters = networks
+    if params.form == "printed":
+        optimizers = optimizers_of([one, two], params)
+        return State(one, two, None, None, optimizers, no_history(task), None)
+    heads = [copy.deepcopy(clusters[0].get_submodule("head")) for _ in range(2)]
+    optimizers = optimizers_of([nn.ModuleList(pair) for pair in zip((one, two), heads, strict=True)], params)
+    return State(one, two, heads[0], heads[1], optimizers, no_history(task), None)
 
 
 def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generator) -> EpochRecord:
     now, weight = task.warmup_epochs + epoch, unlabeled_weight(float(epoch), params)
     rate = step_decay(now, [params.decay_epoch], params.learning_rate, params.decay_factor)
-    networks = [state.network1, state.network2]
-    found = co_divide(networks, state.history, task, params, task.train_index, rng)  # [2]
+    networks, as_run = [state.network1, state.network2], params.form == "code"
+    found = co_divide(networks, state.history, task, params, task.train_index, rng)  # [1]
     state.history = found.history
-    if state.cluster_rate is None:
-        state.cluster_rate = cluster_rate(predicted_noise(found), params)  # [5]
-    record = found.record(
-        task, {}, learning_rate=rate, unlabeled_weight=weight, cluster_rate=state.cluster_rate
-    )
+    if state.noise is None:
+        state.noise = predicted_noise(found)  # [2]
+    high = state.noise > params.noise_threshold
+    cluster_rate = params.high_noise_rate if high else params.low_noise_rate
+    view = task.strong if high and as_run else task.weak
+    record = found.record(task, {}, learning_rate=rate, unlabeled_weight=weight, cluster_rate=cluster_rate)
     for i, peer in ((0, 1), (1, 0)):
-        division = found.for_peer_of(peer)
-        task.set_learning_rate(state.optimizers[i], rate)
-        for loss in steps(networks[i], networks[peer], division, task, params, epoch, rng, view=task.weak):
-            task.step(loss, state.optimizers[i])  # [3]
-    for i in (0, 1):
-        task.set_learning_rate(state.optimizers[i], state.cluster_rate)
-        cluster(networks[i], state.optimizers[i], found.predictions[i], task, params, rng)  # [1] [4]
+        division, optimizer = found.for_peer_of(peer), state.optimizers[i]
+        task.set_learning_rate(optimizer, rate)
+        losses = steps(
+            networks[i], networks[peer], division, task, params, epoch, rng, view=view, drop_last=as_run
+        )
+        for loss in losses:
+            task.step(loss, optimizer)  # [4]
+    if params.terms == "both":
+        heads = [state.cluster_head1, state.cluster_head2]
+        view = task.strong if params.cluster_views == "strong" else view
+        neighbors = neighborhoods(task, itself=as_run)
+        for i, peer in ((0, 1), (1, 0)):
+            alike = e_step(neighbors, found.predictions[peer if as_run else i], task)  # [3]
+            task.set_learning_rate(state.optimizers[i], cluster_rate)
+            own = heads[i]
+            head = networks[i].get_submodule("head") if own is None else own
+            cluster(networks[i], head, state.optimizers[i], neighbors, alike, view, task, params, rng)  # [5]
     return record
 
 
@@ -115,47 +167,58 @@ def predicted_noise(found: Division) -> float:
     return 1 - float(found.selected.float().mean())
 
 
-def cluster_rate(noise: float, params: Params) -> float:
-    return params.high_noise_rate if noise > params.noise_threshold else params.low_noise_rate
+def neighborhoods(task: Task, *, itself: bool) -> Int[Tensor, "n k"]:
+    """The mined neighbors of each image, behind the image itself where it is to be one of them."""
+    assert task.neighbors is not None
+    index = torch.arange(task.num_samples, device=task.device)
+    return torch.cat([index[:, None], task.neighbors], dim=1) if itself else task.neighbors
+
+
+def e_step(neighbors: Int[Tensor, "n k"], predictions: Int[Tensor, " n"], task: Task) -> Bool[Tensor, "n k"]:
+    """q(z_ji) of each image i and each of its neighbors j: true where both are predicted to be of one class.
+
+    Lines 8 to 16 of Algorithm 1. Held-out images are nobody's neighbor.
+    """
+    trains = torch.zeros(task.num_samples, dtype=torch.bool, device=task.device)
+    trains[task.train_index] = True
+    return (predictions[neighbors] == predictions[:, None]) & trains[neighbors]
 
 
 def cluster(
     network: nn.Module,
+    head: nn.Module,
     optimizer: torch.optim.SGD,
-    predictions: Int[Tensor, " n"],
+    neighbors: Int[Tensor, "n k"],
+    alike: Bool[Tensor, "n k"],
+    view: View,
     task: Task,
     params: Params,
     rng: Generator,
 ) -> None:
-    """One pass over the anchors."""
-    assert task.neighbors is not None
-    trains = torch.zeros(task.num_samples, dtype=torch.bool, device=task.device)
-    trains[task.train_index] = True
+    """The clustering term of the M-step: one pass over the training images as anchors (Eq. 10)."""
+    as_run, features = params.form == "code", network.get_submodule("features")
+    weight = ENTROPY_WEIGHTS[params.form] if params.entropy_weight is None else params.entropy_weight
     network.train()
-    for index in task.batches(params.cluster_batch_size, rng):
-        neighbors, scale = drawn(task.neighbors[index], params.drawn_neighbors, rng)
-        alike = (predictions[neighbors] == predictions[index][:, None]) & trains[neighbors]
-        logits = network(task.weak(torch.cat([index, neighbors.ravel()]), rng))
-        anchors, others = logits[: len(index)], logits[len(index) :].unflatten(0, neighbors.shape)
-        losses = neighborhood_losses(anchors, others, alike)
-        losses = (
-            losses / alike.sum(dim=1).clamp(min=1) if params.neighbor_losses == "mean" else scale * losses
-        )
-        task.step(losses.mean() - params.entropy_weight * mean_entropy(anchors), optimizer)
+    for index in task.batches(params.cluster_batch_size, rng, drop_last=as_run):
+        others, pairs = neighbors[index], alike[index]
+        if as_run:
+            others = draw_one(others, pairs, rng)
+            pairs = torch.ones_like(others, dtype=torch.bool)
+        anchors = head(features(view(index, rng)))
+        near = head(features(view(others.ravel(), rng))).unflatten(0, others.shape)
+        pull = neighborhood_losses(anchors, near, pairs).mean()
+        task.step(pull - weight * mean_entropy(anchors), optimizer)
 
 
-def drawn(neighbors: Int[Tensor, "b k"], number: int, rng: Generator) -> tuple[Int[Tensor, "b d"], float]:
-    """`number` different neighbors of each anchor, all for 0, and the factor from their sum to that of all."""
-    k = neighbors.shape[1]
-    if not 0 < number < k:
-        return neighbors, 1.0
-    order = torch.rand(neighbors.shape, generator=rng, device=rng.device).argsort(dim=1)[:, :number]
-    return neighbors.gather(1, order.to(neighbors.device)), k / number
+def draw_one(neighbors: Int[Tensor, "b k"], alike: Bool[Tensor, "b k"], rng: Generator) -> Int[Tensor, "b 1"]:
+    """One of the neighbors of each image that are alike, uniformly; each row has one, itself at least."""
+    chance = torch.rand(neighbors.shape, generator=rng, device=rng.device).to(neighbors.device)
+    return neighbors.gather(1, chance.masked_fill(~alike, -1).argmax(dim=1, keepdim=True))
 
 
 def neighborhood_losses(
-    anchors: Float[Tensor, "b c"], others: Float[Tensor, "b k c"], alike: Bool[Tensor, "b k"]
+    anchors: Float[Tensor, "b c"], others: Float[Tensor, "b d c"], alike: Bool[Tensor, "b d"]
 ) -> Float[Tensor, " b"]:
-    """Eq. 11 for each anchor: -sum_j q(z_ji) log <p_i, p_j>. Takes logits."""
+    """Eq. 11 for each anchor: -sum_j q(z_ji) log <p_i, p_j>, 0 where no neighbor is alike. Takes logits."""
     pairs = anchors[:, None].expand_as(others).flatten(0, 1), others.flatten(0, 1)
     return (pair_consistency(*pairs).view_as(alike) * alike).sum(dim=1)

@@ -12,17 +12,18 @@ from torch.nn.functional import cross_entropy
 
 from noisyctl.parts import supervised
 from noisyctl.parts.robust_losses import reverse_cross_entropy
-from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param
+from noisyctl.parts.supervised import SupervisedParams
+from noisyctl.task import EpochRecord, Needs, Task, param
 
 NEEDS = Needs(networks=1)
 
 
-class Params(MethodParams):
+class Params(SupervisedParams):
     """`methods.sce` in params.yaml."""
 
     epochs: int = param(120, "after warm-up", source="APL code: CIFAR-10", ge=0)
     batch_size: int = param(128, "images a step", source="APL code: CIFAR-10", ge=2)
-    learning_rate: float = param(0.01, "at the start of the cosine", source="APL code: CIFAR-10", gt=0)
+    learning_rate: float = param(0.01, "at the start", source="APL code: CIFAR-10", gt=0)
     weight_decay: float = param(1e-4, "", source="APL code: CIFAR-10", ge=0)
     cross_entropy_weight: float = param(0.1, "[alpha]", source="SCE paper 4: CIFAR-10; CIFAR-100: 6", ge=0)
     reverse_weight: float = param(1.0, "[beta]", source="SCE paper 4: CIFAR-10; CIFAR-100: 0.1", ge=0)

@@ -5,6 +5,8 @@ the start of warm-up:
 
   [1] M < start_epoch: cross-entropy with the given labels                                     (Eq. 3)
   [2] from there on, before every epoch: features of m samples a class -> its prototypes       (Eq. 5, 6, 7)
+      (computed when the epoch before has ended, and once more after the last: what an epoch leaves in the trace, labels
+      and prototypes, is of the network as that epoch left it)
   [3] corrected label of every training image: the class of the largest mean cosine            (Eq. 8, 9)
   [4] (1 - alpha) cross-entropy with the given + alpha cross-entropy with the corrected labels (Eq. 4)
 
@@ -13,8 +15,10 @@ its diagonal; where fewer than p samples are apart the densest others follow, as
 plain views in eval mode; a class without samples has no prototypes and no label is corrected to it.
 Verified labels (the paper's second setting) only choose prototypes: among the samples verified as the class, or given it
 where none is. With `verified_role: finetune` (its third) they are cross-entropy's labels in the last epochs.
-Table 3 is `samples_per_class` [m] of 320, 640, 1280, 2560; Table 4 `selection: kmeans, density_peaks, densest_apart`; Fig. 4
-`num_prototypes` [p] and `correction_weight` [alpha]. Their rows "+ 25k verify" add verified labels.
+Table 2 is `pseudo_labels` of the first epoch that changes labels, and of the last. Table 3 is `samples_per_class` [m] of
+320, 640, 1280, 2560; its "Initial" is the test accuracy of the first prototypes (`test_predictions_of_prototypes`). Table 4
+is `selection: kmeans, density_peaks, densest_apart`; Fig. 4 `num_prototypes` [p] and `correction_weight` [alpha]. Their rows
+"+ 25k verify" add verified labels.
 Differs from the paper: the learning rate falls by epochs after warm-up; with a warm-up of 0 epochs it is the paper's.
 Differs from the authors' code: none was published.
 Shapes: n = training set, b = batch, d = features, k = classes that have prototypes.
@@ -67,6 +71,10 @@ class Params(MethodParams):
 class State:
     network: nn.Module
     optimizer: torch.optim.Optimizer
+    classes: Tensor  # [k], those that have prototypes; none before the first correction
+    directions: Tensor  # [k d]
+    corrected: Tensor  # [n], the labels of the next epoch
+    num_classes: int
     last: dict[str, Tensor]  # the last trace: an epoch of finetune sees few of the samples
 
 
@@ -80,19 +88,23 @@ def start(networks: list[nn.Module], task: Task, params: Params, rng: Generator)
     optimizer = torch.optim.SGD(
         network.parameters(), lr=params.learning_rate, momentum=0.9, weight_decay=params.weight_decay
     )
-    return State(network, optimizer, {})
+    given = task.noisy_labels.clone()
+    state = State(network, optimizer, given[:0], torch.empty(0, 0), given, task.num_classes, last={})
+    if task.warmup_epochs + 1 >= params.start_epoch:
+        correct(state, task, params, rng)
+    return state
 
 
 def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generator) -> EpochRecord:
     milestones = range(params.decay_period, params.epochs, params.decay_period)
     rate = step_decay(epoch, milestones, params.learning_rate, 0.1)
-    among, given, corrected, weight = task.train_index, task.noisy_labels, task.noisy_labels, 0.0  # [1]
-    if params.verified_role == "finetune" and epoch >= params.epochs - params.finetune_epochs:
+    among, given, weight = task.train_index, task.noisy_labels, 0.0  # [1]
+    finetuning = params.verified_role == "finetune" and epoch >= params.epochs - params.finetune_epochs
+    if finetuning:
         rate, given = params.finetune_rate, verified_labels(task)
-        among, corrected = (given >= 0).nonzero()[:, 0], given
+        among = (given >= 0).nonzero()[:, 0]
+        state.corrected = torch.where(given >= 0, given, state.corrected)
     elif task.warmup_epochs + epoch + 1 >= params.start_epoch:
-        classes, directions = class_directions(state.network, task, params, rng)  # [2]
-        corrected = corrected_labels(state.network, task, classes, directions)  # [3]
         weight = params.correction_weight
     task.set_learning_rate(state.optimizer, rate)
     record = EpochRecord(task, learning_rate=rate, correction_weight=weight)
@@ -100,15 +112,34 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
     state.network.train()
     for index in task.batches(params.batch_size, rng, among=among):
         logits = state.network(task.weak(index, rng))
-        losses = joint_cross_entropy(logits, given[index], corrected[index], weight)
+        losses = joint_cross_entropy(logits, given[index], state.corrected[index], weight)
         task.step(losses.mean(), state.optimizer)  # [4]
-        record.add(index, losses=losses, predictions=logits, pseudo_labels=corrected[index])
+        record.add(index, losses=losses, predictions=logits)
+    if not finetuning and task.warmup_epochs + epoch + 2 >= params.start_epoch:
+        correct(state, task, params, rng)
+    record.vectors["pseudo_labels"] = state.corrected
     state.last = record.vectors
     return record
 
 
 def predict(state: State, images: Tensor) -> Tensor:
     return state.network(images)
+
+
+def predict_further(state: State, images: Tensor) -> dict[str, Float[Tensor, "b c"]]:
+    """The mean cosine with each class's prototypes, -2 for a class without; NaN before the first correction."""
+    found = torch.full((len(images), state.num_classes), torch.nan, device=images.device)
+    if len(state.classes):
+        seen = state.network.get_submodule("features")(images).float()
+        found[:] = -2.0
+        found[:, state.classes] = prototypes.class_similarity(seen, state.directions)
+    return {"prototypes": found}
+
+
+def correct(state: State, task: Task, params: Params, rng: Generator) -> None:
+    """Prototypes of the network as it is [2], and the label that they give to every training image [3]."""
+    state.classes, state.directions = class_directions(state.network, task, params, rng)
+    state.corrected = corrected_labels(state.network, task, state.classes, state.directions)
 
 
 def class_directions(

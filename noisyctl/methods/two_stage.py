@@ -6,42 +6,44 @@ Ding et al., "A Semi-Supervised Two-Stage Approach to Learning from Noisy Labels
   [2] selection: prediction = label, and P(c|x) >= .9 or among the first 10% of the class    (3.1)
   [3] where the user has verified labels, a binary classifier of each class selects instead  (3.1)
   [4] the validation samples are selected by the same rules                                  (3.1, 4.2)
-  [5] stage 2, from the weights of [1]: batches of labeled and unlabeled halves              (3.2)
+  [5] stage 2, from the weights of [1] that validate best: batches of labeled and unlabeled halves   (3.2)
   [6] mean -log z[y] of the labeled + alpha mean |z - z'|^2 of all   (Eq. 2); z' is a second pass (pi) or the average of
       past outputs (temporal: Laine and Aila, "Temporal Ensembling for Semi-Supervised Learning", ICLR 2017)
   [7] learning rate x .5 after 10 epochs without a better accuracy on the validation samples (4.2)
+  [8] no more learning after 20 such epochs, where the paper stops early                     (4.3)
 
-The paper leaves open, and ours are: Params with the source "ours"; optimizer and [7] start anew with stage 2; z is the first
-pass, and gradients reach both; noise, and dropout of residual units, in stage 2 only; [3] is logistic regression on the
-features of [1], its verified samples train with their verified labels, and a class without any keeps [2].
+The paper leaves open, and ours are: Params with the source "ours"; z is the first pass, gradients reach both; noise, and
+the rate `dropout` of the network's dropouts, in stage 2 only; [3] is logistic regression on the features of [1], verified
+samples train with their verified labels, and a class without any keeps [2]. A validation sample is never a verified one.
+By default stage 2 is Laine and Aila's, from whom the paper borrows it: Adam, whose rate rises with the weight of the
+consistency from 0 and falls at the end. A fresh optimizer at the first rate of stage 1 erases what stage 1 has learned.
 Where no label is left, z' alone teaches; where all are, labeled fill both halves; where [4] has none, all validate.
-Table 1 is `keep_rate: 0.05, 0.1, 0.2, 0.5`: the least share of a class that is kept.
-Differs from the paper: no early stop, since the trace keeps every epoch. The averages of the images drawn move, not of all.
+Table 1 is `keep_rate: 0.05, 0.1, 0.2, 0.5`: the least share of a class that is kept; with 1 all consistent labels are kept.
+Stage 1, in the epoch that predicts the selected validation samples best, is Table 3's improved baseline.
+Differs from the paper: after an early stop the epochs go on without learning. Averages move for the images drawn only.
 Differs from the authors' code: none was published.
 """
 
 import math
 from collections.abc import Iterator
-from functools import partial
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor, nn
 from torch.nn.functional import log_softmax, nll_loss
-from torch.optim import SGD, Adagrad, Adam
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from noisyctl.nn.inference import BATCH, evaluate_train, evaluating
+from noisyctl.nn.backbones import require_dropout, set_dropout
+from noisyctl.nn.inference import evaluate_train
 from noisyctl.parts.sampling import oversampled
 from noisyctl.parts.schedules import gaussian_ramp
+from noisyctl.parts.supervised import OPTIMIZERS, halved_on_plateau, logits_of
 from noisyctl.parts.targets import running_average
 from noisyctl.parts.verified import judge
 from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param, rank_in_class, state
 
 NEEDS = Needs(networks=1, verified=True)
 ROUNDING = 1e-6  # of .1 times a count
-OPTIMIZERS: dict[str, Any] = {"sgd": partial(SGD, momentum=0.9), "adagrad": Adagrad, "adam": Adam}
 
 
 class Params(MethodParams):
@@ -51,13 +53,38 @@ class Params(MethodParams):
     stage1_epochs: int = param(120, "of these, stage 1", source="4.2: CIFAR-10; MNIST 40", ge=0)
     validation_rate: float = param(0.1, "share of samples that validate", source="4.2", gt=0, lt=1)
     batch_size: int = param(128, "images a step [N]", source="ours: as Patrini et al.", ge=2)
-    optimizer: Literal["sgd", "adagrad", "adam"] = param(
-        "sgd", "momentum .9", source="4.2: CIFAR-10; MNIST adagrad; 4.3: Clothing1M adam"
+    epoch_batches: int = param(
+        0,
+        "of stage 1, class-balanced, drawn every epoch; 0: all samples",
+        source="ours; 4.3: sub-epochs",
+        ge=0,
     )
-    learning_rate: float = param(0.1, "at the start of a stage", source="4.2; 4.3: 3e-4", gt=0)
-    floor_rate: float = param(1e-7, "least learning rate", source="4.2", ge=0)
+    optimizer: Literal["sgd", "adagrad", "adam"] = param(
+        "sgd", "of stage 1; sgd has momentum .9", source="4.2: CIFAR-10; MNIST adagrad; 4.3: Clothing1M adam"
+    )
+    learning_rate: float = param(0.1, "at the start of stage 1", source="4.2; 4.3: 3e-4", gt=0)
+    stage2_optimizer: Literal["sgd", "adagrad", "adam"] = param(
+        "adam", "of stage 2, which starts anew", source="ours: Laine and Aila; 4.3: adam"
+    )
+    stage2_rate: float = param(
+        0.003, "highest rate of stage 2", source="ours: Laine and Aila; 4.3: 3e-4", gt=0
+    )
+    stage2_schedule: Literal["ramps", "plateau"] = param(
+        "ramps",
+        "of this rate; ramps: those of alpha, and Adam's beta1 falls with it from .9 to .5; plateau: [7]",
+        source="ours: Laine and Aila; 4.3: plateau",
+    )
+    floor_rate: float = param(1e-7, "least rate of a plateau", source="4.2", ge=0)
     plateau_epochs: int = param(10, "without improvement, then half the rate", source="4.2", ge=1)
+    patience_epochs: int = param(
+        0, "without improvement end a stage [8]; 0: never", source="4.2: 0; 4.3: 20", ge=0
+    )
     weight_decay: float = param(2e-4, "", source="ours: gradient of Patrini et al.'s L2 of 1e-4", ge=0)
+    handed_over: Literal["best", "last"] = param(
+        "best",
+        "weights of stage 1 that select and go on: of its best validation accuracy, or last",
+        source="ours",
+    )
     confidence: float = param(0.9, "P(c|x) that keeps a label", source="3.1", ge=0, le=1)
     keep_rate: float = param(0.1, "share of a class that is kept at least", source="3.1", ge=0, le=1)
     keep_base: Literal["given", "consistent"] = param(
@@ -71,11 +98,15 @@ class Params(MethodParams):
     ramp_up_epochs: int = param(32, "of stage 2; 0: none", source="ours: their 80 of 300; 4.3: 0", ge=0)
     ramp_down_epochs: int = param(20, "of stage 2; 0: none", source="ours: their 50 of 300; 4.3: 0", ge=0)
     ensemble_momentum: float = param(0.6, "of past outputs", source="Laine and Aila", ge=0, lt=1)
-    epoch_over: Literal["all", "labeled"] = param(
-        "all", "what an epoch of stage 2 sees once", source="ours: Laine and Aila; 4.3: labeled"
+    epoch_over: Literal["all", "labeled", "images"] = param(
+        "all",
+        "what an epoch of stage 2 sees once; images: as many images as there are, half of them labeled",
+        source="ours: Laine and Aila; 4.3: labeled",
     )
     input_noise: float = param(0.15, "deviation, of normalized images", source="ours: Laine and Aila", ge=0)
-    dropout: float = param(0.2, "of the network's dropouts", source="ours: Patrini et al.", ge=0, lt=1)
+    dropout: float = param(
+        0.2, "of the network's dropouts in stage 2", source="ours: Patrini et al.", ge=0, lt=1
+    )
 
 
 @state
@@ -83,6 +114,9 @@ class State:
     network: nn.Module
     optimizer: torch.optim.Optimizer
     plateau: dict[str, Any]  # of ReduceLROnPlateau; empty at the start of a stage
+    best: dict[str, Tensor]  # weights of the stage's best validation accuracy
+    best_accuracy: float
+    waited: int  # epochs of the stage since then
     labels: Tensor  # [n]: the given ones; from stage 2 on the verified ones where there are
     selected: Tensor  # [n]: whose labels count, in stage 1 all
     log_probs: Tensor  # [n c]: of each sample's last pass
@@ -90,24 +124,35 @@ class State:
 
 
 def start(networks: list[nn.Module], task: Task, params: Params, rng: Generator) -> State:
-    optimizer, labels = make_optimizer(networks[0], params), task.noisy_labels.clone()
+    if params.dropout and params.epochs > params.stage1_epochs:
+        require_dropout(networks[0], "dropout", params.dropout)
+    optimizer, labels = make_optimizer(networks[0], params, 1), task.noisy_labels.clone()
     zeros = torch.zeros(task.num_samples, task.num_classes, device=task.device)
     everything = torch.ones_like(labels, dtype=torch.bool)
-    return State(networks[0], optimizer, {}, labels, everything, log_probs=zeros, ensemble=zeros.clone())
+    ensemble = zeros.clone()
+    return State(networks[0], optimizer, {}, {}, -1.0, 0, labels, everything, zeros, ensemble)
 
 
 def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generator) -> EpochRecord:
-    if epoch == params.stage1_epochs:
+    stage, start2 = (1 if epoch < params.stage1_epochs else 2), params.stage1_epochs
+    if epoch == start2:
         begin_stage2(state, task, params)
-    weight = ramped_weight(epoch - params.stage1_epochs, params)
+    weight = ramped_weight(epoch - start2, params)
+    if stage == 2 and params.stage2_schedule == "ramps":
+        set_ramped_rate(state.optimizer, epoch - start2, params)
     rate = state.optimizer.param_groups[0]["lr"]
     state.network.train()
-    if epoch < params.stage1_epochs:
+    stopped = 0 < params.patience_epochs <= state.waited  # [8]
+    if not stopped and stage == 1:
         train_supervised(state, task, params, rng)
-    else:
+    elif not stopped:
         train_semi_supervised(state, task, params, weight, rng)
-    accuracy = validate(state, task, params)
-    record = EpochRecord(task, learning_rate=rate, consistency_weight=weight, validation_accuracy=accuracy)
+    accuracy = validate(state, task, params, stage)
+    if epoch == start2 - 1:
+        hand_over(state, task, params)
+    record = EpochRecord(
+        task, learning_rate=rate, consistency_weight=weight, validation_accuracy=accuracy, stage=float(stage)
+    )
     losses = nll_loss(state.log_probs, task.noisy_labels, reduction="none")
     predictions, index = state.log_probs.argmax(dim=1), torch.arange(task.num_samples, device=task.device)
     record.add(index, losses=losses, clean_probability=(-losses).exp(), selected=state.selected)
@@ -120,32 +165,45 @@ def predict(state: State, images: Tensor) -> Tensor:
 
 
 def train_supervised(state: State, task: Task, params: Params, rng: Generator) -> None:
-    among = oversampled(task.train_index, state.labels, task.num_classes, rng)
+    if params.epoch_batches:
+        among = task.balanced(params.epoch_batches * params.batch_size, rng)
+    else:
+        among = oversampled(task.train_index, state.labels, task.num_classes, rng)
     for index in task.batches(params.batch_size, rng, among=among):
         log_probs = log_softmax(state.network(task.weak(index, rng)), dim=1)
         task.step(nll_loss(log_probs, state.labels[index]), state.optimizer)  # [1]
         state.log_probs[index] = log_probs.detach().float()
 
 
-def begin_stage2(state: State, task: Task, params: Params) -> None:
+def hand_over(state: State, task: Task, params: Params) -> None:
+    """The end of stage 1: what selects, and what is selected. The network itself goes on from here in stage 2 only."""
+    last = {name: tensor.clone() for name, tensor in state.network.state_dict().items()}
+    if params.handed_over == "last":
+        state.best = last
+    state.network.load_state_dict(state.best)
     logits, features = evaluate_train(state.network, task)
+    state.network.load_state_dict(last)
     state.log_probs = log_softmax(logits, dim=1)
     for index in (task.train_index, task.validation_index):  # [2] [4]
         probs = state.log_probs[index].exp()
         state.selected[index] = select(probs, task.noisy_labels[index], params)
     if task.verified is not None:  # [3]
-        trains = ~torch.isin(task.verified[0], task.validation_index)
-        judging = task.verified[0][trains], task.verified[1][trains]  # those held out may only validate
-        judged, affirmed = judge(features, task.noisy_labels, judging)
+        judged, affirmed = judge(features, task.noisy_labels, task.verified)
         state.selected = torch.where(judged, affirmed, state.selected)
         state.labels[task.verified[0]], state.selected[task.verified[0]] = task.verified[1], True
-    state.optimizer, state.plateau = make_optimizer(state.network, params), {}
+
+
+def begin_stage2(state: State, task: Task, params: Params) -> None:
+    if state.best:  # [5]
+        state.network.load_state_dict(state.best)
+    else:  # no stage 1: the warm-up's network selects
+        hand_over(state, task, params.model_copy(update={"handed_over": "last"}))
+    state.optimizer, state.plateau = make_optimizer(state.network, params, 2), {}
+    state.best, state.best_accuracy, state.waited = {}, -1.0, 0
 
 
 def train_semi_supervised(state: State, task: Task, params: Params, weight: float, rng: Generator) -> None:
-    for module in state.network.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = params.dropout
+    set_dropout(state.network, params.dropout)  # every epoch: a checkpoint does not hold it
     drawn = torch.zeros_like(state.selected)
     for labeled, unlabeled in halves(state, task, params, rng):  # [5]
         index = torch.cat([labeled, unlabeled])
@@ -176,6 +234,10 @@ def halves(state: State, task: Task, params: Params, rng: Generator) -> Iterator
     half, chosen = params.batch_size // 2, state.selected[task.train_index]
     labeled = oversampled(task.train_index[chosen], state.labels, task.num_classes, rng)
     unlabeled = labeled if chosen.all() else task.train_index[~chosen]
+    if params.epoch_over == "images":
+        steps = range(math.ceil(len(task.train_index) / (2 * half)))
+        ours, theirs = task.endless(half, rng, among=labeled), task.endless(half, rng, among=unlabeled)
+        return (pair for _, *pair in zip(steps, ours, theirs, strict=False))  # type: ignore[misc]
     if params.epoch_over == "labeled" or len(labeled) >= len(unlabeled):
         ours, theirs = task.batches(half, rng, among=labeled), task.endless(half, rng, among=unlabeled)
     else:
@@ -203,31 +265,46 @@ def ensemble_targets(ensemble: Float[Tensor, "b c"], own: Float[Tensor, "b c"]) 
     return torch.where(total > 0, ensemble / total.where(total > 0, 1.0), own)
 
 
-def ramped_weight(epoch: int, params: Params) -> float:
-    """In an epoch of stage 2: alpha exp(-5 (1 - t)^2) rising, exp(-12.5 t^2) falling; 0 in stage 1."""
+def ramps(epoch: int, params: Params) -> tuple[float, float]:
+    """In an epoch of stage 2: exp(-5 (1 - t)^2) rising, exp(-12.5 t^2) falling."""
     down = params.ramp_down_epochs
     fallen = max(1 - (params.epochs - params.stage1_epochs - epoch) / down, 0) if down else 0
-    rising = gaussian_ramp(epoch, params.ramp_up_epochs) if epoch >= 0 else 0.0
-    return params.consistency_weight * rising * math.exp(-12.5 * fallen**2)
+    return gaussian_ramp(epoch, params.ramp_up_epochs), math.exp(-12.5 * fallen**2)
 
 
-def validate(state: State, task: Task, params: Params) -> float:
-    """Accuracy on the selected validation samples, and what it does to the learning rate."""
+def ramped_weight(epoch: int, params: Params) -> float:
+    """alpha in an epoch of stage 2; 0 in stage 1."""
+    return params.consistency_weight * math.prod(ramps(epoch, params)) if epoch >= 0 else 0.0
+
+
+def set_ramped_rate(optimizer: torch.optim.Optimizer, epoch: int, params: Params) -> None:
+    """The rate of an epoch of stage 2, and beta1 = .5 + .4 times what has not fallen yet (Laine and Aila's code)."""
+    up, down = ramps(epoch, params)
+    for group in optimizer.param_groups:
+        group["lr"] = params.stage2_rate * up * down
+        if "betas" in group:
+            group["betas"] = (0.5 + 0.4 * down, group["betas"][1])
+
+
+def validate(state: State, task: Task, params: Params, stage: int) -> float:
+    """Accuracy on the selected validation samples, and what follows from it: rate, best weights, early stop."""
     index = task.validation_index
-    with evaluating(state.network):
-        logits = torch.cat([state.network(task.plain(part)).float() for part in index.split(BATCH)])
-    state.log_probs[index] = log_softmax(logits, dim=1)
+    state.log_probs[index] = log_softmax(logits_of(state.network, task, index), dim=1)
     trusted = index[state.selected[index]] if state.selected[index].any() else index
     accuracy = float((state.log_probs[trusted].argmax(dim=1) == state.labels[trusted]).double().mean())
-    patience, floor = params.plateau_epochs - 1, params.floor_rate  # torch waits for one epoch more
-    plateau = ReduceLROnPlateau(state.optimizer, "max", 0.5, patience, threshold=0, min_lr=floor, eps=0)
-    if state.plateau:
-        plateau.load_state_dict(state.plateau)
-    plateau.step(accuracy)  # [7]
-    state.plateau = plateau.state_dict()
+    state.waited += 1
+    if accuracy > state.best_accuracy:
+        state.best_accuracy, state.waited = accuracy, 0
+        if stage == 1:
+            state.best = {name: tensor.clone() for name, tensor in state.network.state_dict().items()}
+    if stage == 1 or params.stage2_schedule == "plateau":  # [7]; torch waits for one epoch more
+        patience, floor = params.plateau_epochs - 1, params.floor_rate
+        state.plateau = halved_on_plateau(state.optimizer, state.plateau, accuracy, patience, floor)
     return accuracy
 
 
-def make_optimizer(network: nn.Module, params: Params) -> torch.optim.Optimizer:
-    make, rate = OPTIMIZERS[params.optimizer], params.learning_rate
-    return make(network.parameters(), lr=rate, weight_decay=params.weight_decay)
+def make_optimizer(network: nn.Module, params: Params, stage: int) -> torch.optim.Optimizer:
+    name, rate = params.optimizer, params.learning_rate
+    if stage == 2:
+        name, rate = params.stage2_optimizer, params.stage2_rate
+    return OPTIMIZERS[name](network.parameters(), lr=rate, weight_decay=params.weight_decay)

@@ -23,6 +23,7 @@ class Backbone:
 
     `width` is the paper's: channels of the first stage, or units of an MLP's first layer; `fixed` says that there is no
     other. `smallest` is the least side of an image. `channels` is the one number of channels it takes; None: any.
+    `dropout` says that it has dropouts, whose rate a method may set; where its paper has none, they are of rate 0.
     """
 
     family: str
@@ -30,23 +31,24 @@ class Backbone:
     fixed: bool = False
     smallest: int = 1
     channels: int | None = None
+    dropout: bool = False
 
 
 BACKBONES = {
-    "small_cnn": Backbone("small_cnn", width=16, smallest=4),
-    "resnet18": Backbone("resnet", width=64),
-    "resnet34": Backbone("resnet", width=64),
-    "preact_resnet18": Backbone("preact_resnet", width=64),
-    "resnet14": Backbone("patrini_resnet", width=16),
-    "resnet32": Backbone("patrini_resnet", width=16),
-    "resnet44": Backbone("patrini_resnet", width=16),
+    "small_cnn": Backbone("small_cnn", width=16, smallest=4, dropout=True),
+    "resnet18": Backbone("resnet", width=64, dropout=True),
+    "resnet34": Backbone("resnet", width=64, dropout=True),
+    "preact_resnet18": Backbone("preact_resnet", width=64, dropout=True),
+    "resnet14": Backbone("patrini_resnet", width=16, dropout=True),
+    "resnet32": Backbone("patrini_resnet", width=16, dropout=True),
+    "resnet44": Backbone("patrini_resnet", width=16, dropout=True),
     "cnn7": Backbone("cnn", width=64, smallest=8),
-    "cnn9": Backbone("cnn", width=128, smallest=28),
+    "cnn9": Backbone("cnn", width=128, smallest=28, dropout=True),
     "cnn_small": Backbone("cnn", width=6, smallest=16),
-    "mlp": Backbone("mlp", width=128),
+    "mlp": Backbone("mlp", width=128, dropout=True),
     "mlp256": Backbone("mlp", width=256),
-    "resnet18_imagenet": Backbone("imagenet", width=64, fixed=True, channels=3),
-    "resnet50_imagenet": Backbone("imagenet", width=64, fixed=True, channels=3),
+    "resnet18_imagenet": Backbone("imagenet", width=64, fixed=True, channels=3, dropout=True),
+    "resnet50_imagenet": Backbone("imagenet", width=64, fixed=True, channels=3, dropout=True),
     "inception_resnet_v2": Backbone("imagenet", width=32, fixed=True, smallest=75),
 }
 
@@ -82,3 +84,27 @@ def make(name: str, channels: int, width: int | None, size: tuple[int, int]) -> 
 
 def _takes(about: Backbone, channels: int, size: tuple[int, int]) -> bool:
     return min(size) >= about.smallest and about.channels in (None, channels)
+
+
+def dropouts(network: "nn.Module") -> "list[nn.modules.dropout._DropoutNd]":
+    """The dropouts of a network."""
+    from torch.nn.modules.dropout import _DropoutNd
+
+    return [module for module in network.modules() if isinstance(module, _DropoutNd)]
+
+
+def set_dropout(network: "nn.Module", rate: float) -> None:
+    """Give all dropouts of a network one rate."""
+    for module in dropouts(network):
+        module.p = rate
+
+
+def require_dropout(network: "nn.Module", name: str, rate: float) -> None:
+    """Raises ParamsError where a method perturbs by the dropout that its parameter `name` asks for, and there is none."""
+    if not dropouts(network):
+        spec = getattr(network, "spec", {})
+        having = ", ".join(backbone for backbone, about in BACKBONES.items() if about.dropout)
+        raise ParamsError(
+            f"{name} is {rate}, and backbone {spec.get('backbone', '?')!r} has no dropout; warm up one that has: {having}; "
+            f"or set {name} to 0"
+        )

@@ -1,13 +1,14 @@
 """Networks of ImageNet's kind: torchvision's ResNets, and timm's Inception-ResNet-v2, which DivideMix, ScanMix and MixNN
 train on WebVision from scratch.
 
+The ResNets' units have a dropout of rate 0 before their last convolution: their papers have none, Two-Stage sets its rate.
 They start at random like the others; `noisyctl.nn.weights` loads what was learned on ImageNet.
 """
 
 import importlib
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from noisyctl.errors import ParamsError
 
@@ -37,6 +38,23 @@ def inception_resnet_v2(channels: int, width: int, size: tuple[int, int]) -> tup
 
 
 def _headless(network: Any) -> tuple[nn.Module, int]:
+    from torchvision.models.resnet import BasicBlock, Bottleneck
+
     num_features = network.fc.in_features
     network.fc = nn.Identity()
+    for block in network.modules():
+        if isinstance(block, BasicBlock | Bottleneck):
+            name = "bn1" if isinstance(block, BasicBlock) else "bn2"
+            setattr(block, name, DroppedBatchNorm(getattr(block, name).num_features))
     return network, num_features
+
+
+class DroppedBatchNorm(nn.BatchNorm2d):
+    """Batch norm and a dropout, which commutes with the ReLU that follows; layers keep torchvision's names."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__(num_features)
+        self.dropout = nn.Dropout(0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dropout(super().forward(x))

@@ -1,7 +1,8 @@
 """The MLPs that the papers use for MNIST.
 
 `mlp`: Patrini et al., "Making Deep Neural Networks Robust to Label Noise", CVPR 2017, and Two-Stage: 784-128-128-C.
-`mlp256`: Wei et al., "Combating Noisy Labels by Agreement" (JoCoR), CVPR 2020: 784-256-C. Initialization: torch's own.
+`mlp256`: Wei et al., "Combating Noisy Labels by Agreement" (JoCoR), CVPR 2020: 784-256-C.
+Initialization: He, normal, and biases of 0 for `mlp`, as in Patrini's code; torch's own for `mlp256` and for the head.
 """
 
 from torch import nn
@@ -10,10 +11,17 @@ from torch import nn
 def mlp(channels: int, width: int, size: tuple[int, int]) -> tuple[nn.Module, int]:
     """Two hidden layers, a dropout of .2 after each."""
     inputs = channels * size[0] * size[1]
-    first = [nn.Linear(inputs, width), nn.ReLU(), nn.Dropout(0.2)]
-    return nn.Sequential(nn.Flatten(), *first, nn.Linear(width, width), nn.ReLU(), nn.Dropout(0.2)), width
+    first = [_he(inputs, width), nn.ReLU(), nn.Dropout(0.2)]
+    return nn.Sequential(nn.Flatten(), *first, _he(width, width), nn.ReLU(), nn.Dropout(0.2)), width
 
 
 def mlp256(channels: int, width: int, size: tuple[int, int]) -> tuple[nn.Module, int]:
     """One hidden layer."""
     return nn.Sequential(nn.Flatten(), nn.Linear(channels * size[0] * size[1], width), nn.ReLU()), width
+
+
+def _he(inputs: int, outputs: int) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs)
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    nn.init.zeros_(layer.bias)
+    return layer

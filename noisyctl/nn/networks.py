@@ -17,14 +17,19 @@ from noisyctl.errors import ParamsError, suggest
 from noisyctl.nn.backbones import make
 from noisyctl.seeds import draw_seed
 
-HEADS = ("linear", "projection", "mlp")
+HEADS = ("linear", "projection", "mlp", "batch_norm")
+LAYOUT = torch.channels_last  # of every network's weights: convolutions follow it, whatever the images' own
 
 
 class Head(nn.Sequential):
     """From features to outputs.
 
     linear: one layer. projection: SimCLR's, a hidden layer as wide as the features. mlp: Jo-SRC's, a hidden layer twice as
-    wide, batch norm, ReLU; He initialization.
+    wide, batch norm, ReLU; He initialization. batch_norm: one layer and a batch norm over each output, with Keras' epsilon
+    and momentum (Patrini et al., for losses of unbounded scores).
+
+    Outputs are float32 under autocast too: in bfloat16 the largest probability
+    below 1 is .996, and no softmax, logarithm or loss may begin from there.
     """
 
     def __init__(self, spec: dict[str, Any]) -> None:
@@ -41,10 +46,16 @@ class Head(nn.Sequential):
                     nn.ReLU(),
                     _he(nn.Linear(2 * d, c)),
                 ]
+            case "batch_norm":
+                layers = [nn.Linear(d, c), nn.BatchNorm1d(c, eps=1e-3, momentum=0.01)]
             case _:
                 raise ParamsError(f"unknown head {kind!r}; {suggest(kind, HEADS)}")
         super().__init__(*layers)
         self.spec = dict(spec)
+
+    def forward(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b c"]:
+        outputs: Tensor = super().forward(features)
+        return outputs.float()
 
 
 class Classifier(nn.Module):
@@ -65,13 +76,14 @@ class Classifier(nn.Module):
 def build(spec: dict[str, Any], rng: Generator) -> Classifier:
     """A freshly initialized network on the CPU: the same weights for the same generator state, whatever else was drawn."""
     with _seeded(draw_seed(rng)):
-        return Classifier(spec)
+        return Classifier(spec).to(memory_format=LAYOUT)
 
 
 def from_spec(spec: dict[str, Any]) -> Classifier | Head:
     """A network of this spec, on the CPU, for a state dict to fill. Nothing is drawn from the global generators."""
     with _seeded(0):
-        return Head(spec) if spec.get("kind") == "head" else Classifier(spec)
+        network = Head(spec) if spec.get("kind") == "head" else Classifier(spec)
+        return network.to(memory_format=LAYOUT)
 
 
 @contextlib.contextmanager

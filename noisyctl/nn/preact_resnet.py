@@ -3,7 +3,8 @@
 Li et al., "DivideMix: Learning with Noisy Labels as Semi-supervised Learning", ICLR 2020; the blocks are those of He et
 al., "Identity Mappings in Deep Residual Networks", ECCV 2016, but for three things that the code of DivideMix does:
 batch norm and ReLU follow the stem at once; every shortcut, the identity too, starts after the block's first batch norm
-and ReLU; nothing but the pooling follows the last block. Initialization: torch's own.
+and ReLU; nothing but the pooling follows the last block. Between the convolutions of a block stands a dropout of rate 0:
+DivideMix has none, Two-Stage sets its rate. Initialization: torch's own.
 Differs from the authors' code: pools over the whole map, which at 32x32 is its pooling of 4x4.
 """
 
@@ -27,10 +28,11 @@ class PreActBlock(nn.Module):
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv1 = nn.Conv2d(channels, width, 3, stride, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
+        self.dropout = nn.Dropout(0.0)
         self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
         same = channels == width and stride == 1
         self.shortcut = nn.Identity() if same else nn.Conv2d(channels, width, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         start = self.bn1(x).relu()
-        return self.conv2(self.bn2(self.conv1(start)).relu()) + self.shortcut(start)
+        return self.conv2(self.dropout(self.bn2(self.conv1(start)).relu())) + self.shortcut(start)

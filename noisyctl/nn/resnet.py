@@ -2,6 +2,7 @@
 
 He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, in the form for small images that the field uses.
 `resnet18` is the network of SCAN and ScanMix, `resnet34` that of MixNN (64 channels in the first stage both times).
+Between the convolutions of a block stands a dropout of rate 0: the papers have none, Two-Stage sets its rate.
 Initialization: He, fan-out, as in SCAN's code, and torch's own for a linear head; MixNN does not tell its own.
 Differs from the authors' code: nothing known for SCAN and ScanMix; MixNN's has a second head that nothing uses.
 """
@@ -47,6 +48,7 @@ class Block(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(channels, width, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
+        self.dropout = nn.Dropout(0.0)
         self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
         same = channels == width and stride == 1
@@ -57,5 +59,5 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu()))
+        out = self.bn2(self.conv2(self.dropout(self.bn1(self.conv1(x)).relu())))
         return (out + self.shortcut(x)).relu()

@@ -6,9 +6,12 @@ from torch import nn
 
 
 def small_cnn(channels: int, width: int, size: tuple[int, int]) -> tuple[nn.Module, int]:
-    """Three 3x3 convolutions of 2, 4 and 8 times width with batch norm, pooled to `8 * width` features."""
+    """Three 3x3 convolutions of 2, 4 and 8 times width with batch norm, pooled to `8 * width` features.
+
+    They pass a dropout of rate 0, which a method may raise.
+    """
     layers: list[nn.Module] = []
     for a, b in itertools.pairwise((channels, 2 * width, 4 * width, 8 * width)):
         layers += [nn.Conv2d(a, b, 3, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU(), nn.MaxPool2d(2)]
     layers[-1] = nn.AdaptiveAvgPool2d(1)
-    return nn.Sequential(*layers, nn.Flatten()), 8 * width
+    return nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.0)), 8 * width

@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy
 from noisyctl.nn.inference import evaluating
 from noisyctl.parts.mixing import mix_pair
 from noisyctl.parts.mixmatch import labeled_side, make_targets, mixmatch, mixmatch_loss, two_sides, unit_range
-from noisyctl.parts.mixture import clean_probability
+from noisyctl.parts.mixture import scaled_clean_probability
 from noisyctl.parts.schedules import linear
 from noisyctl.parts.targets import average_probs, one_hot
 from noisyctl.task import EpochRecord, MethodParams, Task, param
@@ -106,7 +106,7 @@ def co_divide(
     if params.averaged_losses > 1:
         scaled = torch.cat([history, scaled])[-params.averaged_losses :]
     clean = torch.zeros_like(losses)
-    clean[:, index] = torch.stack([clean_probability(row, rng) for row in scaled.mean(dim=0)])
+    clean[:, index] = torch.stack([scaled_clean_probability(row, rng) for row in scaled.mean(dim=0)])
     sides = [labeled_side(row, params.clean_threshold, params.batch_size) for row in clean[:, index]]
     return Division(index, losses, probs, predictions, clean, torch.stack(sides), scaled)
 
@@ -151,7 +151,7 @@ def steps(
     learner.train()
     peer.eval()
     for step, (index, other) in enumerate(batches):
-        images = view(torch.cat([index, index, other, other]), rng)
+        images = view(task.join(index, index, other, other), rng)
         targets = make_targets(
             learner, peer, images, given[index], clean[index], params.temperature
         )  # section 3.2

@@ -3,6 +3,7 @@
 import warnings
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
@@ -39,9 +40,26 @@ def clean_probability(
     check_finite(losses)
     if are_equal(losses):
         return torch.ones_like(losses)
-    scaled, fitted = _fit(losses, rng, max_iter, tol, reg_covar)
-    posterior = fitted.predict_proba(scaled)[:, int(fitted.means_.argmin())]
-    return torch.as_tensor(posterior, dtype=losses.dtype, device=losses.device)
+    return _posterior(_unit_range(losses), losses, rng, max_iter, tol, reg_covar)
+
+
+def scaled_clean_probability(
+    losses: Float[Tensor, " n"],
+    rng: Generator,
+    *,
+    max_iter: int = MAX_ITER,
+    tol: float = TOL,
+    reg_covar: float = REG_COVAR,
+) -> Float[Tensor, " n"]:
+    """The same of losses that are scaled already, fitted as they are: such as the mean of several epochs' scaled losses.
+
+    That mean spans less than [0, 1]. Scaled once more it would make `reg_covar`, which is in its unit, count for less; the
+    official codes of DivideMix, ScanMix and MixNN fit the mean itself.
+    """
+    check_finite(losses)
+    if are_equal(losses):
+        return torch.ones_like(losses)
+    return _posterior(losses.double().cpu().numpy()[:, None], losses, rng, max_iter, tol, reg_covar)
 
 
 def fit_mixture(
@@ -57,7 +75,7 @@ def fit_mixture(
     low, span = float(losses.min()), float(losses.max() - losses.min())
     if are_equal(losses):
         return Mixture((1.0, 0.0), (low, low), (0.0, 0.0))
-    _, fitted = _fit(losses, rng, max_iter, tol, reg_covar)
+    fitted = _fit(_unit_range(losses), rng, max_iter, tol, reg_covar)
     means, variances = fitted.means_.ravel(), fitted.covariances_.ravel()
     a, b = (int(i) for i in means.argsort())
     return Mixture(
@@ -82,15 +100,24 @@ def check_finite(losses: Float[Tensor, " n"]) -> None:
         )
 
 
-def _fit(
-    losses: Float[Tensor, " n"], rng: Generator, max_iter: int, tol: float, reg_covar: float
-) -> tuple[Any, Any]:
+def _unit_range(losses: Float[Tensor, " n"]) -> np.ndarray:
+    values = losses.double().cpu()
+    return ((values - values.min()) / (values.max() - values.min())).numpy()[:, None]
+
+
+def _posterior(
+    values: np.ndarray, like: Tensor, rng: Generator, max_iter: int, tol: float, reg_covar: float
+) -> Float[Tensor, " n"]:
+    fitted = _fit(values, rng, max_iter, tol, reg_covar)
+    posterior = fitted.predict_proba(values)[:, int(fitted.means_.argmin())]
+    return torch.as_tensor(posterior, dtype=like.dtype, device=like.device)
+
+
+def _fit(values: np.ndarray, rng: Generator, max_iter: int, tol: float, reg_covar: float) -> Any:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
-    values = losses.double().cpu()
-    scaled = ((values - values.min()) / (values.max() - values.min())).numpy()[:, None]
     mixture = GaussianMixture(2, max_iter=max_iter, tol=tol, reg_covar=reg_covar, random_state=draw_seed(rng))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # ten iterations are the method's choice
-        return scaled, mixture.fit(scaled)
+        return mixture.fit(values)

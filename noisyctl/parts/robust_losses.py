@@ -8,9 +8,10 @@ import math
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, layer_norm, log_softmax
 
+from noisyctl.errors import ParamsError
 from noisyctl.parts.losses import negative_entropy
 
 ZERO = 1e-4  # log 0 of reverse cross-entropy stands for log ZERO (SCE: A = log 1e-4)
@@ -87,6 +88,15 @@ def savage(logits: Float[Tensor, "b c"], labels: Int[Tensor, " b"]) -> Float[Ten
 def standardized(logits: Float[Tensor, "b c"]) -> Float[Tensor, "b c"]:
     """Each row with mean 0 and variance 1 over the classes: entries of at most sqrt(C - 1), in the same order."""
     return layer_norm(logits, logits.shape[1:])
+
+
+def require_batch_norm(network: nn.Module) -> None:
+    """Raises ParamsError where the network's last layer does not bound its scores."""
+    if not isinstance(list(network.modules())[-1], nn.BatchNorm1d):
+        raise ParamsError(
+            "scores is 'head', which needs a network whose head ends with a batch norm; give the warm-up profile "
+            "`head: batch_norm` and warm up again, or leave scores out"
+        )
 
 
 def _at(values: Float[Tensor, "b c"], labels: Int[Tensor, " b"]) -> Float[Tensor, " b"]:

@@ -1,31 +1,44 @@
-"""Losses corrected by a transition matrix, and the matrix estimated from a network's predictions.
+"""Losses corrected by a transition matrix, the matrix estimated from a network's predictions, and the two trainings.
 
 Patrini et al., "Making Deep Neural Networks Robust to Label Noise: a Loss Correction Approach", CVPR 2017. T[i, j] is
 P(given label j | clean label i); its rows sum to 1. Shapes: n = training set, b = batch, c = classes.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
-from torch.nn.functional import log_softmax
+from torch import Generator, Tensor, nn
+from torch.nn.functional import cross_entropy, log_softmax
 
 from noisyctl.errors import ParamsError
 from noisyctl.nn.inference import evaluate_train
-from noisyctl.task import MethodParams, Task, param
+from noisyctl.parts import supervised
+from noisyctl.parts.supervised import LossesOf, SupervisedParams
+from noisyctl.parts.verified import verified_labels
+from noisyctl.task import EpochRecord, Task, param, state
 
 FLOOR = 1e-7  # inside a logarithm, as the authors' code
 MAX_CONDITION = 100.0  # of a matrix that is inverted (ours): noise in T grows by no more
 STEPS = 10  # weights of the identity that are tried (ours): 0, 1/10, ..., 1
 
 
-class CorrectionParams(MethodParams):
+class CorrectionParams(SupervisedParams):
     """What a method that corrects its loss has in params.yaml."""
 
-    epochs: int = param(120, "after warm-up", source="Patrini code: CIFAR-10", ge=0)
+    epochs: int = param(
+        120, "after warm-up, with those of the estimate", source="Patrini code: CIFAR-10", ge=0
+    )
+    estimation_epochs: int = param(
+        0,
+        "of these, of cross-entropy: its weights of least validation loss tell T, then training starts anew; 0: the "
+        "warm-up's network tells it, and goes on",
+        source="ours: 0; Patrini code: as many as after it",
+        ge=0,
+    )
     batch_size: int = param(128, "images a step", source="Patrini code: CIFAR-10", ge=2)
-    learning_rate: float = param(0.1, "at the start of the cosine", source="Patrini code: CIFAR-10", gt=0)
+    learning_rate: float = param(0.1, "at the start", source="Patrini code: CIFAR-10", gt=0)
     weight_decay: float = param(2e-4, "", source="Patrini code: gradient of its L2 of 1e-4", ge=0)
     assumed_transition_matrix: list[list[float]] | None = param(
         None,
@@ -64,10 +77,87 @@ def backward_losses(
     return -(inverse[labels] * log_probs).sum(dim=1)
 
 
+@state
+class State(supervised.State):
+    matrix: Tensor  # [c c]: T; the identity as long as it is not known
+    first: dict[str, Tensor]  # the weights that training starts anew from, where it does
+    best: dict[str, Tensor]  # those of the least validation loss of the estimate
+    least: float  # this loss
+
+
+def start(networks: list[nn.Module], task: Task, params: CorrectionParams, rng: Generator) -> State:
+    plain = supervised.start(networks, task, params, rng)
+    if not params.estimation_epochs:
+        matrix, first = assumed_or_estimated(plain.network, task, params), {}
+    elif params.assumed_transition_matrix is not None:
+        raise ParamsError(
+            f"estimation_epochs is {params.estimation_epochs}, and assumed_transition_matrix is given: it needs no "
+            "estimate; leave one of them out"
+        )
+    elif not len(task.validation_index):
+        raise ParamsError(
+            "estimation_epochs chooses weights by their loss on held-out noisy labels, and validation_rate is 0; "
+            "set validation_rate, for example 0.1"
+        )
+    else:
+        matrix, first = torch.eye(task.num_classes, device=task.device), copied(plain.network)
+    return State(plain.network, plain.optimizer, {}, matrix, first, best={}, least=math.inf)
+
+
+def run_epoch(
+    state: State,
+    task: Task,
+    params: CorrectionParams,
+    epoch: int,
+    rng: Generator,
+    *,
+    corrected: Callable[[Tensor], LossesOf],
+) -> EpochRecord:
+    """An epoch of cross-entropy while T is being estimated, then of the loss that `corrected` makes of T.
+
+    The trace says which: scalar `stage`, 1 or 2.
+    """
+    own, estimation = params.epochs - params.estimation_epochs, params.estimation_epochs
+    if epoch < estimation:
+        alone = params.model_copy(update={"epochs": estimation})
+        record = supervised.run_epoch(state, task, alone, epoch, rng, losses_of=_cross_entropy)
+        if record.scalars["validation_loss"] < state.least:
+            state.best, state.least = copied(state.network), record.scalars["validation_loss"]
+    else:
+        if estimation and epoch == estimation:
+            start_anew(state, task, params)
+        alone = params.model_copy(update={"epochs": own})
+        record = supervised.run_epoch(
+            state, task, alone, epoch - estimation, rng, losses_of=corrected(state.matrix)
+        )
+    record.scalars["stage"] = 1.0 if epoch < estimation else 2.0
+    return record
+
+
+def start_anew(state: State, task: Task, params: CorrectionParams) -> None:
+    """T from the best weights, then the first weights and a fresh optimizer."""
+    state.network.load_state_dict(state.best)
+    logits, _ = evaluate_train(state.network, task)
+    state.matrix.copy_(estimated(logits[task.train_index].softmax(dim=1), params.outlier_rate))
+    state.network.load_state_dict(state.first)
+    state.optimizer, state.plateau = supervised.make_optimizer(state.network, params), {}
+
+
+def copied(network: nn.Module) -> dict[str, Tensor]:
+    """A copy of the weights."""
+    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+
+def _cross_entropy(logits: Float[Tensor, "b c"], labels: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
+    return cross_entropy(logits, labels, reduction="none")
+
+
 def assumed_or_estimated(network: nn.Module, task: Task, params: CorrectionParams) -> Float[Tensor, "c c"]:
-    """The matrix that the user gives, or what the network's predictions of the training samples tell."""
+    """The matrix that the user gives, or what verified labels tell, or the network's predictions of the training samples."""
     if params.assumed_transition_matrix is not None:
         return given(params.assumed_transition_matrix, task.num_classes).to(task.device)
+    if task.verified is not None:
+        return counted(task.noisy_labels, verified_labels(task), task.num_classes)
     if not task.warmup_epochs:
         raise ParamsError(
             "assumed_transition_matrix is not given, and a warm-up of 0 epochs cannot tell it; "
@@ -85,6 +175,25 @@ def estimated(probs: Float[Tensor, "n c"], outlier_rate: float) -> Float[Tensor,
     outliers = min(int(outlier_rate * len(probs)), len(probs) - 1)
     rows = probs[probs.topk(outliers + 1, dim=0).indices[-1]]
     return rows / rows.sum(dim=1, keepdim=True)
+
+
+def counted(
+    noisy_labels: Int[Tensor, " n"], checked: Int[Tensor, " n"], num_classes: int
+) -> Float[Tensor, "c c"]:
+    """Row i: how often each label was given to the samples that were verified as class i; `checked` is -1 elsewhere.
+
+    Raises ParamsError where a class has no verified sample.
+    """
+    known = checked >= 0
+    pairs = checked[known] * num_classes + noisy_labels[known]
+    counts = pairs.bincount(minlength=num_classes**2).view(num_classes, num_classes).float()
+    empty = (counts.sum(dim=1) == 0).nonzero()[:, 0].tolist()
+    if empty:
+        raise ParamsError(
+            f"--verified has no training sample of class {', '.join(map(str, empty[:5]))}, whose row of the transition "
+            "matrix it should tell; verify some of each class, or leave out --verified"
+        )
+    return counts / counts.sum(dim=1, keepdim=True)
 
 
 def given(rows: list[list[float]], num_classes: int) -> Float[Tensor, "c c"]:

@@ -12,7 +12,6 @@ def verified_labels(task: Task) -> Int[Tensor, " n"]:
     checked = torch.full_like(task.noisy_labels, -1)
     if task.verified is not None:
         checked[task.verified[0]] = task.verified[1]
-    checked[task.validation_index] = -1
     return checked
 
 

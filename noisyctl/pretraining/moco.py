@@ -49,7 +49,7 @@ class Params(Base):
     weight_decay: float = param(1e-4, "", source="MoCo 4; ScanMix 4.2", ge=0)
     temperature: float = param(0.2, "[tau]", source="MoCo v2", gt=0)
     queue_size: int = param(
-        4096, "keys to tell the own one from [K]", source="MoCo's CIFAR demo; 65536 on ImageNet", ge=1
+        65536, "keys to tell the own one from [K]", source="MoCo 4; MoCo's CIFAR demo: 4096 on 32 x 32", ge=1
     )
     teacher_momentum: float = param(
         0.999, "weight of the old teacher [m]; runs of few steps want less", source="MoCo 3.2", ge=0, lt=1

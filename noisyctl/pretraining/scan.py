@@ -32,7 +32,10 @@ class Params(Base):
     """`scan` in params.yaml."""
 
     num_clusters: int | None = param(
-        None, "clusters; null: as many as the images have classes [C]", source="SCAN 3.1; ScanMix code", ge=2
+        None,
+        "clusters [C]; null: as many as labels.zarr or truth.zarr beside the images names classes",
+        source="SCAN 3.1; ScanMix code",
+        ge=2,
     )
     epochs: int = param(50, "epochs", source="ScanMix code: CIFAR-10, 100 for CIFAR-100; SCAN 3.1: 100", ge=0)
     batch_size: int = param(128, "anchors a step", source="SCAN 3.1; ScanMix code: 1024 for CIFAR-100", ge=2)
@@ -70,8 +73,8 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
     view = {"strong": task.strong, "simclr": task.simclr, "weak": task.weak}[params.views]
     state.network.train()
     totals, steps = torch.zeros(2, device=task.device), 0
-    for index in task.batches(params.batch_size, rng, drop_last=True):
-        partners = draw_one(candidates[index], rng)  # [1]
+    drawn = draw_one(candidates, rng)  # [1]
+    for index, partners in task.batches_with(drawn, params.batch_size, rng, drop_last=True):
         anchors, neighbors = (state.network(view(i, rng)).float() for i in (index, partners))
         agreement = pair_consistency(anchors, neighbors).mean()  # [2]
         spread = mean_entropy(anchors)  # [3]

@@ -29,7 +29,7 @@ def _pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
             return {"optimizer": _pack(value.state_dict(), path, tensors)}
         case Tensor():
             tensors[path] = value.detach().cpu().contiguous().clone()
-            return {"tensor": path, "device": str(value.device)}
+            return {"tensor": path, "device": str(value.device), "channels_last": _is_channels_last(value)}
         case dict():
             return {"dict": [[key, _pack(item, f"{path}.{key}", tensors)] for key, item in value.items()]}
         case list() | tuple():
@@ -47,7 +47,8 @@ def _unpack(current: Any, node: dict[str, Any], tensors: dict[str, Tensor]) -> A
         current.load_state_dict(_unpack(None, node["optimizer"], tensors))
         return current
     if "tensor" in node:
-        return tensors[node["tensor"]].to(node["device"])
+        layout = torch.channels_last if node["channels_last"] else torch.preserve_format
+        return tensors[node["tensor"]].to(node["device"], memory_format=layout)
     if "dict" in node:
         known = current if isinstance(current, dict) else {}
         return {key: _unpack(known.get(key), item, tensors) for key, item in node["dict"]}
@@ -55,3 +56,12 @@ def _unpack(current: Any, node: dict[str, Any], tensors: dict[str, Tensor]) -> A
         held = current if isinstance(current, list) else [None] * len(node["list"])
         return [_unpack(old, item, tensors) for old, item in zip(held, node["list"], strict=True)]
     return node["value"]
+
+
+def _is_channels_last(value: Tensor) -> bool:
+    """Whether a tensor, such as an optimizer's average of gradients, lies as convolution weights do."""
+    return (
+        value.ndim == 4
+        and not value.is_contiguous()
+        and value.is_contiguous(memory_format=torch.channels_last)
+    )

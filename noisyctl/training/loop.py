@@ -2,23 +2,23 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from noisyctl.nn.inference import evaluating, modules_of, outputs
+from noisyctl.nn.inference import BATCH, evaluating, modules_of, outputs
+from noisyctl.nn.networks import LAYOUT
 from noisyctl.seeds import draw_seed, stream
-from noisyctl.task import EpochRecord, Method, Reporter, Task
+from noisyctl.task import EpochRecord, Method, PredictsFurther, Reporter, Task
 from noisyctl.training import checkpoint
+from noisyctl.training.precision import Precision
 from noisyctl.training.scratch import Scratch
 
 TRACE_NAMES = {"predictions": "train_predictions"}
+NO_PREDICTION = -1
 TOP5_CLASSES = 20  # with more classes than these the five likeliest are kept too
-
-
-Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass
@@ -48,10 +48,10 @@ def fit(
     Every epoch's generator is made anew from (seed, name, epoch), and the checkpoint is the whole State: a run that was
     killed at any moment ends with the bytes of one that was not. `held_out` are images of other splits; the method's
     predictions on them go to the trace and are seen by nobody in training. With precision bfloat16 the forward passes are
-    autocast; weights, batch statistics and losses stay float32.
+    autocast; weights, batch statistics, logits, losses and gradients of weights stay float32.
     """
     held_out = held_out or {}
-    networks = [network.to(memory_format=_memory_format(task.device)) for network in networks]
+    networks = [network.to(memory_format=LAYOUT) for network in networks]
     with _seeded(stream(seed, name, "start")):
         state = method.start(networks, task, params, stream(seed, name, "start", device=task.device))
     done, scalars = 0, []
@@ -102,6 +102,10 @@ def _trace_epoch(
         scratch.write_row(f"{split}_predictions", epoch, logits.argmax(dim=1).cpu().numpy())
         if task.num_classes > TOP5_CLASSES and split in held_out:
             scratch.write_row(f"{split}_top5", epoch, logits.topk(5).indices.cpu().numpy())
+    for split, images in held_out.items():
+        for name, further in _predict_further(method, state, task, images).items():
+            found = torch.where(further.isfinite().all(dim=1), further.argmax(dim=1), NO_PREDICTION)
+            scratch.write_row(f"{split}_predictions_of_{name}", epoch, found.cpu().numpy())
 
 
 def _last_epoch(method: Method, state: Any, task: Task, held_out: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -122,12 +126,20 @@ def _predict(method: Method, state: Any, task: Task, images: Any) -> Tensor | No
         return outputs(lambda views: method.predict(state, views), images, task.views.plain)
 
 
-def _memory_format(device: torch.device) -> torch.memory_format:
-    return torch.channels_last if device.type == "cuda" else torch.contiguous_format
+def _predict_further(method: Method, state: Any, task: Task, images: Any) -> dict[str, Tensor]:
+    """Logits of the classifiers that a method has beside `predict`, by name."""
+    modules = modules_of(state)
+    if not isinstance(method, PredictsFurther) or not modules or task.views is None:
+        return {}
+    with evaluating(*modules.values()):
+        blocks = [method.predict_further(state, task.views.plain(block)) for block in images.split(BATCH)]
+    return {name: torch.cat([block[name] for block in blocks]) for name in blocks[0]}
 
 
 def _autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+    """Without its cache of weights: that would hold the copies of the first step until the epoch's end."""
+    enabled = precision == "bfloat16"
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled, cache_enabled=False)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,16 @@
-"""Where an unfinished run lives: a folder keyed by params, inputs and code, held by one process at a time."""
+"""Where an unfinished run lives: a folder keyed by params, inputs, code and the place its output goes to.
+
+One process at a time holds it. The same work for two places has two folders, so both can be made at once.
+"""
 
 import contextlib
 import fcntl
 import hashlib
 import io
+import json
 import os
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,23 +18,55 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import noisyctl
+from noisyctl import code
 from noisyctl.artifacts import files, networks, store
 from noisyctl.artifacts.kinds import TRACE
 from noisyctl.errors import ArtifactError, TrainingError
 
 CHECKPOINT = "checkpoint.safetensors"
+ABOUT = "about.json"  # in the folder of a run: what its key is made of
 
 
-def fingerprint(stage: str, facts: Mapping[str, Any]) -> str:
-    """Changes with the stage's params and inputs, with noisyctl's code and with torch's version."""
-    root = Path(noisyctl.__file__).parent
-    code = {
-        str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest()
-        for p in sorted(root.rglob("*.py"))
+def facts_of(stage: str, facts: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """What the key of a run is made of: its facts (params, inputs, device), code, torch's version, and its place."""
+    about = {
+        "stage": stage,
+        "facts": dict(facts),
+        "code": code.digests_of(stage),
+        "torch": torch.__version__,
+        "place": place,
     }
-    text = store.canonical({"stage": stage, "facts": dict(facts), "code": code, "torch": torch.__version__})
-    return hashlib.sha256(text.encode()).hexdigest()
+    found: dict[str, Any] = json.loads(store.canonical(about))
+    return found
+
+
+def fingerprint(about: Mapping[str, Any]) -> str:
+    """Changes with anything in what `facts_of` gives."""
+    return hashlib.sha256(store.canonical(dict(about)).encode()).hexdigest()
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What makes two runs of a stage different, in words: `code: noisyctl/task.py; epochs: 40, now 50`."""
+    said = []
+    if found := code.changed(before["code"], now["code"]):
+        said.append("code: " + ", ".join(f"{module.replace('.', '/')}.py" for module in found))
+    if before["torch"] != now["torch"]:
+        said.append(f"torch: {before['torch']}, now {now['torch']}")
+    old, new = (dict(_flat(about["facts"])) for about in (before, now))
+    for name in sorted(old.keys() | new.keys()):
+        if old.get(name) != new.get(name):
+            values = (str(held.get(name, "none")) for held in (old, new))
+            short = [value[:8] if len(value) == 64 else value for value in values]
+            said.append(f"{name}: {short[0]}, now {short[1]}")
+    return "; ".join(said)
+
+
+def _flat(facts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            yield from _flat(value)
+        else:
+            yield name, value
 
 
 class Scratch:
@@ -100,11 +137,23 @@ class Scratch:
         return sorted(name for name in names if TRACE.find(name))
 
 
+def tell(text: str) -> None:
+    """One line on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
 @contextlib.contextmanager
-def hold(root: Path, stage: str, facts: Mapping[str, Any]) -> Iterator[Scratch]:
-    """The scratch folder of this work, held against a second process; removed when the block ends well."""
+def hold(
+    root: Path, stage: str, facts: Mapping[str, Any], out: Path, say: Callable[[str], None] = tell
+) -> Iterator[Scratch]:
+    """The scratch folder of this work, held against a second process; removed when the block ends well.
+
+    `stage` is named as in `noisyctl.code.files_of`; `out` is where the work's output goes. Where an unfinished run for the
+    same place has other params, inputs or code, its folder stays, and `say` is told why the work begins anew.
+    """
     files.require_scratch(root)
-    mark = fingerprint(stage, facts)
+    about = facts_of(stage, facts, os.path.relpath(out, root))
+    mark = fingerprint(about)
     folder = root / "scratch" / f"{stage}-{mark[:16]}"
     with _lock(folder) as lock:
         try:
@@ -112,6 +161,11 @@ def hold(root: Path, stage: str, facts: Mapping[str, Any]) -> Iterator[Scratch]:
             lock.write(str(os.getpid()).encode())
         except OSError as error:
             raise files.disk_error(folder / "lock", error) from error
+        if not (folder / ABOUT).exists():
+            if why := _why_anew(folder, about):
+                say(f"{stage} begins anew: {why}")
+            with files.publish(folder / ABOUT, files.Own()) as partial:
+                partial.write_text(store.canonical(about))
         yield Scratch(folder, mark)
         files.discard(folder)
 
@@ -150,3 +204,17 @@ def _is_at(file: IO[bytes], path: Path) -> bool:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
         return False
+
+
+def _why_anew(folder: Path, about: Mapping[str, Any]) -> str:
+    """How the latest unfinished run for the same place differs from this one; "" where there is none."""
+    found = []
+    for file in folder.parent.glob(f"{about['stage']}-{'[0-9a-f]' * 16}/{ABOUT}"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            other, saved = json.loads(file.read_text()), file.with_name(CHECKPOINT)
+            if other["place"] == about["place"] and saved.exists():
+                found.append((saved.stat().st_mtime, file.parent, differences(other, about)))
+    if not found:
+        return ""
+    _, unfinished, changes = max(found)
+    return f"the unfinished run in {unfinished} was of something else ({changes}); it is kept there"

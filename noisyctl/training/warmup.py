@@ -3,6 +3,7 @@
 With a `penalty_weight` the mean negative entropy is added (Li et al., "DivideMix", ICLR 2020, section 3.1). With
 `train: head` only the head learns, on a backbone in train mode (ScanMix's code). With `epoch_batches` each network sees a
 class-balanced part of the samples, drawn anew in every epoch (DivideMix's code on Clothing1M); the others' trace is 0.
+With a `period` the learning rate is MixNN's cosine from the first epoch on (MixNN VI-A), which the method's epochs carry on.
 """
 
 from typing import Literal
@@ -14,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from noisyctl.params import Params as Base
 from noisyctl.params import param
 from noisyctl.parts.losses import negative_entropy
+from noisyctl.parts.schedules import cosine_warm_restarts
 from noisyctl.task import EpochRecord, Needs, Task, state
 
 NEEDS = Needs(networks=2, warmup=False)
@@ -24,7 +26,11 @@ class Params(Base):
 
     backbone: str = param("resnet18", "network", source="ours: the papers' depth")
     width: int | None = param(None, "channels of the first stage; none: the paper's", ge=1)
-    head: Literal["linear", "mlp"] = param("linear", "last layers", source="DivideMix; mlp: Jo-SRC code")
+    head: Literal["linear", "mlp", "batch_norm"] = param(
+        "linear",
+        "last layers",
+        source="DivideMix; mlp: Jo-SRC code; batch_norm: Patrini code, unhinged and sigmoid",
+    )
     start: Literal["random", "encoder", "clusters", "weights"] = param(
         "random",
         "where weights come from",
@@ -41,7 +47,15 @@ class Params(Base):
     epoch_batches: int = param(
         0, "class-balanced, drawn every epoch; 0: all samples", source="DivideMix code: Clothing1M 2000", ge=0
     )
-    learning_rate: float = param(0.02, "constant", source="DivideMix, MixNN", gt=0)
+    learning_rate: float = param(
+        0.02, "constant, or at each restart of the cosine", source="DivideMix, MixNN", gt=0
+    )
+    period: int = param(
+        0, "epochs between restarts of a cosine; 0: a constant rate", source="DivideMix; MixNN VI-A: 10", ge=0
+    )
+    floor_rate: float = param(
+        0.0, "at the end of each period; not read for a constant rate", source="MixNN VI-A: 0.001", ge=0
+    )
     weight_decay: float = param(5e-4, "", source="DivideMix", ge=0)
     views: Literal["weak", "strong", "plain"] = param(
         "weak", "augmentation", source="DivideMix; strong: ScanMix code; plain: MixNN code"
@@ -80,12 +94,16 @@ def start(networks: list[nn.Module], task: Task, params: Params, rng: Generator)
 
 
 def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generator) -> EpochRecord:
-    record = EpochRecord(task, learning_rate=params.learning_rate)
+    rate = params.learning_rate
+    if params.period:
+        rate = cosine_warm_restarts(epoch, params.period, params.learning_rate, params.floor_rate)
+    record = EpochRecord(task, learning_rate=rate)
     view = {"weak": task.weak, "strong": task.strong, "plain": lambda index, rng: task.plain(index)}[
         params.views
     ]
     pairs = zip([n for n in (state.network1, state.network2) if n is not None], state.optimizers, strict=True)
     for number, (network, optimizer) in enumerate(pairs):
+        task.set_learning_rate(optimizer, rate)
         network.train()
         among = task.balanced(params.epoch_batches * params.batch_size, rng)
         for index in task.batches(params.batch_size, rng, among=among):

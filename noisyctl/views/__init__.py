@@ -50,7 +50,7 @@ class Views:
         return self._normalize(_to_float(center_crop(images, self._size(images)).permute(0, 3, 1, 2)))
 
     def weak(self, images: UInt8[Tensor, "b h w ch"], rng: Generator) -> Float[Tensor, "b ch h2 w2"]:
-        """Pad with zeros, crop, flip; or a resized crop, flip."""
+        """Pad with zeros, crop, flip; or a resized crop, flip. Without any of these the plain view: nothing is drawn."""
         size = self._size(images)
         pad, flip, scale = self._params.weak.pad, self._params.weak.flip, self._params.weak.crop_scale
         if scale is not None:
@@ -58,6 +58,8 @@ class Views:
             return self._normalize(resized_crop(views, scale, RATIO, size, flip, rng))
         if pad is None:
             pad = max(1, min(size) // 8) if self._params.crop is None else 0
+        if not pad and not flip and size == tuple(images.shape[1:3]):
+            return self.plain(images)
         return self._normalize(_to_float(pad_crop_flip(images, pad, size, flip, rng)))
 
     def strong(self, images: UInt8[Tensor, "b h w ch"], rng: Generator) -> Float[Tensor, "b ch h2 w2"]:

@@ -192,7 +192,11 @@ RECIPES: dict[str, dict[str, Any]] = {
         "digits": _DIGITS,
         # 28 x 28, strokes end four pixels before the edge
         "mnist": _DIGITS.model_copy(update={"weak": Weak(pad=2, flip=False), "moco": Moco(**_DIGIT)}),
+        # as Patrini et al. have it: no augmentation
+        "mnist_still": _DIGITS.model_copy(update={"weak": Weak(pad=0, flip=False), "moco": Moco(**_DIGIT)}),
         "natural": Recipe(),
         "natural_gray": Recipe(simclr=Simclr(**_GRAY), moco=Moco(**_GRAY)),
+        # as JoCoR's code has CIFAR: no augmentation
+        "natural_still": Recipe(weak=Weak(pad=0, flip=False)),
     }.items()
 }

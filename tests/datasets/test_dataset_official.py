@@ -202,6 +202,14 @@ def test_cifar100_gives_fine_labels_and_checks_the_coarse_ones(
     files = cifar100_files()
     monkeypatch.setattr(cifar100, "LAYOUT", place(tmp_path, cifar100.LAYOUT, files))
     data = cifar100.prepare(cifar100.Params(root=str(tmp_path)))
+    unit = cifar100.prepare(cifar100.Params(root=str(tmp_path), pixels="unit"))  # as JoCoR's code
+    assert (data.views, unit.views, unit.mean, unit.std) == (
+        "natural",
+        "natural_still",
+        (0.0,) * 3,
+        (1.0,) * 3,
+    )
+    assert data.mean != unit.mean
     assert data.class_names == cifar100.FINE_NAMES
     assert data.truth["train"].tolist() == [0, 99, 50, 1]
     assert data.splits["train"].ids[3] == "cifar100-train-00003"
@@ -475,6 +483,10 @@ def test_mnist_and_fashion_mnist_as_data(
     assert len(data.class_names) == 10
     assert data.views == views
     assert list(data.truth) == ["train", "test"]
+    if module is mnist:
+        unit = mnist.prepare(mnist.Params(root=str(tmp_path), pixels="unit"))
+        assert (unit.mean, unit.std, unit.views) == ((0.0,), (1.0,), "mnist_still")
+        assert (unit.splits["train"].images == data.splits["train"].images).all()
 
 
 BAD_IDX = {

@@ -89,16 +89,22 @@ def test_announcements_and_memory_change_nothing(
     workers: int,
 ) -> None:
     with FileImages(root, NAMES, SIZE, 3, CPU, workers=workers, memory=memory * BYTES) as images:
-        images.prefetch([torch.tensor(batch, dtype=torch.int64) for batch in announced])
-        for rows in asked:
-            batch = images[torch.tensor(rows, dtype=torch.int64)]
-            assert (batch.numpy() == pixels[rows]).all()
+        one, other = ([torch.tensor(batch, dtype=torch.int64) for batch in announced[k::2]] for k in (0, 1))
+        with images.prefetch(one), images.prefetch(other):
+            for rows in asked:
+                batch = images[torch.tensor(rows, dtype=torch.int64)]
+                assert (batch.numpy() == pixels[rows]).all()
+            for index in [*one, *other, images.join([*one, *other])] if announced else []:
+                assert (images[index].numpy() == pixels[index]).all()
+            assert len(images._kept) + len(images._ahead) <= max(2, memory)
         assert len(images._kept) <= max(2, memory)
+        assert images._orders == []
+        assert images._ahead == {}
 
 
 def test_announced_images_are_decoded_before_they_are_asked_for(root: Path, decoded: Counter[int]) -> None:
-    with FileImages(root, NAMES, SIZE, 3, CPU, workers=2) as images:
-        images.prefetch([torch.tensor([4, 2]), torch.tensor([7])])
+    images = FileImages(root, NAMES, SIZE, 3, CPU, workers=2)
+    with images, images.prefetch([torch.tensor([4, 2]), torch.tensor([7])]):
         images._pool.shutdown()  # waits for what was begun; a new decoding would raise
         assert set(decoded) == {int(crc(root)[row]) for row in (4, 2, 7)}
         images[torch.tensor([2, 7, 4])]
@@ -109,10 +115,10 @@ def test_a_whole_epoch_decodes_each_image_once_for_two_views(root: Path, decoded
     order = torch.randperm(NUMBER, generator=torch.Generator().manual_seed(0))
     with FileImages(root, NAMES, SIZE, 3, CPU, workers=2, memory=12 * BYTES) as images:
         batches = order.split(3)
-        images.prefetch(batches)
-        for index in batches:
-            images[index]
-            images[index]
+        with images.prefetch(batches):
+            for index in batches:
+                images[index]
+                images[index]
         assert len(decoded) == NUMBER
         assert set(decoded.values()) == {1}
 
@@ -126,19 +132,70 @@ def test_all_images_in_batches(root: Path, pixels: np.ndarray, decoded: Counter[
 
 
 def test_no_more_than_half_of_the_memory_is_decoded_ahead(root: Path, decoded: Counter[int]) -> None:
-    with FileImages(root, NAMES, SIZE, 3, CPU, workers=1, memory=8 * BYTES) as images:
-        images.prefetch([torch.arange(NUMBER)])
+    images = FileImages(root, NAMES, SIZE, 3, CPU, workers=1, memory=8 * BYTES)
+    with images, images.prefetch([torch.arange(NUMBER)]):
         images._pool.shutdown()
         assert sum(decoded.values()) == 4
 
 
-def test_a_new_announcement_replaces_the_old_one(root: Path, decoded: Counter[int]) -> None:
-    with FileImages(root, NAMES, SIZE, 3, CPU, workers=1, memory=4 * BYTES) as images:
-        images.prefetch([torch.arange(10)])
-        images.prefetch([torch.tensor([15, 16])])
-        images.prefetch([])
-        images._pool.shutdown()
-        assert set(decoded) == {int(crc(root)[row]) for row in (0, 1, 15, 16)}
+def test_two_announced_orders_are_decoded_side_by_side_in_equal_shares(
+    root: Path, decoded: Counter[int]
+) -> None:
+    """As of a labeled and an unlabeled side: the second takes nothing from the first but its share of what is ahead."""
+    labeled, unlabeled = torch.arange(10).split(2), torch.arange(10, 20).split(2)
+    images = FileImages(root, NAMES, SIZE, 3, CPU, workers=1, memory=16 * BYTES)
+    with images, images.prefetch(labeled), images.prefetch(unlabeled):
+        for mine, other in zip(labeled, unlabeled, strict=True):
+            images[images.join([mine, mine, other, other])]
+            ahead = [sorted(order.waiting) for order in images._orders]
+            start, left = int(mine[-1]) + 1, 9 - int(mine[-1])
+            assert ahead[1] == list(range(10 + start, 10 + start + min(4, left)))
+            assert ahead[0][:4] == list(range(start, start + min(4, left)))
+    assert set(decoded.values()) == {1}
+    assert len(decoded) == NUMBER
+
+
+def test_what_an_order_left_undecoded_is_forgotten_when_it_ends(
+    root: Path, decoded: Counter[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, started, original = threading.Event(), threading.Event(), _streaming.decode
+
+    def waiting(*arguments: object) -> object:
+        started.set()
+        gate.wait(10)
+        return original(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(_streaming, "decode", waiting)
+    with FileImages(root, NAMES, SIZE, 3, CPU, workers=1, memory=40 * BYTES) as images:
+        with images.prefetch([torch.tensor([5, 6])]):
+            with images.prefetch([torch.arange(10)]):
+                assert started.wait(10)
+            gate.set()
+            images._pool.shutdown()
+        assert set(decoded) == {int(crc(root)[row]) for row in (5, 6)}
+
+
+def test_announced_batches_are_not_asked_of_the_device_again(
+    root: Path, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU each such question waits for all that it has still to compute."""
+    asked: list[int] = []
+    original = torch.Tensor.tolist
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda self: (asked.append(len(self)), original(self))[1])
+    batches = list(torch.arange(NUMBER).split(4))
+    pairs = torch.tensor([[1, 2], [3, 4], [5, 6]])
+    with FileImages(root, NAMES, SIZE, 3, CPU, workers=1) as images:
+        with images.prefetch([*batches, pairs.ravel()]):
+            for index in batches:
+                assert (images[index].numpy() == pixels[index]).all()
+            assert (images[images.join(batches[:2])].numpy() == pixels[:8]).all()
+            assert (images[pairs.ravel()].numpy() == pixels[1:7]).all()
+            assert asked == [NUMBER + 6]
+            images[batches[0][:2]]
+            batches[1].add_(1)  # nobody does; but the bytes would be others
+            assert (images[batches[1]].numpy() == pixels[5:9]).all()
+        images[batches[2]]
+    assert asked == [NUMBER + 6, 2, 4, 4]
 
 
 def test_close_drops_what_was_not_begun(
@@ -154,10 +211,10 @@ def test_close_drops_what_was_not_begun(
 
     monkeypatch.setattr(_streaming, "decode", waiting)
     images = FileImages(root, NAMES, SIZE, 3, CPU, workers=1)
-    images.prefetch([torch.arange(NUMBER)])
-    assert started.wait(10)
-    threading.Timer(0.05, gate.set).start()
-    images.close()
+    with images.prefetch([torch.arange(NUMBER)]):
+        assert started.wait(10)
+        threading.Timer(0.05, gate.set).start()
+        images.close()
     assert sum(decoded.values()) == 1
 
 
@@ -176,8 +233,8 @@ def test_an_unreadable_file_is_named(tmp_path: Path, spoil: object, reason: str)
     for name in ("a.jpg", "b.jpg"):
         Image.fromarray(noise).save(tmp_path / name)
     spoil(tmp_path / "b.jpg")  # type: ignore[operator]
-    with FileImages(tmp_path, ["a.jpg", "b.jpg"], SIZE, 3, CPU, workers=2) as images:
-        images.prefetch([torch.tensor([1])])
+    images = FileImages(tmp_path, ["a.jpg", "b.jpg"], SIZE, 3, CPU, workers=2)
+    with images, images.prefetch([torch.tensor([1])]):
         assert images[torch.tensor([0])].shape == (1, SIZE, SIZE, 3)  # the announced one is not asked for
         with pytest.raises(
             DataError, match=rf"b\.jpg: {reason}.*; restore the file, or run `noisyctl prepare-data`"

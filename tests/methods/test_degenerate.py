@@ -11,7 +11,7 @@ from noisyctl.task import Task
 
 STARVED = 3  # the class without samples, or without selected ones
 # the others that trace `selected` take a share of each batch, whatever its losses
-BY_THRESHOLD = ("dividemix", "jo_src", "scanmix", "scanmix_official", "two_stage")
+BY_THRESHOLD = ("dividemix", "jo_src", "scanmix", "two_stage")
 
 
 def shift_bias(networks: list[nn.Module], amount: float) -> None:

@@ -68,7 +68,7 @@ def divided(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[torch.Tensor]
             asked.append(losses.clone())
             return posteriors[(len(asked) - 1) % len(posteriors)]
 
-        monkeypatch.setattr(co_divide, "clean_probability", posterior)
+        monkeypatch.setattr(co_divide, "scaled_clean_probability", posterior)
         return asked
 
     return put
@@ -276,13 +276,13 @@ def test_labels_that_are_held_out_change_nothing() -> None:
 def test_a_balanced_part_alone_is_evaluated_divided_and_traced(monkeypatch) -> None:  # type: ignore[no-untyped-def]
     """Two batches of 8 are 4 of each of 4 classes; a sample keeps what the last epoch that drew it found."""
     asked: list[int] = []
-    original = co_divide.clean_probability
+    original = co_divide.scaled_clean_probability
 
     def posterior(losses: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
         asked.append(len(losses))
         return original(losses, rng)
 
-    monkeypatch.setattr(co_divide, "clean_probability", posterior)
+    monkeypatch.setattr(co_divide, "scaled_clean_probability", posterior)
     evaluated: list[int] = []
     plain = Task.plain
     monkeypatch.setattr(Task, "plain", lambda self, index: evaluated.append(len(index)) or plain(self, index))

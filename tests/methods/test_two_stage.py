@@ -1,6 +1,7 @@
 """Two-Stage: selection, balancing and ramps by hand and by naive loops; whole epochs; both sides of the boundary."""
 
 import copy
+import itertools
 import math
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from noisyctl.errors import ParamsError
 from noisyctl.methods import two_stage
 from noisyctl.nn.patrini_resnet import resnet14
 from noisyctl.params import module_spec
@@ -54,6 +56,7 @@ def tiny_network(dropout: float = 0.0) -> nn.Module:
 
 def params_of(**values) -> two_stage.Params:  # type: ignore[no-untyped-def]
     quiet = {"weight_decay": 0.0, "input_noise": 0.0, "dropout": 0.0, "batch_size": 24}
+    quiet |= {"stage2_optimizer": "sgd", "stage2_rate": 0.1, "stage2_schedule": "plateau"}
     return two_stage.Params(**(quiet | values))
 
 
@@ -137,14 +140,15 @@ def test_selection_equals_naive_loops(seed: int, n: int, rate: float, base: str,
 
 
 def test_verified_labels_replace_the_given_ones_from_stage_2_on() -> None:
-    task = tiny_task(verified=(torch.tensor([0, 1, 10]), torch.tensor([2, 0, 1])))
-    params = params_of(stage1_epochs=1, epochs=2)
+    task = tiny_task(verified=(torch.tensor([0, 1, 8]), torch.tensor([2, 0, 1])))
+    params = params_of(stage1_epochs=2, epochs=3)
     state = two_stage.start([tiny_network()], task, params, stream(0, "s"))
     two_stage.run_epoch(state, task, params, 0, stream(0, "e"))
     assert torch.equal(state.labels, task.noisy_labels)
     two_stage.run_epoch(state, task, params, 1, stream(1, "e"))
-    assert state.labels[[0, 1, 10]].tolist() == [2, 0, 1]
-    assert state.selected[[0, 1, 10]].all()
+    two_stage.run_epoch(state, task, params, 2, stream(2, "e"))
+    assert state.labels[[0, 1, 8]].tolist() == [2, 0, 1]
+    assert state.selected[[0, 1, 8]].all()
     assert task.noisy_labels[:2].tolist() == [0, 1]  # the Task's own are untouched
 
 
@@ -196,6 +200,7 @@ def test_a_step_of_stage_2_equals_eq_2_by_naive_loops(consistency: str) -> None:
     params = params_of(consistency=consistency, consistency_weight=5.0, ramp_up_epochs=0, ramp_down_epochs=0)
     network, twin = tiny_network(), tiny_network().double()
     state = two_stage.start([network], task, params, stream(0, "start"))
+    state.optimizer = two_stage.make_optimizer(network, params, 2)
     labeled, unlabeled = [0, 1, 2, 6], [3, 4, 5, 7, 8]  # class 0 twice: balancing draws 1 and 2 twice
     state.selected = torch.zeros(12, dtype=torch.bool)
     state.selected[labeled] = True
@@ -254,31 +259,120 @@ def test_the_gradient_is_finite_where_the_network_is_sure() -> None:
 # the boundary
 
 
-def test_stage_2_selects_once_with_the_network_that_stage_1_left() -> None:
-    task, params = tiny_task(), params_of(epochs=4, stage1_epochs=2, learning_rate=0.3, dropout=0.4)
+def test_stage_1_hands_its_best_weights_over_and_they_select_once() -> None:
+    task = tiny_task()
+    params = params_of(epochs=4, stage1_epochs=2, learning_rate=0.3, stage2_rate=0.2, dropout=0.4)
     network = tiny_network(dropout=0.1)
     state = two_stage.start([network], task, params, stream(0, "start"))
     two_stage.run_epoch(state, task, params, 0, stream(0, "e"))
-    first = state.optimizer
+    first, dropout = state.optimizer, next(m for m in network.modules() if isinstance(m, nn.Dropout))
+    assert state.selected.all() and dropout.p == 0.1  # still stage 1
+    best = copy.deepcopy(network)
+    state.best_accuracy = 1.0  # no later epoch is better
     two_stage.run_epoch(state, task, params, 1, stream(1, "e"))
-    dropout = next(m for m in network.modules() if isinstance(m, nn.Dropout))
-    assert state.selected.all() and state.optimizer is first and dropout.p == 0.1  # still stage 1
-    task.set_learning_rate(state.optimizer, 1e-5)
-    probs = copy.deepcopy(network).eval()(task.plain(torch.arange(12))).softmax(dim=1).detach()
-    weights = copy.deepcopy(network.state_dict())
-    two_stage.begin_stage2(state, task, params)
-    assert all(torch.equal(weights[k], v) for k, v in network.state_dict().items())  # weights go on
+    assert state.optimizer is first and dropout.p == 0.1
+    assert not torch.equal(
+        network.head.weight, best.head.weight
+    )  # the run's own network is still that of its last epoch
+    probs = best.eval()(task.plain(torch.arange(12))).softmax(dim=1).detach()
     for part in (slice(0, 9), slice(9, 12)):  # training and validation samples apart
         expected = naive_select(probs[part], task.noisy_labels[part].tolist(), params)
         assert state.selected[part].tolist() == expected
     kept = state.selected.clone()
-    state.selected[:] = True
+    two_stage.begin_stage2(state, task, params)
+    assert all(torch.equal(v, network.state_dict()[k]) for k, v in best.state_dict().items())  # these go on
     record = two_stage.run_epoch(state, task, params, 2, stream(2, "e"))
-    assert record.scalars["learning_rate"] == 0.3 and state.optimizer is not first  # both start anew
+    assert record.scalars["learning_rate"] == 0.2 and state.optimizer is not first  # both start anew
     assert dropout.p == 0.4 and torch.equal(state.selected, kept)
     state.selected[0] = ~kept[0]
     two_stage.run_epoch(state, task, params, 3, stream(3, "e"))
     assert state.selected[0] != kept[0]  # no second selection
+
+
+def test_the_last_weights_are_handed_over_where_asked_for() -> None:
+    task = tiny_task()
+    params = params_of(epochs=3, stage1_epochs=1, handed_over="last")
+    state = two_stage.start([tiny_network()], task, params, stream(0, "start"))
+    state.best, state.best_accuracy = {"none": torch.zeros(1)}, 2.0
+    two_stage.run_epoch(state, task, params, 0, stream(0, "e"))
+    last = copy.deepcopy(state.network.state_dict())
+    two_stage.begin_stage2(state, task, params)
+    assert all(torch.equal(last[k], v) for k, v in state.network.state_dict().items())
+
+
+def test_stage_2_of_laine_and_aila_starts_slowly_and_ends_slowly() -> None:
+    """Rate .003 u d and beta1 .5 + .4 d with u = exp(-5 (1 - e/11)^2), d = exp(-12.5 t^2) over the last 7 of 40 epochs."""
+    params = two_stage.Params(epochs=80, stage1_epochs=40, ramp_up_epochs=11, ramp_down_epochs=7)
+    optimizer = two_stage.make_optimizer(tiny_network(), params, 2)
+    (group,) = optimizer.param_groups
+    assert isinstance(optimizer, torch.optim.Adam)
+    for epoch, rate, beta1 in (
+        (0, 0.003 * math.exp(-5), 0.9),
+        (5, 0.003 * math.exp(-5 * (6 / 11) ** 2), 0.9),
+        (20, 0.003, 0.9),
+        (36, 0.003 * math.exp(-12.5 * (3 / 7) ** 2), 0.5 + 0.4 * math.exp(-12.5 * (3 / 7) ** 2)),
+    ):
+        two_stage.set_ramped_rate(optimizer, epoch, params)
+        assert group["lr"] == pytest.approx(rate) and group["betas"][0] == pytest.approx(beta1)
+
+
+def test_stage_2_does_not_erase_stage_1() -> None:
+    """With the default optimizer its first epoch moves the weights by less than a hundredth of what stage 1 did."""
+    task, params = tiny_task(), two_stage.Params(epochs=8, stage1_epochs=7, batch_size=4, dropout=0.0)
+    network = tiny_network()
+    before = network.get_submodule("head").weight.detach().clone()
+    state = two_stage.start([network], task, params, stream(0, "s"))
+    for epoch in range(7):
+        two_stage.run_epoch(state, task, params, epoch, stream(epoch, "e"))
+    params = params.model_copy(update={"handed_over": "last"})
+    between = network.get_submodule("head").weight.detach().clone()
+    two_stage.hand_over(state, task, params)
+    two_stage.run_epoch(state, task, params, 7, stream(7, "e"))
+    after = network.get_submodule("head").weight.detach()
+    assert float((after - between).norm()) < 0.01 * float((between - before).norm())
+
+
+def test_an_early_stop_leaves_the_weights_as_they_are() -> None:
+    task, params = tiny_task(), params_of(epochs=6, stage1_epochs=6, patience_epochs=2, learning_rate=1e-6)
+    state = two_stage.start([tiny_network()], task, params, stream(0, "s"))
+    seen = []
+    for epoch in range(
+        5
+    ):  # nothing gets better at this rate: epochs 1 and 2 wait, the later ones learn no more
+        two_stage.run_epoch(state, task, params, epoch, stream(epoch, "e"))
+        seen.append(state.network.get_submodule("head").weight.detach().clone())
+    moved = [not torch.equal(a, b) for a, b in itertools.pairwise(seen)]
+    assert moved == [True, True, False, False]
+
+
+def test_stage_1_in_sub_epochs_draws_every_class_alike() -> None:
+    labels = torch.tensor([0] * 40 + [1] * 10 + [2] * 10)
+    task = tiny_task(labels, held_out=(0,))
+    params = params_of(epochs=1, stage1_epochs=1, batch_size=6, epoch_batches=2)
+    state = two_stage.start([tiny_network()], task, params, stream(0, "s"))
+    two_stage.train_supervised(state, task, params, stream(0, "e"))
+    drawn = (state.log_probs != 0).any(dim=1)
+    assert labels[drawn].bincount().tolist() == [4, 4, 4]
+
+
+def test_a_network_without_dropout_is_refused_where_stage_2_perturbs_by_it() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+    with pytest.raises(
+        ParamsError,
+        match=r"dropout is 0\.2, and backbone .* has no dropout; warm up one that has: .*resnet14",
+    ):
+        two_stage.start([network], tiny_task(), two_stage.Params(), stream(0, "s"))
+    for fine in ({"dropout": 0.0}, {"epochs": 5, "stage1_epochs": 5}):
+        two_stage.start([network], tiny_task(), two_stage.Params(**fine), stream(0, "s"))
+
+
+def test_an_epoch_over_images_sees_as_many_as_there_are() -> None:
+    task, params = tiny_task(), params_of(epoch_over="images", batch_size=4)
+    state = two_stage.start([tiny_network()], task, params, stream(0, "s"))
+    state.selected[3:] = False
+    pairs = list(two_stage.halves(state, task, params, stream(0, "h")))
+    assert len(pairs) == 3  # 9 images in batches of 4
+    assert [len(unlabeled) for _, unlabeled in pairs] == [2, 2, 2]
 
 
 def test_a_state_saved_on_either_side_of_the_boundary_goes_on_equally() -> None:
@@ -321,7 +415,7 @@ def test_the_rate_is_halved_after_ten_epochs_without_improvement_down_to_its_flo
     state = two_stage.start([tiny_network()], task, params, stream(0, "s"))
     rates = []
     for _ in range(31):  # the network never changes: the first accuracy is the best
-        two_stage.validate(state, task, params)
+        two_stage.validate(state, task, params, 1)
         rates.append(state.optimizer.param_groups[0]["lr"])
     assert rates == [0.1] * 10 + [0.05] * 10 + [0.03] * 11
 
@@ -332,11 +426,11 @@ def test_validation_is_on_the_selected_samples_or_on_all_where_none_is() -> None
     predicted = state.network(task.plain(torch.arange(12))).argmax(dim=1)
     state.labels = predicted.clone()
     state.labels[9:] = (predicted[9:] + 1) % 3  # of four only sample 8 is predicted as labeled
-    assert two_stage.validate(state, task, params) == 0.25
+    assert two_stage.validate(state, task, params, 1) == 0.25
     state.selected[9] = state.selected[10] = False
-    assert two_stage.validate(state, task, params) == 0.5
+    assert two_stage.validate(state, task, params, 1) == 0.5
     state.selected[:] = False
-    assert two_stage.validate(state, task, params) == 0.25
+    assert two_stage.validate(state, task, params, 1) == 0.25
 
 
 # degenerate data: the run goes on as the docstring says
@@ -411,7 +505,7 @@ def test_trap_11_alpha_noise_and_dropout_are_params_of_ours_and_do_what_they_say
     images = torch.zeros(500, 8, 8, 1, dtype=torch.uint8)
     task = Task(images, AlternatingViews(), 3, CPU, torch.arange(500) % 3, held_out=torch.tensor([0]))
     params = two_stage.Params(dropout=0.3)
-    state = two_stage.start([Echo()], task, params, stream(0, "s"))
+    state = two_stage.start([Echo()], task, params.model_copy(update={"dropout": 0.0}), stream(0, "s"))
     two_stage.perturbed(state, task, params, torch.arange(500), stream(0, "noise"))
     assert float(state.network.seen.std()) == pytest.approx(0.15, rel=0.02)  # 32,000 draws
     network, task = nn.Sequential(resnet14(1, 4, (8, 8))[0], nn.Linear(16, 3)), tiny_task()

@@ -43,6 +43,14 @@ def networks_of(method: ModuleType) -> list[nn.Module]:
     return [build(SPEC, stream(seed, "tiny", "init")) for seed in range(number)]
 
 
+def taught_networks_of(method: ModuleType, task: Task) -> list[nn.Module]:
+    """The same after an epoch on the task: their predictions are no ties, and not sure yet."""
+    networks = networks_of(method)
+    for network in networks:
+        train("cross_entropy", task, params_of("cross_entropy", learning_rate=0.05), [network], epochs=1)
+    return networks
+
+
 def params_of(name: str, **values: Any) -> Any:
     """Two epochs that pass through every phase of the method, with batches of 8."""
     model = methods.load(name).Params

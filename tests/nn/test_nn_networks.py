@@ -97,6 +97,17 @@ def test_logits_are_the_head_of_the_features() -> None:
     torch.testing.assert_close(network(IMAGES), features @ linear.weight.T + linear.bias)
 
 
+@pytest.mark.parametrize("head", HEADS)
+def test_logits_are_float32_in_bfloat16_too(head: str) -> None:
+    network = build(SPEC | {"head": head}, stream(0, "weights"))
+    with torch.autocast("cpu", torch.bfloat16):
+        features = network.features(IMAGES)
+        assert features.dtype == torch.bfloat16
+        assert network(IMAGES).dtype == network.head(features).dtype == torch.float32
+        surest = (network(IMAGES) + 10 * torch.eye(3)[0]).softmax(dim=1)[:, 0]
+    assert ((surest > 0.9961) & (surest < 1)).all()  # no bfloat16 lies between 0.9961 and 1
+
+
 def test_a_second_head_is_rebuilt_alone() -> None:
     """As ScanMix has two on one backbone, both from the head that clustered."""
     network = build(SPEC, stream(0, "init"))
@@ -131,6 +142,7 @@ def test_heads_layer_by_layer() -> None:
         "linear": [(80, 256)],
         "projection": [(256, 256), (80, 256)],
         "mlp": [(512, 256), (512,), (80, 512)],  # the one between is batch norm's
+        "batch_norm": [(80, 256), (80,)],  # one scale an output
     }
 
 

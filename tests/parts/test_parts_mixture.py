@@ -7,11 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from noisyctl.errors import TrainingError
 from noisyctl.parts import mixture
-from noisyctl.seeds import stream
+from noisyctl.seeds import draw_seed, stream
 
 
 def two_groups(low: float = 0.2, high: float = 3.0) -> Tensor:
@@ -44,6 +45,30 @@ def test_the_posterior_is_that_of_em_by_hand() -> None:
     losses = two_groups(0.5, 1.2)
     found = mixture.clean_probability(losses, stream(0, "gmm"), max_iter=300, tol=1e-9)
     np.testing.assert_allclose(found.numpy(), posterior_by_em(losses), atol=2e-3)
+
+
+def test_the_mean_of_scaled_losses_is_fitted_as_it_is() -> None:
+    """As the official codes do: losses of each epoch to [0, 1], their mean over five epochs, two Gaussians of ten steps."""
+    rng = stream(0, "epochs")
+    every = torch.randn(5, 300, generator=rng).mul(0.6) + torch.where(torch.arange(300) < 180, 0.5, 1.6)
+    scaled = (every - every.amin(1, keepdim=True)) / (
+        every.amax(1, keepdim=True) - every.amin(1, keepdim=True)
+    )
+    mean = scaled.mean(dim=0)
+    span = float(mean.max() - mean.min())
+    assert span < 0.8
+    column = mean.double().numpy()[:, None]
+    seed = draw_seed(stream(0, "gmm"))
+    gmm = GaussianMixture(2, max_iter=10, tol=1e-2, reg_covar=5e-4, random_state=seed).fit(column)
+    expected = gmm.predict_proba(column)[:, gmm.means_.argmin()]
+    found = mixture.scaled_clean_probability(mean, stream(0, "gmm"))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    stretched = mixture.clean_probability(mean, stream(0, "gmm"))
+    assert (stretched - found).abs().max() > 1e-3  # what scaling once more would change
+    regular = mixture.clean_probability(mean, stream(0, "gmm"), reg_covar=5e-4 / span**2)
+    np.testing.assert_allclose(regular, expected, atol=1e-3)  # and why
+    one_epoch = mixture.scaled_clean_probability(scaled[0], stream(0, "gmm"))
+    np.testing.assert_allclose(one_epoch, mixture.clean_probability(scaled[0], stream(0, "gmm")), atol=1e-6)
 
 
 def test_the_mixture_is_in_the_unit_of_the_losses_and_the_smaller_mean_is_first() -> None:
@@ -84,7 +109,9 @@ def test_two_samples_are_told_apart() -> None:
     assert clean[0] < 0.01 and clean[1] > 0.99
 
 
-@pytest.mark.parametrize("fit", [mixture.clean_probability, mixture.fit_mixture])
+@pytest.mark.parametrize(
+    "fit", [mixture.clean_probability, mixture.scaled_clean_probability, mixture.fit_mixture]
+)
 def test_losses_that_are_not_finite_are_named(fit) -> None:  # type: ignore[no-untyped-def]
     losses = torch.tensor([1.0, math.nan, 2.0, math.inf])
     with pytest.raises(

@@ -106,3 +106,15 @@ def test_a_matrix_that_is_none_is_refused(rows: list[list[float]], message: str)
 
 def test_a_given_matrix_is_taken() -> None:
     torch.testing.assert_close(transition.given(MATRIX.tolist(), 3), MATRIX.float())
+
+
+def test_verified_samples_are_counted_row_by_row() -> None:
+    # verified as 0: given 0, 0, 1; verified as 1: given 1, 0; the last is not verified
+    given, checked = torch.tensor([0, 0, 1, 1, 0, 1]), torch.tensor([0, 0, 0, 1, 1, -1])
+    found = transition.counted(given, checked, 2)
+    torch.testing.assert_close(found, torch.tensor([[2 / 3, 1 / 3], [1 / 2, 1 / 2]]))
+
+
+def test_a_class_without_a_verified_sample_is_named() -> None:
+    with pytest.raises(ParamsError, match="--verified has no training sample of class 1, whose row"):
+        transition.counted(torch.tensor([0, 1]), torch.tensor([0, 2]), 3)

@@ -1,7 +1,9 @@
 """Verified labels: which samples have one, and what a class's classifier says of the given labels."""
 
+import pytest
 import torch
 
+from noisyctl.errors import ParamsError
 from noisyctl.parts import verified
 from noisyctl.task import Task
 
@@ -10,12 +12,20 @@ def task_of(**known: object) -> Task:
     return Task(None, None, 3, torch.device("cpu"), torch.tensor([0, 1, 2, 0]), **known)  # type: ignore[arg-type]
 
 
-def test_a_verified_sample_that_is_held_out_has_no_label() -> None:
+def test_a_verified_sample_cannot_be_held_out() -> None:
     both = torch.tensor([1, 3]), torch.tensor([2, 1])
     assert verified.verified_labels(task_of()).tolist() == [-1] * 4
     assert verified.verified_labels(task_of(verified=both)).tolist() == [-1, 2, -1, 1]
-    held_out = task_of(verified=both, held_out=torch.tensor([3]))
-    assert verified.verified_labels(held_out).tolist() == [-1, 2, -1, -1]
+    assert verified.verified_labels(task_of(verified=both, held_out=torch.tensor([2]))).tolist() == [
+        -1,
+        2,
+        -1,
+        1,
+    ]
+    with pytest.raises(
+        ParamsError, match="1 verified samples are held out for validation too, the first at position 3"
+    ):
+        task_of(verified=both, held_out=torch.tensor([2, 3]))
 
 
 def test_binary_classifiers_judge_the_given_labels_of_classes_that_have_both_sides() -> None:

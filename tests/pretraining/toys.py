@@ -68,9 +68,7 @@ def numbered(n: int, **known: Any) -> Task:
     return Task(images, Pixels(), 10, CPU, **known)
 
 
-def run(
-    method: Any, task: Task, params: Any, folder: Path, epochs: int | None = None, precision: Any = "float32"
-) -> Any:
+def run(method: Any, task: Task, params: Any, folder: Path, epochs: int | None = None) -> Any:
     """The state after so many epochs, or all of them."""
     return fit(
         method,
@@ -81,7 +79,6 @@ def run(
         epochs=params.epochs if epochs is None else epochs,
         seed=0,
         scratch=Scratch(folder, "mark"),
-        precision=precision,
     ).state
 
 

@@ -27,7 +27,8 @@ SIZE = 256
 
 
 def session(home: Path, seed: int = 0) -> Session:
-    return Session(device="cpu", threads=1, seed=seed, quiet=True, scratch=home / "scratch")
+    about = {"device": "cpu", "precision": "float32", "threads": 1, "quiet": True}
+    return Session(**about, seed=seed, scratch=home / "scratch")
 
 
 def prepare(home: Path) -> Path:
@@ -36,13 +37,13 @@ def prepare(home: Path) -> Path:
     images, truth = store.read(home / "all/images.zarr", IMAGES), store.read(home / "all/truth.zarr", TRUTH)
     cut = {"train": SIZE, "test": 100}
     arrays = {n + s: images.array(n + s)[:k] for n, k in cut.items() for s in ("", "_id")}
-    about = {k: images.attributes[k] for k in ("class_names", "mean", "std", "views")}
+    about = {k: images.attributes[k] for k in ("mean", "std", "views")}
     digest = store.write(home / "images.zarr", IMAGES, arrays, attributes=about)
     labels = {
         "clean_labels": truth.array("clean_labels")[:SIZE],
         "test_labels": truth.array("test_labels")[:100],
     }
-    names = {"class_names": about["class_names"]}
+    names = {"class_names": truth.attributes["class_names"]}
     store.write(home / "truth.zarr", TRUTH, labels, inputs={"images": digest}, attributes=names)
     s = session(home)
     params = symmetric.Params(rate=0.4, include_true_class=False)
@@ -55,9 +56,18 @@ def prepare(home: Path) -> Path:
     )
     profile = warmup_method.Params(**small, epochs=1, batch_size=64)
     warmup.run(warmup.Inputs(home / "images.zarr", home / "labels.zarr", home / "warmup"), profile, s)
-    few = scan.Params(epochs=1, batch_size=64)
+    few = scan.Params(num_clusters=10, epochs=1, batch_size=64)
     places = (home / "images.zarr", home / "simclr/encoder.safetensors", home / "neighbors.zarr", home)
     cluster_scan.run(cluster_scan.Inputs(*places), few, s)
+    clustered = warmup_method.Params(**small, epochs=1, batch_size=64, start="clusters", train="head")
+    where = (
+        home / "images.zarr",
+        home / "labels.zarr",
+        home / "clustered",
+        None,
+        home / "clusters.safetensors",
+    )
+    warmup.run(warmup.Inputs(*where), clustered, s)
     return home
 
 
@@ -67,7 +77,7 @@ def inputs(home: Path, method: str, out: Path) -> train_method.Inputs:
         home / "labels.zarr",
         out,
         home / "images.zarr",
-        home / "warmup",
+        home / ("clustered" if methods.spec_of(method).needs.pretrained else "warmup"),
         home / "neighbors.zarr",
         home / "clusters.safetensors",
     )
@@ -80,7 +90,6 @@ def params_of(method: str, epochs: int = 3):  # type: ignore[no-untyped-def]
         "batch_size": 64,
         "correction_epoch": 2,
         "cluster_batch_size": 64,
-        "drawn_neighbors": 1,
         "ramp_epochs": 1,
         "start_epoch": 3,
         "stage1_epochs": 2,

@@ -78,7 +78,13 @@ def test_neighbors_of_another_data_set(twin: Path) -> None:
 def test_a_method_whose_needs_are_missing_names_the_command_to_run_first(
     twin: Path, method: str, missing: str, first: str
 ) -> None:
-    refuse(twin, method, ArtifactError, f"run `{first}` first", **{missing: twin / "nowhere"})
+    refuse(
+        twin,
+        method,
+        ArtifactError,
+        f"run `[^`]*{first} [^`]*--out .*nowhere` first",
+        **{missing: twin / "nowhere"},
+    )
 
 
 def test_verified_labels_for_a_method_that_makes_no_use_of_them(twin: Path) -> None:
@@ -98,6 +104,16 @@ def test_verified_labels_of_other_images(twin: Path) -> None:
 def test_a_validation_rate_that_leaves_nothing(rate: float) -> None:
     with pytest.raises(ParamsError, match="choose another rate"):
         training.hold_out(100, rate, 0, training.torch.device("cpu"))
+
+
+def test_no_verified_sample_validates_and_too_few_others_are_refused() -> None:
+    cpu, verified = training.torch.device("cpu"), training.torch.arange(60)
+    held_out = training.hold_out(100, 0.4, 0, cpu, verified)
+    assert held_out is not None and held_out.tolist() == list(range(60, 100))
+    with pytest.raises(
+        ParamsError, match=r"holds out 50, and only 40 are not verified.*a rate of at most 0\.4"
+    ):
+        training.hold_out(100, 0.5, 0, cpu, verified)
 
 
 @pytest.mark.parametrize(

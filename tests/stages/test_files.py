@@ -15,9 +15,9 @@ from noisyctl.artifacts import store
 from noisyctl.artifacts.kinds import TRACE, VERIFIED
 from noisyctl.datasets import folder
 from noisyctl.errors import ArtifactError, DataError
-from noisyctl.pretraining import simclr
+from noisyctl.pretraining import scan, simclr
 from noisyctl.training.warmup import Params
-from stages import mine_knn, prepare_data, pretrain, train_method, warmup
+from stages import cluster_scan, mine_knn, prepare_data, pretrain, train_method, warmup
 
 
 @pytest.fixture
@@ -91,12 +91,17 @@ def test_scanmix_on_a_graph_of_images_that_stay_in_their_files(photos: Path) -> 
     pretrain.run(pretrain.Inputs("simclr", home / "images.zarr", home / "simclr"), encoder, session)
     mined = mine_knn.Inputs(home / "simclr/features.zarr", home / "neighbors.zarr")
     mine_knn.run(mined, mine_knn.Params(k=3), session)
-    profile = Params(**small, epochs=1, batch_size=16, start="encoder")
     places = home / "images.zarr", home / "labels.zarr"
-    warmup.run(warmup.Inputs(*places, home / "two", home / "simclr/encoder.safetensors"), profile, session)
+    made_from = (places[0], home / "simclr/encoder.safetensors", home / "neighbors.zarr")
+    cluster_scan.run(cluster_scan.Inputs(*made_from, home), scan.Params(epochs=1, batch_size=16), session)
+    clusters = home / "clusters.safetensors"
+    profile = Params(**small, epochs=1, batch_size=16, start="clusters")
+    warmup.run(warmup.Inputs(*places, home / "two", None, clusters), profile, session)
     params = methods.load("scanmix").Params(epochs=1, batch_size=8, cluster_batch_size=8)
     out = home / "run"
-    inputs = train_method.Inputs("scanmix", places[1], out, places[0], home / "two", home / "neighbors.zarr")
+    inputs = train_method.Inputs(
+        "scanmix", places[1], out, places[0], home / "two", home / "neighbors.zarr", clusters
+    )
     train_method.run(inputs, params, session)
     trace = store.read(out / "trace.zarr", TRACE)
     assert np.isfinite(trace.array("losses")).all()

@@ -186,7 +186,13 @@ def test_the_same_output_can_be_made_again(
     out = str(tmp_path / name.get(command, "out"))
     monkeypatch.chdir(tmp_path)
     if command == "predict":  # its state holds networks alone, which the type checks of the tests refuse
-        words = [sys.executable, "-c", "from stages.cli import main; main()", command, *commands(made)[command]]
+        words = [
+            sys.executable,
+            "-c",
+            "from stages.cli import main; main()",
+            command,
+            *commands(made)[command],
+        ]
         place = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent.parent)}
         for _ in range(2):
             subprocess.run([*words, *SMALL, "--out", out], check=True, env=place, capture_output=True)

@@ -37,7 +37,8 @@ def test_one_line_and_json() -> None:
     as_json = subprocess.run([NOISYCTL, "methods", "--json"], capture_output=True, text=True, check=True)
     rows = json.loads(as_json.stdout)
     assert as_json.stdout.count("\n") == 1
-    needs = {"networks": 1, "warmup": True, "neighbors": False, "clusters": False, "verified": False}
+    needs = dict.fromkeys(("pretrained", "neighbors", "clusters", "verified"), False)
+    needs |= {"networks": 1, "warmup": True, "clusters_unless": None}
     assert rows["elr"]["needs"] == needs
     assert rows["elr"]["papers"] == [
         {
@@ -75,3 +76,12 @@ def test_needs_in_words() -> None:
     all_of_them = Needs(networks=2, neighbors=True, clusters=True, verified=True)
     expected = "2 networks, warm-up, neighbors, clusters, verified labels (if given)"
     assert stage.needs_text(all_of_them) == expected
+    unless = Needs(networks=2, pretrained=True, clusters=True, clusters_unless=("my_form", "printed"))
+    expected = "2 networks, warm-up from label-free work, clusters (not for --my-form printed)"
+    assert stage.needs_text(unless) == expected
+
+
+def test_a_need_that_a_param_lifts() -> None:
+    needs = Needs(clusters=True, clusters_unless=("form", "printed"))
+    assert needs.under({"form": "code"}).clusters and needs.under({}).clusters
+    assert not needs.under({"form": "printed"}).clusters

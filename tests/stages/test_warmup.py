@@ -8,6 +8,8 @@ import pipeline
 import pytest
 import torch
 
+from noisyctl.artifacts import store
+from noisyctl.artifacts.kinds import TRACE
 from noisyctl.errors import DataError, ParamsError
 from noisyctl.nn.networks import build
 from noisyctl.seeds import stream
@@ -42,6 +44,17 @@ def test_networks_start_apart_or_from_one_encoder_or_from_one_clustering(home: P
     clustered = run(home, tmp_path / "clusters", start="clusters")
     assert equal(clustered["network1"], clusters["network"])
     assert equal(clustered["network2"], clusters["network"])
+
+
+def test_the_first_of_two_networks_is_the_one_that_is_trained_alone(home: Path, tmp_path: Path) -> None:
+    """The second draws its own views and order after it, so that a method of one network may take the first."""
+    values = {"epochs": 2, "batch_size": 64}
+    two, alone = (run(home, tmp_path / str(k), networks=k, **values) for k in (2, 1))
+    assert equal(two["network1"], alone["network1"])
+    assert not equal(two["network2"], alone["network1"])
+    traces = [store.read(tmp_path / str(k) / "trace.zarr", TRACE) for k in (2, 1)]
+    assert np.array_equal(traces[0].array("losses")[:, 0], traces[1].array("losses"))
+    assert np.array_equal(traces[0].array("test_predictions"), traces[1].array("test_predictions"))
 
 
 def test_only_the_head_learns_while_batch_statistics_move(home: Path, tmp_path: Path) -> None:
@@ -115,3 +128,33 @@ def test_it_learns_from_the_views_that_are_named(
         monkeypatch.setattr(Task, name, recorded)
     run(home, tmp_path / "w", epochs=1, views=views)
     assert used == {views}
+
+
+def test_the_rate_is_constant_or_the_cosine_of_mixnn_from_the_first_epoch_on(
+    home: Path, tmp_path: Path
+) -> None:
+    from noisyctl.artifacts import store
+    from noisyctl.artifacts.kinds import TRACE
+
+    def rates(name: str, **values: Any) -> list[float]:
+        run(home, tmp_path / name, epochs=4, batch_size=128, learning_rate=0.02, **values)
+        found: list[float] = (
+            store.read(tmp_path / name / "trace.zarr", TRACE).array("scalar_learning_rate").tolist()
+        )
+        return found
+
+    assert rates("constant", floor_rate=0.001) == pytest.approx([0.02] * 4)
+    assert rates("cosine", period=3, floor_rate=0.001) == pytest.approx([0.02, 0.01525, 0.00575, 0.02])
+
+
+def test_the_weights_follow_the_rate(home: Path, tmp_path: Path) -> None:
+    """A second epoch at a rate of nearly 0 moves next to nothing."""
+    short = run(home, tmp_path / "a", epochs=1, batch_size=128, period=2)["network1"]
+    still = run(home, tmp_path / "b", epochs=2, batch_size=128, period=2, floor_rate=0.0)["network1"]
+    more = run(home, tmp_path / "c", epochs=2, batch_size=128)["network1"]
+
+    def apart(one: torch.nn.Module, other: torch.nn.Module) -> float:
+        pairs = zip(one.parameters(), other.parameters(), strict=True)
+        return float(sum((a - b).detach().abs().sum() for a, b in pairs))
+
+    assert 0 < apart(short, still) < 0.8 * apart(short, more)

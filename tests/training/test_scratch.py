@@ -1,5 +1,6 @@
 """Unfinished runs: one process each, and never another run's checkpoint."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -22,13 +23,13 @@ def test_a_second_process_on_the_same_run_is_refused_and_told_who_works(tmp_path
         from noisyctl.errors import TrainingError
         from noisyctl.training.scratch import hold
         try:
-            with hold(Path({str(tmp_path)!r}), "warmup", {{"k": 1}}):
+            with hold(Path({str(tmp_path)!r}), "warmup", {{"k": 1}}, Path("out")):
                 print("ran")
         except TrainingError as error:
             print(error)
     """
     words = [sys.executable, "-c", textwrap.dedent(script)]
-    with scratch.hold(tmp_path, "warmup", {"k": 1}) as held:
+    with scratch.hold(tmp_path, "warmup", {"k": 1}, Path("out")) as held:
         done = subprocess.run(words, capture_output=True, text=True, check=True)
         assert "already works on this run" in done.stdout
         assert held.folder.exists()
@@ -36,12 +37,70 @@ def test_a_second_process_on_the_same_run_is_refused_and_told_who_works(tmp_path
 
 
 def test_other_params_have_another_folder_and_a_moved_checkpoint_is_refused(tmp_path: Path) -> None:
-    marks = [scratch.fingerprint("warmup", {"epochs": e}) for e in (1, 2)]
+    marks = [scratch.fingerprint(scratch.facts_of("warmup", {"epochs": e}, "out")) for e in (1, 2)]
     assert marks[0] != marks[1]
     scratch.Scratch(tmp_path, marks[0]).save(1, {"w": torch.zeros(2)}, "{}", [])
     assert scratch.Scratch(tmp_path, marks[0]).load() is not None
     with pytest.raises(TrainingError, match="checkpoint of other params"):
         scratch.Scratch(tmp_path, marks[1]).load()
+
+
+def test_the_same_work_for_two_places_is_done_side_by_side(tmp_path: Path) -> None:
+    facts = {"params": {"epochs": 2}}
+    with (
+        scratch.hold(tmp_path / "s", "warmup", facts, tmp_path / "a") as one,
+        scratch.hold(tmp_path / "s", "warmup", facts, tmp_path / "b") as other,
+    ):
+        assert one.folder != other.folder
+
+
+def test_a_project_that_is_moved_finds_its_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marks = []
+    for name in ("before", "after"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        for out in (Path("data/x"), tmp_path / name / "data/x"):
+            with scratch.hold(Path(".noisyctl"), "warmup", {}, out) as held:
+                marks.append(held.mark)
+    assert len(set(marks)) == 1
+
+
+def test_a_run_that_begins_anew_says_why_and_keeps_the_unfinished_one(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def interrupted(place: str = "out", **params: float) -> None:
+        facts = {"params": {"epochs": 40} | params, "inputs": {"images": "a" * 64}}
+        with (
+            contextlib.suppress(KeyboardInterrupt),
+            scratch.hold(tmp_path, "warmup", facts, Path(place), said.append) as held,
+        ):
+            held.save(1, {"w": torch.zeros(2)}, "{}", [])
+            raise KeyboardInterrupt
+
+    interrupted()
+    interrupted()
+    interrupted("elsewhere")
+    assert said == [], "resumed, or another place"
+    interrupted(epochs=50)
+    assert len(said) == 1
+    assert "warmup begins anew" in said[0]
+    assert "(epochs: 40, now 50); it is kept" in said[0]
+    interrupted(epochs=50)
+    interrupted()
+    assert len(said) == 1, "both are there still, and go on"
+
+
+def test_what_differs_is_named() -> None:
+    before = {
+        "code": {"noisyctl.task": "1", "noisyctl.seeds": "2"},
+        "torch": "1",
+        "facts": {"images": "a" * 64},
+    }
+    now = {"code": {"noisyctl.task": "3", "noisyctl.seeds": "2"}, "torch": "2", "facts": {"images": "b" * 64}}
+    expected = "code: noisyctl/task.py; torch: 1, now 2; images: aaaaaaaa, now bbbbbbbb"
+    assert scratch.differences(before, now) == expected
 
 
 def test_a_loss_that_is_not_finite_names_epoch_and_first_batch() -> None:
@@ -103,11 +162,11 @@ def test_a_run_that_is_killed_while_its_scratch_folder_is_removed_begins_anew(tm
     child = os.fork()
     if child == 0:
         files.remove = lambda path: os._exit(9)
-        with scratch.hold(tmp_path, "warmup", {"k": 1}) as held:
+        with scratch.hold(tmp_path, "warmup", {"k": 1}, Path("out")) as held:
             held.save(1, {"w": torch.zeros(2)}, "{}", [])
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9, "it was not killed"
-    with scratch.hold(tmp_path, "warmup", {"k": 1}) as held:
+    with scratch.hold(tmp_path, "warmup", {"k": 1}, Path("out")) as held:
         assert held.load() is None
     assert list((tmp_path / "scratch").iterdir()) == []
 
@@ -120,7 +179,7 @@ def test_a_full_disk_when_a_run_begins(tmp_path: Path, monkeypatch: pytest.Monke
         from noisyctl.training.scratch import hold
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
         try:
-            with hold(Path({str(tmp_path)!r}), "warmup", {{"k": 1}}):
+            with hold(Path({str(tmp_path)!r}), "warmup", {{"k": 1}}, Path("out")):
                 print("ran")
         except ArtifactError as error:
             print(error)

@@ -1,0 +1,140 @@
+"""Which source files decide what a stage computes, and a digest of them.
+
+Three ask for it: the scratch folder of an unfinished run, the dependencies in dvc.yaml (a test compares them), and `status`.
+The files are found by reading the sources, without importing them: a stage's module, what it imports, and so on, also
+where the import stands inside a function. What a stage finds by its name, such as a method, is that one file and what it
+imports: another method, or a new one, changes nothing. Backbones, which a network's spec names, count together.
+"""
+
+import ast
+import hashlib
+import importlib.metadata
+import importlib.util
+import pkgutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+BY_NAME = {  # commands that find a module by name, and the package it lies in
+    "train-method": "noisyctl.methods",
+    "pretrain": "noisyctl.pretraining",
+    "prepare-data": "noisyctl.datasets",
+    "inject-noise": "noisyctl.noise",
+}
+# what says where things lie, checks them, or stores them: no number depends on it
+PLUMBING = (
+    "noisyctl",
+    "noisyctl.artifacts",
+    "noisyctl.training.precision",
+    "noisyctl.code",
+    "noisyctl.config",
+    "noisyctl.errors",
+    "noisyctl.params",
+    "noisyctl.runs",
+    "stages",
+    "stages.common",
+)
+
+
+def code_digest(stage: str) -> str:
+    """A sha256 that changes with the code that decides what the stage computes. Stages are named as in `files_of`."""
+    text = "".join(f"{module} {digest}\n" for module, digest in digests_of(stage).items())
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def digests_of(stage: str) -> dict[str, str]:
+    """The sha256 of each of the stage's files, by module."""
+    return {module: hashlib.sha256(path.read_bytes()).hexdigest() for module, path in files_of(stage).items()}
+
+
+def files_of(stage: str) -> dict[str, Path]:
+    """The stage's source files by module, in the order of their names.
+
+    `stage` is a command, with the name of what it finds by name behind a hyphen: `mine-knn`, `pretrain-simclr`,
+    `train-method-elr`, `prepare-data-digits`, `inject-noise-symmetric`.
+    """
+    found: dict[str, Path] = {}
+    waiting = list(starts(stage))
+    roots = {"noisyctl", "stages", *(module.split(".")[0] for module in waiting)}
+    while waiting:
+        module = waiting.pop()
+        if module in found or module.split(".")[0] not in roots or _is_plumbing(module):
+            continue
+        path = _source(module)
+        if path is not None:
+            found[module] = path
+            waiting += [name for name in _imports(module, path) if _source(name) is not None]
+    return dict(sorted(found.items()))
+
+
+def starts(stage: str) -> tuple[str, ...]:
+    """The stage's own module, and the one that it finds by name."""
+    for command, package in BY_NAME.items():
+        if stage.startswith(f"{command}-"):
+            return f"stages.{command.replace('-', '_')}", _find(package, stage.removeprefix(f"{command}-"))
+    return (f"stages.{stage.replace('-', '_')}",)
+
+
+def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """The names whose values differ, or that only one of the two has."""
+    return sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+
+
+def _find(package: str, name: str) -> str:
+    """A module of the package, or of another distribution that offers it under the package's name as entry point."""
+    if _source(f"{package}.{name}") is None:
+        for point in importlib.metadata.entry_points(group=package):
+            if point.name == name:
+                return point.module
+    return f"{package}.{name}"
+
+
+def _is_plumbing(module: str) -> bool:
+    return module in PLUMBING or module.startswith(("noisyctl.artifacts.", "noisyctl.runs."))
+
+
+def _source(module: str) -> Path | None:
+    """Where a module's source lies, found without importing its package; None where there is no such module."""
+    top, *below = module.split(".")
+    spec = importlib.util.find_spec(top)
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        path = Path(folder, *below)
+        for source in (path / "__init__.py", path.with_suffix(".py") if below else path):
+            if source.is_file():
+                return source
+    if spec and not below and spec.origin and spec.origin.endswith(".py"):
+        return Path(spec.origin)
+    return None
+
+
+def _is_package(module: str) -> bool:
+    source = _source(module)
+    return source is not None and source.name == "__init__.py"
+
+
+def _imports(module: str, path: Path) -> Iterator[str]:
+    """The names that a module's source imports: modules, and names in them that may be modules."""
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, *base.split(".")]).rstrip(".")
+            names = [f"{base}.{alias.name}" for alias in node.names]
+            yield from names
+            if any(_source(name) is None for name in names):  # a name of the module itself
+                yield base
+        elif isinstance(node, ast.Call) and (prefix := _named_package(node)):
+            yield from (f"{prefix}.{m.name}" for m in pkgutil.iter_modules([str(_source(prefix).parent)]))  # type: ignore[union-attr]
+
+
+def _named_package(call: ast.Call) -> str:
+    """`a.b` of import_module(f"a.b.{name}"): any module of the package may be meant."""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+    if name != "import_module" or not call.args or not isinstance(call.args[0], ast.JoinedStr):
+        return ""
+    first = call.args[0].values[0]
+    text = str(first.value) if isinstance(first, ast.Constant) else ""
+    return text.removesuffix(".") if text.endswith(".") and _is_package(text.removesuffix(".")) else ""
