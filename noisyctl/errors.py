@@ -1,6 +1,6 @@
 """Errors that a user can act on: each message says what is wrong, where, and the cure.
 
-Anything else that is raised is a defect of noisyctl and keeps its traceback.
+Anything else that is raised is a defect of noisyctl: the command line writes its traceback to a file that it names.
 """
 
 import difflib

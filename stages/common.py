@@ -14,6 +14,7 @@ from typing import Any
 from noisyctl.artifacts.files import Form, Networks, Writes
 from noisyctl.config import ParamsFile
 from noisyctl.errors import NoisyctlError, ParamsError
+from stages import progress
 
 LAYOUT = "channels_last"  # of networks, as artifacts and facts name it
 FILES = "files"  # beside images.zarr: a link to the folder of images that stay in their files
@@ -121,10 +122,8 @@ class Session:
         return about if device.type == "cuda" else f"CPU {about}, {torch.get_num_threads()} threads"
 
     def report(self, what: str) -> Callable[[int, int, Mapping[str, float]], None]:
-        """A progress bar on a terminal, one line an epoch otherwise, on stderr."""
-        if self.quiet:
-            return lambda epoch, epochs, scalars: None
-        return _bar(what) if sys.stderr.isatty() else _line(what)
+        """For the epochs of a run: a bar on a terminal, a line an epoch otherwise, on stderr."""
+        return progress.epochs(what, self.quiet)
 
 
 def _units(device: Any) -> str:
@@ -136,40 +135,6 @@ def _units(device: Any) -> str:
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     return " ".join((torch.backends.cpu.get_cpu_capability(), *cpu_units()))
-
-
-def _numbers(scalars: Mapping[str, float]) -> str:
-    return "  ".join(f"{name} {value:.4g}" for name, value in scalars.items())
-
-
-def _line(what: str) -> Callable[[int, int, Mapping[str, float]], None]:
-    def report(epoch: int, epochs: int, scalars: Mapping[str, float]) -> None:
-        print(f"{what}  epoch {epoch + 1}/{epochs}  {_numbers(scalars)}", file=sys.stderr, flush=True)
-
-    return report
-
-
-def _bar(what: str) -> Callable[[int, int, Mapping[str, float]], None]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[numbers]}", markup=False),
-    )
-    bar = Progress(*columns, console=Console(stderr=True))
-    task = bar.add_task(what, total=None, numbers="")
-
-    def report(epoch: int, epochs: int, scalars: Mapping[str, float]) -> None:
-        bar.start()
-        bar.update(task, total=epochs, completed=epoch + 1, numbers=_numbers(scalars))
-        if epoch + 1 == epochs:
-            bar.stop()
-
-    return report
 
 
 @dataclass(frozen=True)

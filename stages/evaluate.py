@@ -42,8 +42,7 @@ Curves = dict[str, np.ndarray]
 
 def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dict[str, Any]:
     """Write metrics.json, plots/*.tsv, figures/*.png and samples/*.csv for every run found below the given folders."""
-    import json
-
+    from noisyctl.artifacts import metrics as metrics_json
     from noisyctl.evaluation import figures
 
     truth = store.read(inputs.truth, TRUTH) if inputs.truth else None
@@ -76,7 +75,7 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
             figures.curves(partial / "figures" / file, runs, f"{key.replace('_', ' ')} [%]")
             rows = [[name, e, _number(v)] for name, curve in runs.items() for e, v in enumerate(curve)]
             _write_tsv(partial / "plots" / f"{file}.tsv", ["run", "epoch", key], rows)
-        (partial / "metrics.json").write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n")
+        metrics_json.write(partial / "metrics.json", metrics)
         RESULTS.seal(partial)
     about = {
         name: run["list"] | {"path": str(inputs.out / _list_of(name))}
@@ -90,6 +89,8 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
 
 
 def _find(folders: tuple[Path, ...]) -> list[tuple[str, store.Artifact]]:
+    from stages import training
+
     found = []
     for folder in folders:
         traces = sorted(folder.rglob("trace.zarr"))
@@ -97,6 +98,7 @@ def _find(folders: tuple[Path, ...]) -> list[tuple[str, store.Artifact]]:
             raise ArtifactError(f"{folder} holds no run; make one with `noisyctl train-method NAME`")
         for path in traces:
             trace = store.read(path, TRACE)
+            training.require_whole_run(trace, "noisyctl train-method NAME")
             found.append((f"{trace.attributes['method']}/{path.parent.name}", trace))
     names = [name for name, _ in found]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -322,12 +324,14 @@ def _on_training_images(
     given, clean, probability = given[trained], clean[trained], probability[trained]
     wrong, curves = given != clean, Curves()
     called = probability < 0.5
-    if "selected" in trace:
-        selected = trace.array("selected")[..., trained]
+    used = next((name for name in ("selected", "learned_from") if name in trace), None)
+    if used:
+        selected = trace.array(used)[..., trained]
         selected = selected.reshape(
             len(selected), -1, len(given)
         )  # a network axis of one where there is none
-        called = selected[-1].mean(axis=0) < 0.5
+        if used == "selected":  # else agreement, say, left a sample out, and not its label
+            called = selected[-1].mean(axis=0) < 0.5
         precision, recall = measures.selection_quality(selected, ~wrong)
         curves |= {"selection_precision": precision, "selection_recall": recall}
         result["selection"] = {
@@ -447,9 +451,7 @@ def _draw_points(
         raise ParamsError("--tsne: the images are not in the default place; give --images")
     images, device = training.read_images(inputs.images), session.start()
     store.require_input(trace, "images", images.digest, images.path)
-    built, _ = training.read_networks(
-        trace.path.parent / "networks.safetensors", "noisyctl train-method NAME"
-    )
+    built, _ = training.read_run(trace.path.parent, "noisyctl train-method NAME")
     if not built:
         return
     network = built[min(built)].to(device)  # of two networks the first, of student and teacher the student
@@ -587,8 +589,6 @@ def ranking(
 
 def _show_lists(about: dict[str, dict[str, Any]], lists: dict[str, Sequence[Sequence[Any]]]) -> None:
     """On stderr: where each list lies, how many labels look wrong, whether to trust it, and its first rows."""
-    from stages.table import print_table
-
     for name, run in about.items():
         print(
             f"{name}: {run['called_wrong']} of {run['samples']} labels look wrong; the list, by rank: {run['path']}",
@@ -599,8 +599,11 @@ def _show_lists(about: dict[str, dict[str, Any]], lists: dict[str, Sequence[Sequ
         if len(about) <= MOST_RUNS_SHOWN:
             has_paths = any(row[LIST.index("path")] for row in lists[name])
             shown = ["path" if column == "id" and has_paths else column for column in SHOWN]
-            rows = [[_printable(str(row[LIST.index(c)])) for c in shown] for row in lists[name]]
-            print_table([shown, *rows], Session())
+            rows = [shown, *([_printable(str(row[LIST.index(c)])) for c in shown] for row in lists[name])]
+            widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+            for row in rows:
+                cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+                print(f"  {'  '.join(cells)}".rstrip(), file=sys.stderr)
 
 
 def _printable(text: str) -> str:
@@ -633,6 +636,7 @@ def _probe(encoder: Path, images_path: Path, truth: store.Artifact, session: Ses
     device = session.start()
     features = store.read(encoder / "features.zarr", FEATURES)
     built, header = training.read_networks(encoder / "encoder.safetensors", "noisyctl pretrain-simclr")
+    store.require_input(features, "encoder", header["digest"], encoder / "encoder.safetensors")
     images = training.read_images(images_path)
     if "test_labels" not in truth or "test_features" not in features:
         return {}

@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 from noisyctl import config, params
 from noisyctl.cli.cures import Chosen, complete
 from noisyctl.errors import NoisyctlError, ParamsError, suggest
-from stages.common import Layout, Option, Session, Stage, block_of, holds_artifacts
+from stages.common import Layout, Option, Session, Stage, block_of, holds_artifacts, modules_in
 
 COMMON = (
     ("dataset", "data set, or a block of `datasets:`", "name"),
@@ -44,6 +44,15 @@ DEFAULTS: dict[str, Any] = {
     "threads": 0,
 }
 BLOCKS = ("datasets", "noises", "warmups", "methods", "simclr", "moco", "scan", "knn")
+GROUPS = ("datasets", "noises", "warmups", "methods")  # blocks of blocks
+ONE_MODULE = {
+    "warmups": "noisyctl.training.warmup",
+    "simclr": "noisyctl.pretraining.simclr",
+    "moco": "noisyctl.pretraining.moco",
+    "scan": "noisyctl.pretraining.scan",
+    "knn": "stages.mine_knn",
+}
+NUMBERS = ("seed", "threads")
 TOP_LEVEL = (*DEFAULTS, "noise", *BLOCKS)
 
 
@@ -174,8 +183,8 @@ def _chosen(stage: Stage, given: dict[str, Any]) -> Chosen:
     """What the user chose, as far as it can be told from a call that failed."""
     try:
         file = config.read_params_file(Path(given["params_file"] or "params.yaml"))
-        layout, _ = _settings(file, given, config.parse_set(given["set"] or []))
-        usual, _ = _settings(file, {"json": False}, {})
+        layout, _ = _settings(stage, file, given, config.parse_set(given["set"] or []))
+        usual, _ = _settings(stage, file, {"json": False}, {})
     except NoisyctlError:
         return Chosen({})
     names = ("dataset", "noise", "pretrain", "seed")
@@ -217,7 +226,7 @@ def _execute(stage: Stage, given: dict[str, Any]) -> None:
     sets = config.parse_set(given["set"] or [])
     file, sets = _by_present_names(file, sets)
     _check_names(file, sets)
-    layout, session = _settings(file, given, sets)
+    layout, session = _settings(stage, file, given, sets)
     paths = {o.name: _path(o, given.get(o.name), layout) for o in stage.options}
     block, module, extra = _target(stage, file, given, layout, paths)
     resolved: Any = None
@@ -225,6 +234,7 @@ def _execute(stage: Stage, given: dict[str, Any]) -> None:
     if module:
         model = importlib.import_module(module).Params
         resolved, sources = _resolve(stage, model, file, block, given, sets)
+    _check_parameters(file, sets, block)
     extra |= {"params": resolved, "file": file}
     inputs = stage.inputs(paths, layout, extra)
     _check_outputs(stage, inputs, resolved, file)
@@ -297,8 +307,6 @@ def _by_present_names(
 
 def _check_names(file: config.ParamsFile, sets: dict[str, Any]) -> None:
     """Blocks of params.yaml and of `--set` must be known ones: nothing that a user wrote is passed over."""
-    from noisyctl import methods
-
     named = {key: file.where(key) for key in file.values} | {key.split(".")[0]: "--set" for key in sets}
     problems = [
         f"{place}: {key} is not a parameter; {suggest(key, TOP_LEVEL)}"
@@ -306,39 +314,129 @@ def _check_names(file: config.ParamsFile, sets: dict[str, Any]) -> None:
         if key not in TOP_LEVEL
     ]
     for key in BLOCKS:
-        file.block(key)
-    used = {name: file.where(f"methods.{name}") for name in file.block("methods").values}
-    used |= {key.split(".")[1]: "--set" for key in sets if key.startswith("methods.") and key.count(".") > 1}
-    known = methods.modules() if used else {}
-    problems += [
-        f"{place}: methods.{name}: unknown method {name!r}; {suggest(name, sorted(known))}"
-        for name, place in used.items()
-        if name not in known
-    ]
+        for name, value in file.block(key).values.items():
+            if key in GROUPS and value is not None:
+                file.block(f"{key}.{name}")
     if problems:
         raise ParamsError("\n".join(problems))
 
 
-def _settings(file: config.ParamsFile, given: dict[str, Any], sets: dict[str, Any]) -> tuple[Layout, Session]:
+def _check_parameters(file: config.ParamsFile, sets: dict[str, Any], but: str) -> None:
+    """The names in every block but the one that has been resolved, and in `--set`, must be known ones too."""
+    written = _written(file) | dict.fromkeys(sets, "--set")
+    own = f"{but}."
+    problems = [
+        f"{place}: {said}"
+        for key, place in written.items()
+        if not (but and key.startswith(own)) and (said := _unknown(key, file))
+    ]
+    if problems:
+        raise ParamsError("\n".join(dict.fromkeys(problems)))
+
+
+def _written(file: config.ParamsFile) -> dict[str, str]:
+    """Every parameter and every method that params.yaml names, and its place."""
+    found: dict[str, str] = {}
+    for group in BLOCKS:
+        if group not in GROUPS:
+            found |= {f"{group}.{name}": file.where(f"{group}.{name}") for name in file.block(group).values}
+            continue
+        for name in file.block(group).values:
+            block = f"{group}.{name}"
+            values = file.block(block).values
+            found |= {f"{block}.{key}": file.where(f"{block}.{key}") for key in values}
+            if group == "methods" and not values:
+                found[f"{block}."] = file.where(block)
+    return found
+
+
+def _unknown(key: str, file: config.ParamsFile) -> str:
+    """What is wrong with the name `block.parameter`, wherever it was written; "" where it is one."""
+    group, _, rest = key.partition(".")
+    if group in TOP_LEVEL and group not in BLOCKS:
+        return f"{group} is a value, not a block; write {group}" if rest else ""
+    if group not in BLOCKS:
+        return ""  # told before
+    name, _, parameter = ("", "", rest) if group not in GROUPS else rest.rpartition(".")
+    if not parameter and not (group == "methods" and name):
+        inside = f"{group}.NAME.PARAMETER" if group in GROUPS else f"{group}.PARAMETER"
+        return f"{key.rstrip('.')} is a block; name one of its values: {inside}"
+    if group in GROUPS and not name:
+        return f"{key} is a block; name one of its values: {key}.PARAMETER"
+    block = f"{group}.{name}" if name else group
+    module = _module_of(group, name, file)
+    if isinstance(module, str):
+        return f"{block}: {module}"
+    known = [spec.name for one in module for spec in params.module_spec(one).fields]
+    if not parameter or not module or parameter in known:
+        return ""
+    if group in ("datasets", "noises") and parameter == "kind":
+        return ""
+    return f"{block}.{parameter} is not a parameter; {suggest(parameter, known)}"
+
+
+def _module_of(group: str, name: str, file: config.ParamsFile) -> list[str] | str:
+    """The module whose Params a block gives; none where its own command tells what is wrong; or why there is none."""
+    from noisyctl import methods
+
+    if group in ONE_MODULE:
+        return [ONE_MODULE[group]]
+    if group == "methods":
+        known = methods.modules()
+        return [known[name]] if name in known else f"unknown method {name!r}; {suggest(name, sorted(known))}"
+    block = file.block(f"{group}.{name}").values
+    if group == "datasets":
+        return _existing("noisyctl.datasets", block.get("kind", name))
+    if name not in file.block(group).values:
+        return f"no such block in {file.path}; {suggest(name, file.block(group).values)}"
+    return _existing("noisyctl.noise", block.get("kind"))
+
+
+def _existing(package: str, kind: Any) -> list[str]:
+    module = f"{package}.{kind}"
+    return [module] if module in modules_in(package) else []
+
+
+def _settings(
+    stage: Stage, file: config.ParamsFile, given: dict[str, Any], sets: dict[str, Any]
+) -> tuple[Layout, Session]:
     values: dict[str, Any] = (
         DEFAULTS | {k: v for k, v in file.values.items() if k in DEFAULTS or k == "noise"} | sets
     )
-    values |= {k: config.read_scalar(given[k]) for k in (*DEFAULTS, "noise") if isinstance(given.get(k), str)}
-    for key in ("seed", "threads"):
-        if not isinstance(values[key], int) or values[key] < 0:
-            raise ParamsError(f"{key} is {values[key]!r}; give a whole number from 0 on")
-    noises = list(file.get("noises") or {})
+    place = {k: f"{file.where(k)}: {k}" for k in file.values} | {k: f"--set: {k}" for k in sets}
+    for key in (*DEFAULTS, "noise"):
+        if isinstance(given.get(key), str):
+            text = given[key]
+            values[key] = int(text) if key in NUMBERS and text.isascii() and text.isdecimal() else text
+            place[key] = f"--{key}"
+    for key in NUMBERS:
+        if isinstance(values[key], bool) or not isinstance(values[key], int) or values[key] < 0:
+            raise ParamsError(f"{place[key]} is {values[key]!r}; give a whole number from 0 on")
+    for key in ("dataset", "pretrain", "noise", "device", "precision"):
+        if key in DEFAULTS or values.get(key) is not None:
+            values[key] = _name(values[key], place.get(key, key))
+    noises = list(file.block("noises").values)
     noise = values.get("noise") or (
         noises[0] if len(noises) == 1 and values["dataset"] == file.values.get("dataset") else "given"
     )
-    layout = Layout(str(values["dataset"]), str(values["pretrain"]), str(noise), values["seed"])
+    layout = Layout(values["dataset"], values["pretrain"], noise, values["seed"])
     return layout, Session(
-        device=str(values["device"]),
-        precision=str(values["precision"]),
+        device=values["device"],
+        precision=values["precision"],
         threads=values["threads"],
         seed=values["seed"],
         quiet=bool(given["json"]),
     )
+
+
+def _name(value: Any, place: str) -> str:
+    """A name, which is also that of a folder."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ParamsError(f"{place} is {value!r}; give one name, in quotes if it looks like something else")
+    text = str(value)
+    if text in ("", ".", "..") or "/" in text or not text.isprintable():
+        raise ParamsError(f"{place} is {text!r}; give a name that can be that of a folder")
+    return text
 
 
 def _path(option: Option, value: Any, layout: Layout) -> Any:
@@ -355,27 +453,31 @@ def _target(
     """The block of params.yaml and the module of the Params. Data sets and noises are chosen by their `kind`."""
     if stage.name == "prepare-data":
         block = f"datasets.{layout.dataset}"
-        kind = (file.get(block) or {}).get("kind", layout.dataset)
-        return block, f"noisyctl.datasets.{_known('datasets', kind)}", {"kind": kind}
+        kind = file.block(block).values.get("kind", layout.dataset)
+        return block, f"noisyctl.datasets.{_known('datasets', kind, file, block)}", {"kind": kind}
     if stage.name == "inject-noise":
         if given["kind"]:
-            return "", f"noisyctl.noise.{_known('noise', given['kind'])}", {"kind": given["kind"]}
+            return "", f"noisyctl.noise.{_known('noise', given['kind'], file, '')}", {"kind": given["kind"]}
         if layout.noise == "given":
             raise ParamsError(
                 "which noise? give --kind symmetric --rate 0.4 --exclude-true-class, or --noise with a block of `noises:`"
             )
         block = block_of(file, "noises", layout.noise)
-        kind = file.get(block).get("kind")
+        kind = file.block(block).values.get("kind")
         if kind is None:
             raise ParamsError(f"{file.where(block)}: {block}.kind is missing; write kind: symmetric")
-        return block, f"noisyctl.noise.{_known('noise', kind)}", {"kind": kind}
+        return block, f"noisyctl.noise.{_known('noise', kind, file, block)}", {"kind": kind}
     if stage.params is None:
         return "", "", {}
     block, module = stage.params(file, layout, paths)
     return block, module, {}
 
 
-def _known(group: str, kind: str) -> str:
+def _known(group: str, kind: Any, file: config.ParamsFile, block: str) -> str:
+    if not isinstance(kind, str):
+        raise ParamsError(
+            f"{file.where(f'{block}.kind')}: {block}.kind is {kind!r}; write the name of one kind"
+        )
     package = importlib.import_module(f"noisyctl.{group}")
     package.load(kind)
     return kind
@@ -394,10 +496,15 @@ def _resolve(
     preset = config.Layer(stage.presets.get(block, {}), f"what {block} is without a block in params.yaml")
     layers = [preset, layer, config.Layer(overrides, "--set")]
     layers += [
-        config.Layer({k: config.read_scalar(v) if isinstance(v, str) else v}, f"--{k.replace('_', '-')}")
-        for k, v in options.items()
+        config.Layer({k: _read_option(model, k, v)}, f"--{k.replace('_', '-')}") for k, v in options.items()
     ]
     return config.resolve(model, layers, block)
+
+
+def _read_option(model: Any, name: str, value: Any) -> Any:
+    """An option's text as its field reads it. What the model does not have is refused later, with its name."""
+    field = model.model_fields.get(name)
+    return config.read_option(value, field.annotation) if field and isinstance(value, str) else value
 
 
 def _show(stage: Stage, inputs: Any, resolved: Any, sources: dict[str, str], as_json: bool) -> None:

@@ -33,9 +33,7 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
     from stages import training
 
     device = session.start()
-    networks, header = training.read_networks(
-        inputs.run / "networks.safetensors", "noisyctl train-method NAME"
-    )
+    networks, header = training.read_run(inputs.run, "noisyctl train-method NAME")
     if not networks:
         raise ArtifactError(
             f"{inputs.run}: {header['method']} trains no network, so it cannot label images; choose another run"

@@ -1,5 +1,7 @@
 """Bring a data set to images.zarr, and its labels to truth.zarr (known to be right) or labels.zarr (as given)."""
 
+import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +26,49 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     from noisyctl import datasets
 
     data = datasets.load(inputs.kind).prepare(params)
+    before = _places(inputs.out)
     if inputs.kind == "features":
-        return _write_features(inputs, data)
-    return _write_images(inputs, data, getattr(params, "root", None))
+        counts = _write_features(inputs, data)
+    else:
+        counts = _write_images(inputs, data, getattr(params, "root", None))
+    # a place that was written holds another file than before
+    removed = _remove_stale(
+        inputs.out, [p for p, file in _places(inputs.out).items() if before.get(p) == file]
+    )
+    return counts | ({"removed": ", ".join(removed)} if removed else {})
+
+
+def _places(out: Path) -> dict[Path, int]:
+    """What there is of all that this command may write, each with the number of its file."""
+    places = [*WRITES(out).places, out / FILES]
+    return {path: path.lstat().st_ino for path in places if os.path.lexists(path)}
+
+
+def _remove_stale(out: Path, places: list[Path]) -> list[str]:
+    """Remove what an earlier run of this command wrote and the present one did not, and give the names."""
+    forms = {**WRITES(out).places, out / FILES: files.Link()}
+    stale = [p for p in places if forms[p].foreign(p) is None and not _of_another_command(p)]
+    for path in stale:
+        files.discard(path)
+    return [path.name for path in stale]
+
+
+def _of_another_command(path: Path) -> bool:
+    """Whether inject-noise wrote these labels, or a pretraining these features: they go by their inputs' digests."""
+    if path.name == "features.zarr":
+        return bool(_header(path).get("inputs"))
+    noise = _header(path.with_name("noise.zarr"))
+    labels = _header(path.with_name("labels.zarr"))
+    made_from = noise.get("inputs", {}).get("labels")
+    return path.name in ("labels.zarr", "verified.zarr") and made_from == labels.get("digest", "")
+
+
+def _header(path: Path) -> dict[str, Any]:
+    """The attributes of an artifact; none where it is missing or damaged."""
+    try:
+        return dict(json.loads((path / "zarr.json").read_text())["attributes"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _write_images(inputs: Inputs, data: Any, root: str | None) -> dict[str, Any]:

@@ -40,7 +40,19 @@ from stages.common import Session
 class Stopped(NoisyctlError):
     """Ctrl-C, or SIGTERM."""
 
-    exit_code = 130
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + number
+
+
+class Stop(threading.Event):
+    """Set by the signal `number`."""
+
+    number: int = signal.SIGINT
+
+    def by(self, number: int, frame: Any) -> None:
+        self.number = number
+        self.set()
 
 
 @dataclass(frozen=True)
@@ -94,7 +106,7 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
                 job.cancel()
                 Path(command.note).unlink()
     if stop.is_set():
-        raise Stopped(f"stopped, with {len(sweep.running)} running; the same command goes on")
+        raise Stopped(f"stopped, with {len(sweep.running)} running; the same command goes on", stop.number)
     if sweep.failed:
         raise NoisyctlError(_failures(sweep))
     how = list(sweep.done.values())
@@ -195,10 +207,10 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
+def _stop_signals() -> Iterator[Stop]:
     """Ctrl-C and SIGTERM set the event: dvc.lock, which DVC does not write atomically, is never left half-written."""
-    stop = threading.Event()
-    before = {s: signal.signal(s, lambda *_: stop.set()) for s in (signal.SIGINT, signal.SIGTERM)}
+    stop = Stop()
+    before = {s: signal.signal(s, stop.by) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from noisyctl.artifacts import files
+from noisyctl.artifacts import files, metrics
 from noisyctl.errors import ArtifactError
 from stages.common import Option, Session, Stage
 
@@ -36,7 +36,7 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
     assert inputs.out is not None
     runs: dict[str, Any] = {}
     for path in inputs.metrics:
-        found_here = read_metrics(path)
+        found_here = metrics.read(path)["runs"]
         twice = sorted(runs.keys() & found_here.keys())
         if twice:
             raise ArtifactError(f"{path} and an earlier file both hold {twice[0]}; make a table for each")
@@ -45,26 +45,6 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
     _write(inputs.out, found)
     print_table(found, session)
     return {"rows": len(found) - 1, "out": str(inputs.out.with_suffix(".md"))}
-
-
-def read_metrics(path: Path) -> dict[str, Any]:
-    """The runs of a metrics.json by name."""
-    runs: dict[str, Any] = _read(path)["runs"]
-    return runs
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """A metrics.json, which has `runs`."""
-    if not path.exists():
-        raise ArtifactError(f"{path} does not exist; make it with `noisyctl evaluate`")
-    try:
-        found: dict[str, Any] = json.loads(path.read_text())
-        found["runs"]
-    except (OSError, ValueError, KeyError) as error:
-        raise ArtifactError(
-            f"{path} is not a metrics.json ({error}); make it with `noisyctl evaluate`"
-        ) from error
-    return found
 
 
 def _paper(inputs: Inputs, session: Session) -> dict[str, Any]:
@@ -124,9 +104,15 @@ def _run(plan: Any, cell: str) -> dict[str, Any] | str | None:
     from stages.paper_cells import params_of
 
     place = plan.metrics(cell) / "metrics.json"
+    files.recover(place.parent)
     if not place.exists():
         return None
-    (run,) = read_metrics(place).values()
+    runs = metrics.read(place)["runs"]
+    if len(runs) != 1:
+        raise ArtifactError(
+            f"{place} holds {len(runs)} runs, not the one of {cell}; run the plan's dvc.yaml again"
+        )
+    (run,) = runs.values()
     planned = plan.cells["train"][cell]
     wanted = params_of(planned, f"noisyctl.methods.{planned['method']}")
     kept = _made_with(wanted, run.get("params")) and _warmed_up_as_planned(plan, planned, run)
@@ -144,7 +130,7 @@ def _warmed_up_as_planned(plan: Any, planned: dict[str, Any], run: dict[str, Any
 
     place = Path(planned["warmup"])
     cell = next((one for one in plan.cells["warmup"].values() if one["out"] == str(place)), None)
-    digest = networks.recorded_digest(place / "networks.safetensors")
+    digest = networks.digest_of(place / "networks.safetensors")
     if cell is None or digest is None:
         return True
     wanted = params_of(cell, "noisyctl.training.warmup")
@@ -160,7 +146,7 @@ def _probed(plan: Any, number: Any) -> dict[str, Any] | str | None:
     place = plan.metrics(number.cell(0)) / "metrics.json"
     if not place.exists():
         return None
-    probe = _read(place).get("knn_probe") or {}
+    probe = metrics.read(place).get("knn_probe") or {}
     shared, images = merge_shared([plan]), str(plan.place(number, 0).images)
     (pretrain,) = (cell for cell in shared["pretrain"].values() if cell["images"] == images)
     (cluster,) = (cell for cell in shared["cluster"].values() if cell["images"] == images)

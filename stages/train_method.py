@@ -93,7 +93,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
                 f"{inputs.method} starts from a warm-up ({inputs.warmup}); run "
                 f"`{_warmup(inputs, needs, params.warmup_profile, inputs.warmup, session)}` first"
             )
-        built, header = training.read_networks(inputs.warmup / "networks.safetensors", "noisyctl warmup")
+        built, header = training.read_run(inputs.warmup, "noisyctl warmup")
         if header["inputs"]["labels"] != labels.digest:
             raise ArtifactError(
                 f"{inputs.warmup} was not warmed up on {inputs.labels}; run `noisyctl warmup` again"

@@ -85,7 +85,7 @@ def image_size(images: store.Artifact) -> list[int]:
 def hold_out(
     number: int, rate: float, seed: int, device: torch.device, verified: torch.Tensor | None = None
 ) -> torch.Tensor | None:
-    """Positions of the samples whose noisy labels validate, in order; None without a rate. No `verified` one is among them."""
+    """Positions of the samples whose noisy labels validate, in order, no `verified` one among them; None without a rate."""
     size = round(rate * number)
     if rate and not 0 < size < number:
         raise ParamsError(f"validation_rate {rate} of {number} samples holds out {size}; choose another rate")
@@ -94,8 +94,8 @@ def hold_out(
         order = order[~torch.isin(order, verified.cpu())]
         if size > len(order):
             raise ParamsError(
-                f"validation_rate {rate} of {number} samples holds out {size}, and only {len(order)} are not verified: noisy "
-                f"labels validate, and verified ones train; choose a rate of at most {len(order) / number:.3g}"
+                f"validation_rate {rate} of {number} samples holds out {size}, and only {len(order)} are not verified: "
+                f"noisy labels validate, and verified ones train; choose a rate of at most {len(order) / number:.3g}"
             )
     return order[:size].sort().values.to(device) if size else None
 
@@ -164,6 +164,32 @@ def require_images(header: Mapping[str, Any], digest: str, path: Path, made_by: 
         raise ArtifactError(f"{path} was not trained on these images; remake it with `{made_by}`")
 
 
+def read_run(run: Path, made_by: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The networks of a run or a warm-up as `read_networks` gives them, refused where its trace is of another training."""
+    built, header = read_networks(run / "networks.safetensors", made_by)
+    if store.exists(run / "trace.zarr"):
+        _require_same(store.read(run / "trace.zarr", TRACE), header["digest"], made_by)
+    return built, header
+
+
+def require_whole_run(trace: store.Artifact, made_by: str) -> None:
+    """Refuse a trace beside networks of another training, as a run leaves that was killed while it replaced an older one.
+
+    A trace without networks is judged on its own. Raises ArtifactError.
+    """
+    path = trace.path.with_name("networks.safetensors")
+    if path.exists():
+        _require_same(trace, networks.digest_of(path), made_by)
+
+
+def _require_same(trace: store.Artifact, digest: str | None, made_by: str) -> None:
+    if trace.inputs.get("networks") != digest:
+        raise ArtifactError(
+            f"{trace.path.parent} holds the networks of one training and the trace of another; "
+            f"make the run again with `{made_by}`"
+        )
+
+
 def publish_run(
     out: Path,
     arrays: Mapping[str, np.ndarray],
@@ -171,14 +197,14 @@ def publish_run(
     about: Mapping[str, Any],
     header: Mapping[str, Any],
 ) -> None:
-    """networks.safetensors and trace.zarr, the trace last: where it stands, the run is whole."""
+    """networks.safetensors and trace.zarr, the trace last and with the networks' digest: see `require_whole_run`."""
     tensors, modules = network_tensors(state)
-    networks.write(out / "networks.safetensors", tensors, dict(header) | {"modules": modules})
+    digest = networks.write(out / "networks.safetensors", tensors, dict(header) | {"modules": modules})
     store.write(
         out / "trace.zarr",
         TRACE,
         arrays,
         params=about["params"],
-        inputs=about["inputs"],
+        inputs={**about["inputs"], "networks": digest},
         attributes={k: v for k, v in about.items() if k not in ("params", "inputs")},
     )

@@ -20,7 +20,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from noisyctl.errors import ArtifactError, OutputError
 
@@ -70,16 +70,23 @@ class Networks:
     def foreign(self, path: Path) -> str | None:
         if not path.is_file():
             return "is a folder, and a file never replaces a folder"
-        try:
-            with path.open("rb") as file:
-                length = int.from_bytes(file.read(8), "little")
-                if length > path.stat().st_size:
-                    raise ValueError
-                header = json.loads(json.loads(file.read(length))["__metadata__"][NETWORKS_KEY])
-                found = header.get("kind", "checkpoint")
-        except (AttributeError, KeyError, OSError, TypeError, ValueError):
+        header = networks_header(path)
+        if header is None:
             return "is not a file that noisyctl wrote, or is damaged"
+        found = header.get("kind", "checkpoint")
         return None if found == self.kind else f"holds {found}, not {self.kind}"
+
+
+def networks_header(path: Path) -> dict[str, Any] | None:
+    """What a file of networks says of itself, without its tensors; None where noisyctl did not write it."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > path.stat().st_size:
+                return None
+            return dict(json.loads(json.loads(file.read(length))["__metadata__"][NETWORKS_KEY]))
+    except (KeyError, OSError, RecursionError, TypeError, ValueError):
+        return None
 
 
 @dataclass(frozen=True)
@@ -313,13 +320,13 @@ def remove_remains(path: Path) -> None:
             remove(remains.path)
 
 
-def discard(folder: Path) -> None:
-    """Remove a folder so that nobody ever finds a part of it: it is first renamed to a hidden sibling."""
-    hidden = _sibling(folder, "partial")
+def discard(path: Path) -> None:
+    """Remove a file or a folder so that nobody ever finds a part of it: it is first renamed to a hidden sibling."""
+    hidden = _sibling(path, "partial")
     try:
-        folder.rename(hidden)
+        path.rename(hidden)
     except OSError as error:
-        raise disk_error(folder, error) from error
+        raise disk_error(path, error) from error
     remove(hidden)
 
 

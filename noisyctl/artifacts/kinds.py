@@ -140,7 +140,14 @@ TRACE = Kind(
         "selected": Array(
             "bool",
             ("epoch", "sample"),
-            "trained on as clean",
+            "trained on as clean: a verdict on the given label",
+            optional=True,
+            also=("epoch", "network", "sample"),
+        ),
+        "learned_from": Array(
+            "bool",
+            ("epoch", "sample"),
+            "trained on, where those left out are not called wrong by it",
             optional=True,
             also=("epoch", "network", "sample"),
         ),

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from noisyctl.artifacts import files
 from noisyctl.artifacts.files import NETWORKS_KEY as KEY
 from noisyctl.artifacts.files import Networks, publish
 from noisyctl.artifacts.store import canonical
@@ -48,15 +49,10 @@ def read(path: Path, made_by: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, header
 
 
-def recorded_digest(path: Path) -> str | None:
-    """The digest that a file of networks says it has, without reading its tensors; None where there is no such file."""
-    from safetensors import safe_open
-
-    try:
-        with safe_open(path, framework="np") as file:
-            return str(json.loads((file.metadata() or {})[KEY])["digest"])
-    except Exception:  # absent or damaged: whoever reads the tensors says so
-        return None
+def digest_of(path: Path) -> str | None:
+    """The digest that a file of networks carries, without reading its tensors; None where it has none."""
+    header = files.networks_header(path)
+    return None if header is None else str(header.get("digest"))
 
 
 def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:

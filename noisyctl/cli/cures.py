@@ -45,8 +45,8 @@ class Chosen:
     """What a user chose for the command that failed.
 
     `choices` are options by name (dataset, noise, pretrain, seed, params_file), where they are not the defaults; `places`
-    the paths that were given, by the option's name. `noise` and `pretrain` are those in force. `kind` is the kind of the data
-    set where its name is neither a block of params.yaml nor a kind itself, and `home` its folder.
+    the paths that were given, by the option's name. `noise` and `pretrain` are those in force. `kind` is the kind of the
+    data set where its name is neither a block of params.yaml nor a kind itself, and `home` its folder.
     """
 
     choices: Mapping[str, str]

@@ -137,7 +137,9 @@ def label_free(
     vectors = Made("features", features or folder / "features.zarr", pretrain, (*of_images, encoders))
     if images is None:
         vectors = Made("features", vectors.path, "noisyctl prepare-data")
-    mined = Made("neighbors", neighbors or folder / "neighbors.zarr", "noisyctl mine-knn", (vectors, *of_images))
+    mined = Made(
+        "neighbors", neighbors or folder / "neighbors.zarr", "noisyctl mine-knn", (vectors, *of_images)
+    )
     sources = (*of_images, encoders, mined)
     clusters = Made("clusters", folder / "clusters.safetensors", "noisyctl cluster-scan", sources)
     found = (*of_images, encoders, vectors, mined, clusters)

@@ -20,8 +20,16 @@ PHOTOS = {"dataset": "photos", "seed": "3"}
             "`noisyctl warmup --profile own --dataset photos --noise sym40 --seed 3`, "
             "then `noisyctl mine-knn --dataset photos --seed 3`",
         ),
-        ("`noisyctl inject-noise`", Chosen({"noise": "sym40"}, noise="sym40"), "`noisyctl inject-noise --noise sym40`"),
-        ("`noisyctl inject-noise`", Chosen({"dataset": "photos"}), "`noisyctl prepare-data --dataset photos`"),
+        (
+            "`noisyctl inject-noise`",
+            Chosen({"noise": "sym40"}, noise="sym40"),
+            "`noisyctl inject-noise --noise sym40`",
+        ),
+        (
+            "`noisyctl inject-noise`",
+            Chosen({"dataset": "photos"}),
+            "`noisyctl prepare-data --dataset photos`",
+        ),
         ("`noisyctl pretrain-simclr`", Chosen({}, pretrain="moco"), "`noisyctl pretrain-moco`"),
         (
             "`noisyctl prepare-data`",
@@ -43,7 +51,11 @@ PHOTOS = {"dataset": "photos", "seed": "3"}
             Chosen({}, {"clusters": Path("c/clusters.safetensors"), "images": Path("i.zarr")}),
             "`noisyctl cluster-scan --images i.zarr --out c`",
         ),
-        ("`noisyctl train-method elr --seed 1`", Chosen(PHOTOS), "`noisyctl train-method elr --seed 1 --dataset photos`"),
+        (
+            "`noisyctl train-method elr --seed 1`",
+            Chosen(PHOTOS),
+            "`noisyctl train-method elr --seed 1 --dataset photos`",
+        ),
         (
             "`noisyctl pretrain-simclr --out a && noisyctl mine-knn --out b`",
             Chosen(PHOTOS),
@@ -58,4 +70,7 @@ def test_commands_are_completed_by_what_was_chosen(text: str, chosen: Chosen, ex
 
 def test_noise_is_added_where_there_are_clean_labels(tmp_path: Path) -> None:
     (tmp_path / "truth.zarr/clean_labels").mkdir(parents=True)
-    assert complete("`noisyctl inject-noise`", Chosen({}, home=tmp_path)) == "`noisyctl inject-noise --noise NAME`"
+    assert (
+        complete("`noisyctl inject-noise`", Chosen({}, home=tmp_path))
+        == "`noisyctl inject-noise --noise NAME`"
+    )

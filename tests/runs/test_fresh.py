@@ -66,12 +66,22 @@ def test_a_reader_of_neighbors_names_the_pretraining_and_no_reader_makes_do(twin
     with pytest.raises(ArtifactError, match=f"neighbors.zarr cannot be used: .*{both}"):
         vote(twin)
     mining = mine_knn.Inputs(twin / "simclr/features.zarr", twin / "simclr/neighbors.zarr")
-    with pytest.raises(ArtifactError, match=f"features.zarr cannot be used: .*{root}run `noisyctl pretrain-simclr`$"):
+    with pytest.raises(
+        ArtifactError, match=f"features.zarr cannot be used: .*{root}run `noisyctl pretrain-simclr`$"
+    ):
         mine_knn.run(mining, mine_knn.Params(k=5), pipeline.session(twin))
-    places = (twin / "images.zarr", twin / "simclr/encoder.safetensors", twin / "simclr/neighbors.zarr", twin / "c")
+    places = (
+        twin / "images.zarr",
+        twin / "simclr/encoder.safetensors",
+        twin / "simclr/neighbors.zarr",
+        twin / "c",
+    )
     with pytest.raises(ArtifactError, match=f"{root}run `noisyctl pretrain-simclr`$"):
         cluster_scan.run(cluster_scan.Inputs(*places), scan.Params(num_clusters=10), pipeline.session(twin))
-    for start, last in (("encoder", "simclr`"), ("clusters", "simclr`, then `noisyctl mine-knn`, then `noisyctl cluster-scan`")):
+    for start, last in (
+        ("encoder", "simclr`"),
+        ("clusters", "simclr`, then `noisyctl mine-knn`, then `noisyctl cluster-scan`"),
+    ):
         profile = warmup_method.Params(backbone="small_cnn", width=4, start=start)
         given = warmup.Inputs(
             twin / "images.zarr",
@@ -89,7 +99,9 @@ def test_new_features_make_the_neighbors_stale(twin: Path) -> None:
     features = store.read(twin / "simclr/features.zarr", FEATURES)
     arrays = {name: features.array(name) * np.float32(2) for name in features.names}
     store.write(twin / "simclr/features.zarr", FEATURES, arrays, inputs=features.inputs)
-    stale = r"neighbors.zarr was made from other features than .*simclr/features.zarr; run `noisyctl mine-knn`$"
+    stale = (
+        r"neighbors.zarr was made from other features than .*simclr/features.zarr; run `noisyctl mine-knn`$"
+    )
     with pytest.raises(ArtifactError, match=stale):
         vote(twin)
     found = status.run(status.Inputs(Layout(noise="sym40", root=twin.parent)))
@@ -102,7 +114,9 @@ def test_what_its_sources_are_gone_of_stays_fresh(twin: Path) -> None:
     (twin / "simclr/encoder.safetensors").unlink()
     vote(twin)
     change_images(twin)
-    with pytest.raises(ArtifactError, match=r"encoder.safetensors does not exist; run `noisyctl pretrain-simclr`, then"):
+    with pytest.raises(
+        ArtifactError, match=r"encoder.safetensors does not exist; run `noisyctl pretrain-simclr`, then"
+    ):
         vote(twin)
 
 
@@ -127,7 +141,9 @@ def test_evaluate_refuses_runs_on_other_labels_or_images_with_the_exact_command(
     with pytest.raises(ArtifactError, match="was made from other labels than"):
         evaluate.run(given, None, pipeline.session(twin))
     change_images(twin)
-    with pytest.raises(ArtifactError, match=rf"trace.zarr was made from other images than .*images.zarr; {again}"):
+    with pytest.raises(
+        ArtifactError, match=rf"trace.zarr was made from other images than .*images.zarr; {again}"
+    ):
         evaluate.run(inputs, None, pipeline.session(twin))
 
 
@@ -154,7 +170,9 @@ def test_an_artifact_of_the_former_schema_is_refused_with_the_command(twin: Path
     header["digest"] = store.header_digest(header)
     group.attrs.update(header)
     zarr.consolidate_metadata(group.store)
-    with pytest.raises(ArtifactError, match="has schema version 1, this noisyctl reads 2; make it with `noisyctl prep"):
+    with pytest.raises(
+        ArtifactError, match="has schema version 1, this noisyctl reads 2; make it with `noisyctl prep"
+    ):
         vote(twin)
 
 
@@ -162,13 +180,19 @@ def test_the_command_line_says_the_command_for_the_data_set_the_noise_and_the_se
     shutil.rmtree(twin / "simclr/neighbors.zarr")
     twin.rename(twin.with_name("photos"))
     for words, cure in (
-        (("train-method", "cross_entropy", "--seed", "3"), "inject-noise --dataset photos --noise sym40 --seed 3"),
+        (
+            ("train-method", "cross_entropy", "--seed", "3"),
+            "inject-noise --dataset photos --noise sym40 --seed 3",
+        ),
         (("mine-knn", "--features", "f.zarr"), "pretrain-simclr --dataset photos --out ."),
         (("cluster-scan",), "mine-knn --dataset photos"),
     ):
         words = (*words, "--dataset", "photos", *(("--noise", "sym40") if "seed" in words[-2:][0] else ()))
         done = subprocess.run(
-            [str(Path(sys.executable).parent / "noisyctl"), *words], cwd=twin.parent.parent, capture_output=True, text=True
+            [str(Path(sys.executable).parent / "noisyctl"), *words],
+            cwd=twin.parent.parent,
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 1
         assert f"`noisyctl {cure}`" in done.stderr, done.stderr

@@ -181,7 +181,7 @@ def test_killed_it_leaves_no_orphan_and_goes_on_with_the_rest(
         go(monkeypatch, tmp_path)
     first.send_signal(number)
     _, said = first.communicate(timeout=30)
-    assert first.returncode == (-9 if number == signal.SIGKILL else 130)
+    assert first.returncode == (-9 if number == signal.SIGKILL else 128 + number)
     assert number == signal.SIGKILL or "error: stopped, with 1 running; the same command goes on" in said
     wait_for(lambda: not alive(int((tmp_path / "pid").read_text())))
     assert go(monkeypatch, tmp_path) == {"ran": 2, "restored": 0, "unchanged": 1}
