@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from noisyctl.artifacts import csv_files, files, store
-from noisyctl.artifacts.kinds import FEATURES, NOISE, TRACE, TRUTH, VERIFIED
+from noisyctl.artifacts.kinds import FEATURES, NOISE, PATHS, TRACE, TRUTH, VERIFIED
 from noisyctl.errors import ArtifactError, ParamsError
 from stages.common import Option, Session, Stage, one
 
@@ -29,6 +29,7 @@ class Inputs:
     loss_epochs: tuple[int, ...] = ()
     tsne: int = 0
     verified: Path | None = None
+    paths: Path | None = None
 
 
 RESULTS = files.Folder("results of evaluate")
@@ -57,7 +58,9 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
             for key, curve in found.items():
                 curves.setdefault(key, {})[name] = curve
             warning = metrics["runs"][name]["list"]["warning"]
-            lists[name] = _write_list(partial / _list_of(name), trace, warning)
+            lists[name] = _write_list(
+                partial / _list_of(name), trace, _paths_of(trace, inputs.paths), warning
+            )
             _draw(name.replace("/", "-"), trace, truth, inputs, session, partial)
             report(done, len(found_runs))
         if inputs.encoder and inputs.images and truth is not None:
@@ -291,12 +294,14 @@ def _on_training_images(
     given, clean, probability = given[trained], clean[trained], probability[trained]
     wrong, curves = given != clean, Curves()
     called = probability < 0.5
-    if "selected" in trace:
-        selected = trace.array("selected")[..., trained]
+    used = next((name for name in ("selected", "learned_from") if name in trace), None)
+    if used:
+        selected = trace.array(used)[..., trained]
         selected = selected.reshape(
             len(selected), -1, len(given)
         )  # a network axis of one where there is none
-        called = selected[-1].mean(axis=0) < 0.5
+        if used == "selected":  # else agreement, say, left a sample out, and not its label
+            called = selected[-1].mean(axis=0) < 0.5
         precision, recall = measures.selection_quality(selected, ~wrong)
         curves |= {"selection_precision": precision, "selection_recall": recall}
         result["selection"] = {
@@ -490,7 +495,9 @@ def _list_of(name: str) -> Path:
     return Path("samples", f"{name.replace('/', '-')}.csv")
 
 
-def _write_list(path: Path, trace: store.Artifact, warning: str | None) -> list[list[Any]]:
+def _write_list(
+    path: Path, trace: store.Artifact, paths: np.ndarray | None, warning: str | None
+) -> list[list[Any]]:
     """The labels to look at, the most probably wrong first, and the first rows of it.
 
     The whole warning of a list that cannot be trusted lies beside it in NAME-WARNING.txt.
@@ -503,6 +510,7 @@ def _write_list(path: Path, trace: store.Artifact, warning: str | None) -> list[
         verdicts[verdicts == "relabel"] = "look"  # a script that applies the list changes nothing
     columns = (
         trace.array("train_id")[order],
+        itertools.repeat("") if paths is None else paths[order],
         names[given[order]],
         names[suggested[order]],
         (f"{p:.6f}" for p in probability[order]),
@@ -518,6 +526,15 @@ def _write_list(path: Path, trace: store.Artifact, warning: str | None) -> list[
     if warning is not None:
         path.with_name(f"{path.stem}-WARNING.txt").write_text(f"{warning}.\n")
     return first
+
+
+def _paths_of(trace: store.Artifact, place: Path | None) -> np.ndarray | None:
+    """Where the run's training images lie; None where they come from no files of their own."""
+    if place is None:
+        return None
+    paths = store.read(place, PATHS)
+    store.require_input(trace, "images", paths.inputs["images"], place)
+    return paths.array("train_path")
 
 
 def ranking(
@@ -540,8 +557,6 @@ def ranking(
 
 def _show_lists(about: dict[str, dict[str, Any]], lists: dict[str, Sequence[Sequence[Any]]]) -> None:
     """On stderr: where each list lies, how many labels look wrong, whether to trust it, and its first rows."""
-    from stages.table import print_table
-
     for name, run in about.items():
         print(
             f"{name}: {run['called_wrong']} of {run['samples']} labels look wrong; the list, by rank: {run['path']}",
@@ -550,9 +565,13 @@ def _show_lists(about: dict[str, dict[str, Any]], lists: dict[str, Sequence[Sequ
         if run["warning"] is not None:
             print(f"  WARNING: this list is untrustworthy: {run['warning']}.", file=sys.stderr)
         if len(about) <= MOST_RUNS_SHOWN:
-            chosen = [LIST.index(column) for column in SHOWN]
-            rows = [[_printable(str(row[i])) for i in chosen] for row in lists[name]]
-            print_table([list(SHOWN), *rows], Session())
+            has_paths = any(row[LIST.index("path")] for row in lists[name])
+            shown = ["path" if column == "id" and has_paths else column for column in SHOWN]
+            rows = [shown, *([_printable(str(row[LIST.index(c)])) for c in shown] for row in lists[name])]
+            widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+            for row in rows:
+                cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+                print(f"  {'  '.join(cells)}".rstrip(), file=sys.stderr)
 
 
 def _printable(text: str) -> str:
@@ -593,11 +612,11 @@ def _probe(encoder: Path, images_path: Path, truth: store.Artifact, session: Ses
     assert task.images is not None and task.views is not None
     plain = task.views.plain
     y = torch.as_tensor(truth.array("clean_labels"))
-    test = truth.array("test_labels")
+    test, num_classes = truth.array("test_labels"), len(truth.attributes["class_names"])
 
     def accuracy(train: torch.Tensor, queries: torch.Tensor) -> float:
         return float(
-            100 * (knn_classify(queries.cpu(), train.cpu(), y, 20, task.num_classes).numpy() == test).mean()
+            100 * (knn_classify(queries.cpu(), train.cpu(), y, 20, num_classes).numpy() == test).mean()
         )
 
     name = f"pretrain-{encoder.name}"  # the stage's, as its folder
@@ -636,6 +655,7 @@ def _inputs(given: Any, layout: Any, extra: Any) -> Inputs:
             "`noisyctl pretrain-simclr` wrote"
         )
     runs = tuple(given["run"]) or (() if given["encoder"] else (layout.home / "runs",))
+    home = _home_of((*runs, given["out"])[0])
     return Inputs(
         runs,
         given["out"],
@@ -646,7 +666,13 @@ def _inputs(given: Any, layout: Any, extra: Any) -> Inputs:
         _numbers("loss-epochs", given["loss_epochs"]),
         _points(given["tsne"]),
         given["verified"] or there(layout.home / "verified.zarr"),
+        given["paths"] or (home and there(home / "paths.zarr")),
     )
+
+
+def _home_of(run: Path) -> Path | None:
+    """The data set's folder that a run lies in; None where it lies in none."""
+    return next((folder for folder in run.absolute().parents if (folder / "images.zarr").exists()), None)
 
 
 def _numbers(option: str, text: str | None) -> tuple[int, ...]:
@@ -678,6 +704,7 @@ STAGE = Stage(
             "encoder",
             "folder of a pretraining, probed with k-NN; without --run it alone is judged [without both: data/SET/PRETRAIN]",
         ),
+        Option("paths", "paths.zarr, for the lists of samples [beside the images, where the run lies below]"),
         Option("images", "images.zarr, for --tsne and the probe [data/SET/images.zarr where it exists]"),
         Option("loss_epochs", "epochs whose losses are drawn beside the last one's, from 0", metavar="0,10"),
         Option("tsne", f"draw the features of so many samples, at most {MOST_POINTS}", metavar="int"),

@@ -189,7 +189,7 @@ def _network(
     from stages import training
 
     device = session.start()
-    every, _ = training.make_task(images, device)
+    every, _ = training.make_task(images, device, num_classes=len(truth.attributes["class_names"]))
     index = torch.as_tensor(np.flatnonzero(learned)).to(device)
     y = torch.as_tensor(truth.array("clean_labels")).to(device)[index]
     assert every.images is not None and every.views is not None

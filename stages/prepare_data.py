@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from noisyctl.artifacts import csv_files, files, store
-from noisyctl.artifacts.kinds import FEATURES, IMAGES, LABELS, TRUTH, VERIFIED
+from noisyctl.artifacts.kinds import FEATURES, IMAGES, LABELS, PATHS, TRUTH, VERIFIED
 from stages.common import FILES, Option, Session, Stage, inside, modules_in
 
 QUARANTINE = files.Text((",".join(csv_files.QUARANTINE),))
@@ -79,7 +79,7 @@ def _write_images(inputs: Inputs, data: Any, root: str | None) -> dict[str, Any]
 
     arrays = {f"{name}_id": split.ids for name, split in data.splits.items()}
     names = list(data.class_names)
-    about = {"class_names": names, "mean": list(data.mean), "std": list(data.std), "views": data.views}
+    about = {"mean": list(data.mean), "std": list(data.std), "views": data.views}
     for name, split in data.splits.items():
         if isinstance(split.images, Files):
             arrays[f"{name}_checksum"] = split.images.checksums
@@ -89,6 +89,7 @@ def _write_images(inputs: Inputs, data: Any, root: str | None) -> dict[str, Any]
     digest = store.write(
         inputs.out / "images.zarr", IMAGES, arrays, params={"dataset": inputs.kind}, attributes=about
     )
+    _write_paths(inputs.out / "paths.zarr", data, digest)
     if root is not None and "image_size" in about:
         _link(inputs.out / FILES, Path(root).expanduser().resolve())
     if data.truth:
@@ -125,6 +126,15 @@ def _link(link: Path, root: Path) -> None:
         partial.symlink_to(root, target_is_directory=True)
 
 
+def _write_paths(out: Path, data: Any, digest: str) -> None:
+    """Where the images lie; where they come from no files of their own, an older paths.zarr is removed."""
+    paths = {f"{name}_path": split.paths for name, split in data.splits.items() if split.paths is not None}
+    if paths:
+        store.write(out, PATHS, paths, inputs={"images": digest})
+    elif out.exists() and store.Form(PATHS).foreign(out) is None:
+        files.remove(out)
+
+
 def _write_features(inputs: Inputs, data: Any) -> dict[str, Any]:
     arrays = {"features": np.asarray(data.features), "embeddings": np.asarray(data.features)}
     digest = store.write(inputs.out / "features.zarr", FEATURES, arrays, params={"dataset": "features"})
@@ -150,7 +160,13 @@ def _write_quarantine(path: Path, quarantined: Any) -> None:
 
 
 WRITES = inside(
-    "images.zarr", "truth.zarr", "labels.zarr", "verified.zarr", "features.zarr", quarantine=QUARANTINE
+    "images.zarr",
+    "paths.zarr",
+    "truth.zarr",
+    "labels.zarr",
+    "verified.zarr",
+    "features.zarr",
+    quarantine=QUARANTINE,
 )
 STAGE = Stage(
     name="prepare-data",

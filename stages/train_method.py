@@ -129,7 +129,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
         about = {"params": recorded, "inputs": made_from, "method": name_of_method, "class_names": names}
         about["hardware"] = session.hardware(device)
         header = {"kind": "networks", "method": name_of_method, "epochs": params.epochs, "inputs": made_from}
-        header |= training.preprocessing(images) if images else {}
+        header |= training.preprocessing(images, names) if images else {}
         training.publish_run(inputs.out, arrays, fitted.state, about, header)
     return {"method": name_of_method, "epochs": params.epochs, "out": str(inputs.out)}
 

@@ -80,7 +80,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
             "method": "warmup",
             "epochs": params.epochs,
             "inputs": made_from,
-            **training.preprocessing(images),
+            **training.preprocessing(images, names),
         }
         training.publish_run(inputs.out, arrays, fitted.state, about, header)
     return {"epochs": params.epochs, "networks": params.networks, "out": str(inputs.out)}

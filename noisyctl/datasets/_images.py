@@ -5,6 +5,7 @@ A file is only ever opened for reading. What cannot be used is set aside with a 
 
 import contextlib
 import functools
+import hashlib
 import io
 import os
 import stat
@@ -16,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Int64, Shaped, UInt8, UInt32
@@ -40,6 +41,7 @@ EXTENSIONS = {
 }
 SYSTEM_FILES = frozenset(["thumbs.db", "desktop.ini", "__macosx"])
 FILES = 64  # that a thread reads at a time, fewer where that is more than BLOCK bytes of squares
+DIGITS = 16  # of a file's sha256 in hexadecimal, which make its id
 BLOCK = 2**24
 LARGEST_FILE = 2**28  # bytes of one file, and of all files that are being decoded at a time
 MOST_PIXELS = 2**26  # to decode of one image, and of all images at a time: 4 to 12 bytes of memory each
@@ -55,11 +57,24 @@ class Unusable(Exception):
     """A file that is no image we can use; the message is the reason."""
 
 
+class Outcome(NamedTuple):
+    """What came of reading a file: why it cannot be used, or "" and what it is."""
+
+    reason: str
+    is_gray: bool = False
+    checksum: int = 0
+    digest: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """The images that could be read, in the order of their paths. `all_gray`: each is stored as gray."""
+    """The images that could be read, in the order of their paths. `all_gray`: each is stored as gray.
+
+    `digests` are the first 16 hex digits of the sha256 of each file.
+    """
 
     images: UInt8[np.ndarray, "kept size size ch"]
+    digests: list[str]
     readable: Bool[np.ndarray, " n"]
     all_gray: bool
     quarantine: list[Quarantined]
@@ -67,9 +82,10 @@ class Pixels:
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """What the readable files hold, without their pixels: counts of the values, and a CRC-32 of each file."""
+    """What the readable files hold, without their pixels: counts of the values, a digest and a CRC-32 of each file."""
 
     value_counts: Int64[np.ndarray, "ch 256"]
+    digests: list[str]
     checksums: UInt32[np.ndarray, " kept"]
     readable: Bool[np.ndarray, " n"]
     all_gray: bool
@@ -179,33 +195,34 @@ def read(root: Path, paths: Sequence[str], image_size: int, *, gray: bool) -> Pi
         cure = "lower --image-size or use --keep files"
         raise DataError(f"{root}: {images_of} need {memory} of memory; {cure}") from error
 
-    def read_some(rows: range) -> list[tuple[str, bool]]:
-        return [_read_into(images[row], root / paths[row], gray)[:2] for row in rows]
+    def read_some(rows: range) -> list[Outcome]:
+        return [_read_into(images[row], root / paths[row], gray) for row in rows]
 
     outcomes = [
         outcome for some in _in_threads(read_some, len(paths), images[:1].nbytes or 1) for outcome in some
     ]
     readable, all_gray, quarantine = _summary(paths, outcomes)
-    return Pixels(_compacted(images, np.flatnonzero(readable)), readable, all_gray, quarantine)
+    kept = _compacted(images, np.flatnonzero(readable))
+    return Pixels(kept, _digests(outcomes), readable, all_gray, quarantine)
 
 
 def scan(root: Path, paths: Sequence[str], image_size: int, *, gray: bool) -> Scan:
     """Decode files as `read` does, and keep only what must be known of them."""
 
-    def scan_some(rows: range) -> tuple[Int64[np.ndarray, "ch 256"], list[tuple[str, bool, int]]]:
+    def scan_some(rows: range) -> tuple[Int64[np.ndarray, "ch 256"], list[Outcome]]:
         images = np.empty((len(rows), image_size, image_size, 1 if gray else 3), np.uint8)
         outcomes = [
             _read_into(image, root / paths[row], gray) for image, row in zip(images, rows, strict=True)
         ]
-        return value_counts(images[[not reason for reason, _, _ in outcomes]]), outcomes
+        return value_counts(images[[not outcome.reason for outcome in outcomes]]), outcomes
 
     counts = np.zeros((1 if gray else 3, 256), np.int64)
-    outcomes = []
+    outcomes: list[Outcome] = []
     for some_counts, some in _in_threads(scan_some, len(paths), image_size**2 * len(counts)):
         counts += some_counts
         outcomes += some
-    checksums = np.array([checksum for reason, _, checksum in outcomes if not reason], np.uint32)
-    return Scan(counts, checksums, *_summary(paths, [outcome[:2] for outcome in outcomes]))
+    checksums = np.array([outcome.checksum for outcome in outcomes if not outcome.reason], np.uint32)
+    return Scan(counts, _digests(outcomes), checksums, *_summary(paths, outcomes))
 
 
 def _in_threads(work: Callable[[range], T], number: int, square: int) -> Iterator[T]:
@@ -223,12 +240,53 @@ def _in_threads(work: Callable[[range], T], number: int, square: int) -> Iterato
 
 
 def _summary(
-    paths: Sequence[str], outcomes: Sequence[tuple[str, bool]]
+    paths: Sequence[str], outcomes: Sequence[Outcome]
 ) -> tuple[Bool[np.ndarray, " n"], bool, list[Quarantined]]:
     """Which files are readable, whether those are all gray, and which are set aside."""
-    aside = [Quarantined(path, reason) for path, (reason, _) in zip(paths, outcomes, strict=True) if reason]
-    readable = np.array([not reason for reason, _ in outcomes], bool)
-    return readable, all(is_gray for reason, is_gray in outcomes if not reason), aside
+    both = zip(paths, outcomes, strict=True)
+    aside = [Quarantined(path, outcome.reason) for path, outcome in both if outcome.reason]
+    readable = np.array([not outcome.reason for outcome in outcomes], bool)
+    return readable, all(outcome.is_gray for outcome in outcomes if not outcome.reason), aside
+
+
+def _digests(outcomes: Sequence[Outcome]) -> list[str]:
+    return [outcome.digest for outcome in outcomes if not outcome.reason]
+
+
+def content_ids(
+    digests: Sequence[str], paths: Sequence[str]
+) -> tuple[Int64[np.ndarray, " n"], Shaped[np.ndarray, " n"]]:
+    """An id for each file by its content alone, sorted, and the positions of the files in that order.
+
+    The id is the digest; of equal files the second by path is called DIGEST-2, the third DIGEST-3. So neither a file's
+    folder nor its label changes an id, or the order of the rows.
+    """
+    by_path = np.array(sorted(range(len(paths)), key=lambda row: (digests[row], paths[row])), np.int64)
+    ids = to_ids([digests[row] for row in by_path])
+    first = np.concatenate([[True], ids[1:] != ids[:-1]])[: len(ids)]
+    place = np.arange(len(ids))
+    number = place - np.maximum.accumulate(np.where(first, place, 0)) + 1
+    copies = np.flatnonzero(number > 1)
+    ids[copies] = to_ids([f"{ids[row]}-{number[row]}" for row in copies])
+    order = np.argsort(ids, kind="stable")
+    return by_path[order], ids[order]
+
+
+def arrange(
+    images: UInt8[np.ndarray, "n h w ch"], order: Int64[np.ndarray, " n"]
+) -> UInt8[np.ndarray, "n h w ch"]:
+    """`images[order]` in the place of `images`, for they may fill the memory."""
+    moved = order == np.arange(len(order))
+    for start in range(len(order)):
+        if moved[start]:
+            continue
+        saved, to = images[start].copy(), start
+        while order[to] != start:
+            images[to] = images[order[to]]
+            moved[to], to = True, order[to]
+        images[to] = saved
+        moved[to] = True
+    return images
 
 
 def _compacted(
@@ -241,16 +299,16 @@ def _compacted(
     return images[: len(kept)]
 
 
-def _read_into(out: UInt8[np.ndarray, "size size ch"], path: Path, gray: bool) -> tuple[str, bool, int]:
-    """Fill `out`; return why that was impossible, or "", whether the file is stored in shades of gray, its CRC-32."""
+def _read_into(out: UInt8[np.ndarray, "size size ch"], path: Path, gray: bool) -> Outcome:
+    """Fill `out`, and say what came of it."""
     try:
         with content_of(path) as content:
             square, is_gray = decode(content, len(out), "L" if gray else "RGB")
-            checksum = zlib.crc32(content)
+            checksum, digest = zlib.crc32(content), hashlib.sha256(content).hexdigest()[:DIGITS]
     except Exception as error:  # on damaged files PIL raises nearly any type
-        return reason_of(error), False, 0
+        return Outcome(reason_of(error))
     out[...] = square.reshape(out.shape)
-    return "", is_gray, checksum
+    return Outcome("", is_gray, checksum, digest)
 
 
 @contextlib.contextmanager

@@ -42,7 +42,7 @@ class Params(BaseParams):
     download: bool = param(False, "fetch the official files if they are not there")
     pixels: Literal["standardized", "unit"] = param(
         "standardized",
-        "standardized: mean 0, deviation 1, weak views shifted by up to 2 pixels; unit: 0 to 1, weak views as the images are",
+        "standardized: mean 0, deviation 1, weak views shifted by up to 2 pixels; unit: 0 to 1, weak views not shifted",
         source="ours; Patrini code: unit",
     )
 

@@ -42,7 +42,7 @@ def selection_rules(
 
     `validation` has by the name of a rule what that rule makes highest over the epochs (the first of equals), such as the
     accuracy on held-out noisy labels: the curve's value there. Where `stage` numbers a method's stages, those rules choose
-    among the epochs of the last one.
+    among the epochs of the last one; under `stage1_NAME` stands what they and `last` give for the first alone.
     """
     rules = {
         "last": finite_or_none(curve[-1]),
@@ -50,9 +50,15 @@ def selection_rules(
         "best_on_test_oracle": finite_or_none(curve.max()),
         "gap_best_last": finite_or_none(curve.max() - curve[-1]),
     }
-    among = np.arange(len(curve)) if stage is None else np.flatnonzero(stage == stage[-1])
-    for name, values in (validation or {}).items():
-        rules[name] = finite_or_none(curve[among[values[among].argmax()]])
+    parts = {"": np.arange(len(curve))}
+    if stage is not None:
+        parts = {"": np.flatnonzero(stage == stage[-1])}
+        if stage[0] != stage[-1]:
+            parts["stage1_"] = np.flatnonzero(stage == stage[0])
+            rules["stage1_last"] = finite_or_none(curve[parts["stage1_"][-1]])
+    for prefix, among in parts.items():
+        for name, values in (validation or {}).items():
+            rules[prefix + name] = finite_or_none(curve[among[values[among].argmax()]])
     return rules
 
 

@@ -62,6 +62,7 @@ RULES = {
     "test_accuracy.best_on_noisy_validation": "best on noisy validation",
     "test_accuracy.least_noisy_validation_loss": "least loss on noisy validation",
     "test_accuracy.best_on_refined_validation": "best on refined validation",
+    "test_accuracy.stage1_best_on_refined_validation": "stage 1, best on refined validation",
     "test_accuracy.best_on_clean_validation": "best on clean validation",
     "knn_probe.clustering_accuracy": "last epoch of clustering",
     "test_accuracy_of.both_networks.mean_last_10": "mean of last 10 and of both networks",

@@ -2,7 +2,8 @@
 
 Steps:
   [1] weak views, mean cross-entropy with the given labels, SGD with a cosine schedule: the loop of parts/supervised.py
-Differs from the authors' code: no single source; the papers' tables use it with each paper's own schedule.
+Differs from the authors' code: no single source; the papers' tables use it with each paper's own schedule. Patrini's, on
+Keras, clips probabilities to [1e-7, 1 - 1e-7] before the logarithm, which bounds a loss at 16.1; here it is log_softmax.
 """
 
 from torch import Generator, Tensor

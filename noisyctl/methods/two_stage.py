@@ -12,15 +12,15 @@ Ding et al., "A Semi-Supervised Two-Stage Approach to Learning from Noisy Labels
   [7] learning rate x .5 after 10 epochs without a better accuracy on the validation samples (4.2)
   [8] no more learning after 20 such epochs, where the paper stops early                     (4.3)
 
-The paper leaves open, and ours are: Params with the source "ours"; z is the first pass, and gradients reach both; noise, and
-the rate `dropout` of the network's dropouts, in stage 2 only; [3] is logistic regression on the features of [1], its verified
+The paper leaves open, and ours are: Params with the source "ours"; z is the first pass, gradients reach both; noise, and
+the rate `dropout` of the network's dropouts, in stage 2 only; [3] is logistic regression on the features of [1], verified
 samples train with their verified labels, and a class without any keeps [2]. A validation sample is never a verified one.
 By default stage 2 is Laine and Aila's, from whom the paper borrows it: Adam, whose rate rises with the weight of the
 consistency from 0 and falls at the end. A fresh optimizer at the first rate of stage 1 erases what stage 1 has learned.
 Where no label is left, z' alone teaches; where all are, labeled fill both halves; where [4] has none, all validate.
 Table 1 is `keep_rate: 0.05, 0.1, 0.2, 0.5`: the least share of a class that is kept; with 1 all consistent labels are kept.
-A run of stage 1 alone, tested where the selected validation samples are predicted best, is Table 3's improved baseline.
-Differs from the paper: after an early stop the epochs go on without learning. The averages of the images drawn move, not of all.
+Stage 1, in the epoch that predicts the selected validation samples best, is Table 3's improved baseline.
+Differs from the paper: after an early stop the epochs go on without learning. Averages move for the images drawn only.
 Differs from the authors' code: none was published.
 """
 

@@ -3,8 +3,8 @@
 Li et al., "DivideMix: Learning with Noisy Labels as Semi-supervised Learning", ICLR 2020; the blocks are those of He et
 al., "Identity Mappings in Deep Residual Networks", ECCV 2016, but for three things that the code of DivideMix does:
 batch norm and ReLU follow the stem at once; every shortcut, the identity too, starts after the block's first batch norm
-and ReLU; nothing but the pooling follows the last block. Between the convolutions of a block stands a dropout of rate 0: DivideMix
-has none, Two-Stage sets its rate. Initialization: torch's own.
+and ReLU; nothing but the pooling follows the last block. Between the convolutions of a block stands a dropout of rate 0:
+DivideMix has none, Two-Stage sets its rate. Initialization: torch's own.
 Differs from the authors' code: pools over the whole map, which at 32x32 is its pooling of 4x4.
 """
 

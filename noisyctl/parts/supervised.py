@@ -104,7 +104,7 @@ def require_validation(task: Task, params: Settings) -> None:
 def make_optimizer(network: nn.Module, params: Settings) -> torch.optim.Optimizer:
     """The optimizer at its first rate. Kernels are the weights of more than one axis."""
     weights = list(network.parameters())
-    groups = [{"params": weights}]
+    groups: list[dict[str, Any]] = [{"params": weights}]
     if params.decayed == "kernels":
         groups = [
             {"params": [p for p in weights if p.ndim > 1]},

@@ -483,6 +483,10 @@ def test_mnist_and_fashion_mnist_as_data(
     assert len(data.class_names) == 10
     assert data.views == views
     assert list(data.truth) == ["train", "test"]
+    if module is mnist:
+        unit = mnist.prepare(mnist.Params(root=str(tmp_path), pixels="unit"))
+        assert (unit.mean, unit.std, unit.views) == ((0.0,), (1.0,), "mnist_still")
+        assert (unit.splits["train"].images == data.splits["train"].images).all()
 
 
 BAD_IDX = {

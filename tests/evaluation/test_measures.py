@@ -18,13 +18,27 @@ def test_accuracy_is_in_percent_epoch_by_epoch() -> None:
 
 def test_each_rule_picks_its_epoch() -> None:
     curve = np.array([50.0, 90.0, *([70.0] * 8), 80.0, 60.0])
-    rules = measures.selection_rules(curve, np.array([30.0, 40.0, *([41.0] * 2), *([10.0] * 8)]))
+    noisy = np.array([30.0, 40.0, *([41.0] * 2), *([10.0] * 8)])
+    loss = np.array([9.0, 0.5, *([1.0] * 8), 0.7, 0.8])
+    validation = {"best_on_noisy_validation": noisy, "least_noisy_validation_loss": -loss}
+    rules = measures.selection_rules(curve, validation)
     assert rules["last"] == 60.0
     assert rules["mean_last_10"] == 70.0  # the oracle's epoch lies outside the last ten
     assert rules["best_on_test_oracle"] == 90.0
     assert rules["gap_best_last"] == 30.0
     assert rules["best_on_noisy_validation"] == 70.0  # epoch 2, the first of the two best ones
+    assert rules["least_noisy_validation_loss"] == 90.0
     assert "best_on_noisy_validation" not in measures.selection_rules(curve)
+    # of a method with two stages the second is judged: epochs 8 and later
+    staged = measures.selection_rules(curve, validation, np.array([*([1.0] * 8), *([2.0] * 4)]))
+    assert staged["best_on_noisy_validation"] == 70.0  # epoch 8
+    assert staged["least_noisy_validation_loss"] == 80.0  # epoch 10
+    assert staged["best_on_test_oracle"] == 90.0
+    assert (
+        staged["stage1_last"] == 70.0 and staged["stage1_least_noisy_validation_loss"] == 90.0
+    )  # epochs 7 and 1
+    one = measures.selection_rules(curve, validation, np.ones(12))
+    assert one["best_on_noisy_validation"] == 70.0 and "stage1_last" not in one
 
 
 def test_detection_by_hand() -> None:

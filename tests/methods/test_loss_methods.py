@@ -1,5 +1,6 @@
 """The methods whose paper is a loss: an epoch of each against naive loops with the default params, and their own phases."""
 
+import copy
 import math
 
 import naive_losses as naive
@@ -102,6 +103,24 @@ def test_an_epoch_equals_naive_loops(name: str) -> None:
 def test_each_weight_weighs_its_own_half(name: str) -> None:
     given, oracle = OTHER_WEIGHTS[name]
     one_step(name, oracle, given)
+
+
+@pytest.mark.parametrize("name", ["unhinged", "sigmoid"])
+def test_scores_of_a_head_that_ends_with_a_batch_norm_are_its_outputs(name: str) -> None:
+    method, task, network = methods.load(name), tiny_task(), tiny_network()
+    params = method.Params(batch_size=12, weight_decay=0.0, scores="head")
+    with pytest.raises(ParamsError, match="give the warm-up profile `head: batch_norm` and warm up again"):
+        method.start([network], task, params, stream(0, "start"))
+    network.add_module("norm", torch.nn.BatchNorm1d(3))
+    scores = copy.deepcopy(network)(task.plain(torch.arange(12)))
+    torch.testing.assert_close(
+        scores.mean(dim=0), torch.zeros(3), atol=1e-6, rtol=0
+    )  # each class, not each sample
+    state = method.start([network], task, params, stream(0, "start"))
+    record = method.run_epoch(state, task, params, 0, stream(0, "epoch"))
+    at_label = scores.gather(1, task.noisy_labels[:, None])[:, 0].double()
+    expected = 1 - at_label / 3 if name == "unhinged" else ((-at_label).sigmoid() + 1) / 3
+    torch.testing.assert_close(record.vectors["losses"].double(), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("method", [forward, backward])

@@ -1,6 +1,7 @@
 """Two-Stage: selection, balancing and ramps by hand and by naive loops; whole epochs; both sides of the boundary."""
 
 import copy
+import itertools
 import math
 
 import pytest
@@ -340,7 +341,7 @@ def test_an_early_stop_leaves_the_weights_as_they_are() -> None:
     ):  # nothing gets better at this rate: epochs 1 and 2 wait, the later ones learn no more
         two_stage.run_epoch(state, task, params, epoch, stream(epoch, "e"))
         seen.append(state.network.get_submodule("head").weight.detach().clone())
-    moved = [not torch.equal(a, b) for a, b in zip(seen, seen[1:], strict=False)]
+    moved = [not torch.equal(a, b) for a, b in itertools.pairwise(seen)]
     assert moved == [True, True, False, False]
 
 
@@ -357,7 +358,8 @@ def test_stage_1_in_sub_epochs_draws_every_class_alike() -> None:
 def test_a_network_without_dropout_is_refused_where_stage_2_perturbs_by_it() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
     with pytest.raises(
-        ParamsError, match="dropout is 0.2, and backbone .* has no dropout; warm up one that has: .*resnet14"
+        ParamsError,
+        match=r"dropout is 0\.2, and backbone .* has no dropout; warm up one that has: .*resnet14",
     ):
         two_stage.start([network], tiny_task(), two_stage.Params(), stream(0, "s"))
     for fine in ({"dropout": 0.0}, {"epochs": 5, "stage1_epochs": 5}):

@@ -193,6 +193,53 @@ def test_the_dropouts_and_the_leaks_of_the_papers() -> None:
     assert [m.p for m in mlp if isinstance(m, nn.Dropout)] == [0.2, 0.2]
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_table_says_which_backbones_have_dropout_and_a_raised_rate_perturbs(name: str) -> None:
+    about = BACKBONES[name]
+    if not about.dropout:
+        assert backbones.dropouts(classifier(name, size=[80, 80], channels=3)) == []
+        return
+    width = None if about.fixed else 4
+    network = classifier(name, width=width, size=[32, 32]).train()
+    images = torch.randn(4, 3, 32, 32, generator=stream(0, "images"))
+    backbones.set_dropout(network, 0.0)
+    with torch.no_grad():
+        assert torch.equal(network(images), network(images))  # a silent dropout draws nothing
+        backbones.set_dropout(network, 0.5)
+        assert not torch.equal(network(images), network(images))
+
+
+@pytest.mark.parametrize("name", ["resnet18_imagenet", "resnet50_imagenet"])
+def test_layers_of_imagenet_s_networks_keep_torchvision_s_names_and_outputs(name: str) -> None:
+    import torchvision
+
+    network, plain = classifier(name), getattr(torchvision.models, name.removesuffix("_imagenet"))()
+    wanted = {k: v for k, v in plain.state_dict().items() if not k.startswith("fc.")}
+    network.features.load_state_dict(wanted)
+    plain.fc = nn.Identity()
+    images = torch.randn(2, 3, 32, 32, generator=stream(0, "images"))
+    with torch.no_grad():
+        torch.testing.assert_close(network.train().features(images), plain.train()(images))
+
+
+def test_he_normal_weights_in_the_mlp_of_patrini_s_code() -> None:
+    first, second = (
+        m for m in classifier("mlp", size=[28, 28], channels=1).features if isinstance(m, nn.Linear)
+    )
+    assert first.weight.std().item() == pytest.approx((2 / 784) ** 0.5, rel=0.02)
+    assert second.weight.std().item() == pytest.approx((2 / 128) ** 0.5, rel=0.03)
+    assert not first.bias.any() and not second.bias.any()
+
+
+def test_a_missing_dropout_is_refused_with_the_backbones_that_have_one() -> None:
+    backbones.require_dropout(classifier("cnn9"), "dropout", 0.2)
+    with pytest.raises(ParamsError, match=r"dropout is 0\.2, and backbone 'cnn7' has no dropout") as error:
+        backbones.require_dropout(classifier("cnn7"), "dropout", 0.2)
+    offered = str(error.value).split("one that has: ")[1].split(";")[0].split(", ")
+    assert {"resnet14", "resnet18", "resnet50_imagenet", "mlp"} <= set(offered)
+    assert not {"cnn7", "mlp256", "cnn_small"} & set(offered)
+
+
 @pytest.mark.parametrize(
     ("backbone", "fan"), [("resnet18", 0), ("resnet14", 1)]
 )  # a weight has shape [out in 3 3]

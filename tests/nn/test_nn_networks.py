@@ -142,6 +142,7 @@ def test_heads_layer_by_layer() -> None:
         "linear": [(80, 256)],
         "projection": [(256, 256), (80, 256)],
         "mlp": [(512, 256), (512,), (80, 512)],  # the one between is batch norm's
+        "batch_norm": [(80, 256), (80,)],  # one scale an output
     }
 
 

@@ -106,6 +106,16 @@ def test_a_validation_rate_that_leaves_nothing(rate: float) -> None:
         training.hold_out(100, rate, 0, training.torch.device("cpu"))
 
 
+def test_no_verified_sample_validates_and_too_few_others_are_refused() -> None:
+    cpu, verified = training.torch.device("cpu"), training.torch.arange(60)
+    held_out = training.hold_out(100, 0.4, 0, cpu, verified)
+    assert held_out is not None and held_out.tolist() == list(range(60, 100))
+    with pytest.raises(
+        ParamsError, match=r"holds out 50, and only 40 are not verified.*a rate of at most 0\.4"
+    ):
+        training.hold_out(100, 0.5, 0, cpu, verified)
+
+
 @pytest.mark.parametrize(
     "damage", ["missing chunk", "truncated chunk", "flipped bit", "truncated header", "empty"]
 )

@@ -220,6 +220,31 @@ def test_truth_of_other_images_is_refused(tmp_path: Path) -> None:
         judge(tmp_path, other)
 
 
+def test_refined_held_out_labels_and_their_loss_select_an_epoch(tmp_path: Path) -> None:
+    """Of three held-out samples the method trusts two in the end; stages 1 and 2 have two epochs each."""
+    trace(
+        tmp_path / "run",
+        ["a", "b"],
+        train_id=np.array(["w", "x", "y", "z"]),
+        noisy_labels=np.array([0, 0, 1, 1]),
+        clean_probability=np.ones((4, 4), np.float32),
+        train_probabilities=np.full((4, 2), 0.5),
+        train_predictions=np.zeros((4, 4)),
+        selected=np.array([[1, 1, 1, 1]] * 3 + [[1, 1, 0, 1]], bool),
+        validation=np.array([False, True, True, True]),
+        validation_predictions=np.array([[0, 1, 1], [0, 1, 1], [0, 1, 0], [0, 0, 1]]),
+        scalar_validation_loss=np.array([0.1, 0.2, 0.5, 0.7]),
+        scalar_stage=np.array([1.0, 1.0, 2.0, 2.0]),
+        test_predictions=np.array([[0, 0], [0, 0], [1, 0], [1, 1]]),
+    )
+    found = judge(tmp_path, truth(tmp_path / "t.zarr", [0, 0, 1, 1], [0, 0], ["a", "b"]))["test_accuracy"]
+    # given labels a b b, trusted the first and the last: epoch 2 has one of them, epoch 3 both; by loss it is epoch 2
+    assert found["best_on_refined_validation"] == 0.0
+    assert found["least_noisy_validation_loss"] == 50.0
+    assert found["best_on_noisy_validation"] == 50.0  # both have two of three: the first
+    assert found["last"] == 0.0 and found["best_on_test_oracle"] == 100.0
+
+
 def test_a_second_network_and_prototypes_are_judged_beside_the_predictions(tmp_path: Path) -> None:
     trace(
         tmp_path / "run",
@@ -315,6 +340,30 @@ def test_held_out_noisy_labels_select_an_epoch(home: Path, tmp_path: Path) -> No
     evaluate.run(evaluate.Inputs((tmp_path / "run",), tmp_path / "results", home / "truth.zarr"))
     (run,) = json.loads((tmp_path / "results/metrics.json").read_text())["runs"].values()
     assert 0 <= run["test_accuracy"]["best_on_noisy_validation"] <= 100
+    assert 0 <= run["test_accuracy"]["least_noisy_validation_loss"] <= 100
+    assert "best_on_refined_validation" not in run["test_accuracy"]  # no label was selected
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "recall"),
+    [("selected", 1 / 3, 1.0), ("learned_from", 1.0, 1.0)],
+)
+def test_only_a_selection_as_clean_calls_the_others_wrong(
+    name: str, precision: float, recall: float, tmp_path: Path
+) -> None:
+    """Two networks disagree about w, and learn from it alone; z is wrong, and its probability says so."""
+    about: dict[str, Any] = {
+        "train_id": np.array(["w", "x", "y", "z"]),
+        "noisy_labels": np.array([0, 1, 1, 0]),
+        "train_probabilities": np.array([[0.6, 0.4], [0.1, 0.9], [0.1, 0.9], [0.2, 0.8]]),
+        name: np.array([[1, 0, 0, 0]], bool),
+    }
+    trace(tmp_path / "run", ["a", "b"], **about, test_predictions=np.array([[0, 1]]))
+    found = judge(tmp_path, truth(tmp_path / "t.zarr", [0, 1, 1, 1], [0, 1], ["a", "b"]))
+    assert found["detection"] == {"precision": pytest.approx(precision), "recall": recall, "auc": 1.0}
+    assert found["selection"]["precision"]["last"] == 100.0  # of what was learned from, in either case
+    assert found["selection"]["recall"]["last"] == pytest.approx(100 / 3)
+    assert found["labels_kept"]["pct_no_label"] == 75.0
 
 
 def open_set_run(home: Path) -> Path:
@@ -474,6 +523,7 @@ def test_options_out_of_range_name_the_range(tmp_path: Path) -> None:
         "truth": None,
         "images": None,
         "verified": None,
+        "paths": None,
         "out": tmp_path,
     }
     layout = Layout(root=tmp_path)

@@ -13,7 +13,7 @@ from noisyctl.seeds import stream
 from noisyctl.views import RECIPES, Views
 
 MEAN, STD = (0.49, 0.48, 0.45), (0.2, 0.3, 0.25)
-CHANNELS = {"digits": 1, "mnist": 1, "natural": 3, "natural_gray": 1, "natural_still": 3}
+CHANNELS = {"digits": 1, "mnist": 1, "mnist_still": 1, "natural": 3, "natural_gray": 1, "natural_still": 3}
 KINDS = ("weak", "strong", "simclr", "moco")
 SIZES = [(8, 8), (32, 32), (12, 20), (17, 9)]
 
@@ -29,6 +29,16 @@ NEUTRAL = {
 
 def photos(b, h, w, ch, seed=0):
     return torch.randint(256, (b, h, w, ch), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
+def test_a_weak_view_without_shift_and_flip_is_the_plain_one_and_draws_nothing():
+    images, rng = photos(3, 28, 28, 1), stream(0, "weak")
+    before = rng.get_state()
+    views = Views("mnist_still", (0.0,), (1.0,))
+    weak = views.weak(images, rng)
+    assert torch.equal(weak, views.plain(images))
+    assert torch.equal(weak, images.permute(0, 3, 1, 2).float() / 255)
+    assert torch.equal(rng.get_state(), before)
 
 
 def views_of(recipe, ch):
