@@ -74,7 +74,14 @@ def stages(at: Path) -> list[Stage]:
     noise = ("inject-noise", "--truth", f"{at}/truth.zarr", "--kind")
     pretrain = (*images, *NETWORK, "--embedding-size", "8")
     warm = ("warmup", *images, *labels, *NETWORK)
-    on_files = ("warmup", "--images", f"{at}/kept/images.zarr", "--labels", f"{at}/kept/labels.zarr", *NETWORK)
+    on_files = (
+        "warmup",
+        "--images",
+        f"{at}/kept/images.zarr",
+        "--labels",
+        f"{at}/kept/labels.zarr",
+        *NETWORK,
+    )
     train = (*images, *labels, "--warmup", f"{at}/warmup", "--batch-size", "32")
     vote = ("train-method", "knn_vote", *images, *labels, *neighbors)
     judge = ("evaluate", "--truth", f"{at}/truth.zarr", "--noise-facts", f"{at}/noise.zarr")
@@ -238,7 +245,7 @@ def in_child(act: Callable[[], object], cwd: Path) -> tuple[int, str]:
             os.close(read)
             os.dup2(write, 2)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115, PTH123
+            sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
             os.chdir(cwd)
             torch.set_num_threads(1)
             act()
@@ -300,7 +307,9 @@ def artifacts(out: Path) -> dict[str, dict[str, bytes]]:
     """What is published below `out`, by name; hidden files and foreign ones are not."""
     if not out.is_dir():
         return {}
-    return {p.name: bytes_of(p) for p in out.iterdir() if not p.name.startswith(".") and p.name not in FOREIGN}
+    return {
+        p.name: bytes_of(p) for p in out.iterdir() if not p.name.startswith(".") and p.name not in FOREIGN
+    }
 
 
 def signature(path: Path) -> dict[str, tuple[int, int]]:
@@ -355,7 +364,9 @@ class Bench:
             assert code == 0, (stage.name, said)
             self.steps[mode] = int(counted.read_text())
             self.expected[mode] = artifacts(self.trial / "out")
-        assert self.expected["new"] == self.expected["replace"], f"{stage.name}: what stood there changed the output"
+        assert self.expected["new"] == self.expected["replace"], (
+            f"{stage.name}: what stood there changed the output"
+        )
 
     def _counted(self, place: Path) -> None:
         fault = faults.Fault()
@@ -404,7 +415,9 @@ class Bench:
 
     def fail(self, attack: str, kind: str, text: str) -> None:
         self.tally.bad[self.stage.name, attack, kind] += 1
-        print(f"FAILED {self.stage.name}, {attack}: {kind}: {text.strip()[-2000:]}", file=sys.stderr, flush=True)
+        print(
+            f"FAILED {self.stage.name}, {attack}: {kind}: {text.strip()[-2000:]}", file=sys.stderr, flush=True
+        )
 
     def check_said(self, attack: str, code: int, said: str, about: str) -> bool:
         """Whether a command ended well or with one clear line."""
@@ -484,7 +497,9 @@ class Bench:
             at, _ = self._spread(i, number, mode)
             self.fresh(mode)
             limit = self.rng.randrange(largest) if i % 3 == 2 else None
-            about = f"{mode}, " + (f"files of {limit} bytes" if limit is not None else f"from operation {at} on")
+            about = f"{mode}, " + (
+                f"files of {limit} bytes" if limit is not None else f"from operation {at} on"
+            )
 
             def act(at: int = at, limit: int | None = limit) -> None:
                 if limit is not None:
@@ -727,14 +742,19 @@ def table(tally: Tally) -> str:
     """The counts as Markdown: a row a stage, then one a kind of attack."""
     head = ["", "trials", "refused", "lost files", "silent errors", "tracebacks", "other"]
     lines = [f"| {' | '.join(head)} |", f"| --- |{' ---: |' * (len(head) - 1)}"]
-    names = {0: list(dict.fromkeys(s for s, _ in tally.trials)), 1: list(dict.fromkeys(a for _, a in tally.trials))}
+    names = {
+        0: list(dict.fromkeys(s for s, _ in tally.trials)),
+        1: list(dict.fromkeys(a for _, a in tally.trials)),
+    }
     for which in (0, 1):
         for name in names[which]:
             numbers = [
                 sum(n for key, n in counted.items() if key[which] == name)
                 for counted in (tally.trials, tally.refused)
             ]
-            numbers += [sum(n for key, n in tally.bad.items() if key[which] == name and key[2] == k) for k in KINDS]
+            numbers += [
+                sum(n for key, n in tally.bad.items() if key[which] == name and key[2] == k) for k in KINDS
+            ]
             lines.append(f"| {name} | {' | '.join(map(str, numbers))} |")
     numbers = [sum(tally.trials.values()), sum(tally.refused.values())]
     numbers += [sum(n for key, n in tally.bad.items() if key[2] == kind) for kind in KINDS]
@@ -743,7 +763,9 @@ def table(tally: Tally) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--effort", type=float, default=1.0, help="share of the full number of trials [1]")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and places that are drawn")
     parser.add_argument("--stage", action="append", help="only stages whose name begins so, repeatable")
