@@ -759,7 +759,8 @@ def test_params_come_from_the_cell_and_not_from_its_command(copy: Path) -> None:
     probe = {
         "clustering_accuracy": 80.0,
         "encoder_params": paper_cells.params_of(pretrain, "noisyctl.pretraining.simclr") | {"seed": 0},
-        "clusters_params": wanted | {"seed": 0, "threads": 1},
+        "clusters_params": wanted
+        | {"num_clusters": 10, "seed": 0, "threads": 1},  # as cluster-scan records it
     }
     place = made.metrics(number.cell(0)) / "metrics.json"
     place.parent.mkdir(parents=True)
