@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from noisyctl.artifacts import files, store
+from noisyctl.artifacts import csv_files, files, store
 from noisyctl.artifacts.kinds import FEATURES, NOISE, PATHS, TRACE, TRUTH, VERIFIED
 from noisyctl.errors import ArtifactError, ParamsError
 from stages.common import Option, Session, Stage, one
@@ -53,7 +53,9 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
     lists: dict[str, Sequence[Sequence[Any]]] = {}
     with files.publish(inputs.out, RESULTS) as partial:
         partial.mkdir()
-        for name, trace in sorted(_find(inputs.runs)):
+        found_runs = sorted(_find(inputs.runs))
+        report = session.progress("evaluate", "runs")
+        for done, (name, trace) in enumerate(found_runs, start=1):
             _require_fresh(trace, inputs)
             metrics["runs"][name], found = _judge(name, trace, truth, facts, verified)
             for key, curve in found.items():
@@ -63,6 +65,7 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
                 partial / _list_of(name), trace, _paths_of(trace, inputs.paths), warning
             )
             _draw(name.replace("/", "-"), trace, truth, inputs, session, partial)
+            report(done, len(found_runs))
         if inputs.encoder and inputs.images and truth is not None:
             metrics["knn_probe"] = _probe(inputs.encoder, inputs.images, truth, session)
         if not inputs.runs and not metrics.get("knn_probe"):
@@ -516,7 +519,7 @@ def _over_networks(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float64).mean(axis=tuple(range(values.ndim - 1)))
 
 
-LIST = ("id", "path", "given", "suggested", "clean_probability", "verdict", "rank", "warning")
+LIST = csv_files.SAMPLES
 SHOWN = ("rank", "id", "given", "suggested", "clean_probability", "verdict")
 UNTRUSTWORTHY = "untrustworthy"  # in every row of a list that has a warning: sorting and filtering keep it
 NUM_SHOWN = 10
@@ -534,8 +537,6 @@ def _write_list(
 
     The whole warning of a list that cannot be trusted lies beside it in NAME-WARNING.txt.
     """
-    import csv
-
     suggested, probability = opinion(trace)
     given, names = trace.array("noisy_labels"), np.array(trace.attributes["class_names"])
     order = ranking(trace, given, suggested, probability)
@@ -556,7 +557,7 @@ def _write_list(
     first = [list(row) for row in itertools.islice(rows, NUM_SHOWN)]
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
-        csv.writer(file).writerows(itertools.chain([LIST], first, rows))
+        csv_files.write(file, itertools.chain([LIST], first, rows))
     if warning is not None:
         path.with_name(f"{path.stem}-WARNING.txt").write_text(f"{warning}.\n")
     return first

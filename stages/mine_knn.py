@@ -49,14 +49,15 @@ def run(inputs: Inputs, params: Params, session: Session = Session()) -> dict[st
         fresh.require([made["features"]])
     features = store.read(inputs.features, FEATURES)
     rows = features.checked_rows(params.space)
+    report = session.progress("mine-knn", "samples")
     if params.engine == "hnsw":
         engine = "hnsw"
         rng = stream(session.seed, "mine-knn", "recall")
         graph = {name: getattr(params, f"hnsw_{name}") for name in ("links", "construction", "search")}
-        mined = neighbors.mine_hnsw(rows, params.k, rng, **graph)
+        mined = neighbors.mine_hnsw(rows, params.k, rng, **graph, report=report)
     else:
         engine = neighbors.choose_engine(params.engine, device)
-        mined = neighbors.mine(rows, params.k, params.engine, device=device)
+        mined = neighbors.mine(rows, params.k, params.engine, device=device, report=report)
     facts = {
         "k": params.k,
         "space": params.space,

@@ -27,7 +27,7 @@ again when it is trained on: for sets larger than memory.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Literal
@@ -181,6 +181,34 @@ def read_images(
     kept = to_ids([path for path, readable in zip(paths, pixels.readable, strict=True) if readable])
     one_channel = channels == "gray" or (channels == "auto" and pixels.all_gray)
     return _channels(pixels, one_channel), kept, tuple(quarantine)
+
+
+def read_blocks(
+    root: Path, image_size: int, channels: Literal["rgb", "gray"], size: int, aside: list[Quarantined]
+) -> Iterator[tuple[UInt8[np.ndarray, "b size size ch"], list[str], float]]:
+    """The images of `read_images` in blocks of `size`, the last one of fewer; only one block is held at a time.
+
+    With each block its paths, and which share of the files has been read. What is set aside is appended to `aside`.
+    """
+    existing_folder(str(root))
+    paths, unusable = find(root)
+    aside += unusable
+    start = 0
+    ids: list[str] = []
+    parts: list[UInt8[np.ndarray, "_ size size ch"]] = []
+    while start < len(paths):
+        part = paths[start : start + size - len(ids)]
+        pixels = read(root, part, image_size, gray=channels == "gray")
+        start += len(part)
+        aside += pixels.quarantine
+        parts.append(pixels.images)
+        ids += [part[i] for i in np.flatnonzero(pixels.readable)]
+        if len(ids) == size or (ids and start == len(paths)):
+            yield np.concatenate(parts), ids, start / len(paths)
+            ids, parts = [], []
+    if len(aside) == len(paths) + len(unusable):
+        quarantine = sorted(aside, key=lambda file: file.path)
+        raise DataError(f"{root} has no readable image{_reasons(quarantine)}; is --root right?")
 
 
 def existing_folder(root: str) -> Path:
