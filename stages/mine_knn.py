@@ -39,9 +39,14 @@ def run(inputs: Inputs, params: Params, session: Session = Session()) -> dict[st
     from noisyctl.artifacts import store
     from noisyctl.artifacts.kinds import FEATURES, NEIGHBORS
     from noisyctl.parts import neighbors
+    from noisyctl.runs import fresh
     from noisyctl.seeds import stream
 
     device = session.start()
+    images = inputs.features.parent.parent / "images.zarr"  # where it lies by default
+    if images.exists():
+        made = fresh.label_free(images, inputs.features.parent, features=inputs.features)
+        fresh.require([made["features"]])
     features = store.read(inputs.features, FEATURES)
     rows = features.checked_rows(params.space)
     report = session.progress("mine-knn", "samples")

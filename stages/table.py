@@ -124,7 +124,7 @@ def _warmed_up_as_planned(plan: Any, planned: dict[str, Any], run: dict[str, Any
 
     A warm-up that is not there any more cannot be asked.
     """
-    from noisyctl.artifacts import networks
+    from noisyctl.artifacts import networks, store
     from noisyctl.artifacts.kinds import TRACE
     from stages.paper_cells import params_of
 

@@ -32,6 +32,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     from noisyctl.artifacts import store
     from noisyctl.artifacts.kinds import NEIGHBORS
     from noisyctl.errors import ArtifactError, ParamsError
+    from noisyctl.runs import fresh
     from noisyctl.training.loop import fit
     from noisyctl.training.scratch import hold
     from stages import training
@@ -41,6 +42,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     needs = method.NEEDS.under(params.model_dump())
     if hasattr(method, "notice") and method.notice(params):
         print(f"note: {method.notice(params)}", file=sys.stderr)
+    fresh.require(_made_from(inputs, needs, params.warmup_profile))
     images = (
         training.read_images(inputs.images)
         if inputs.images and (inputs.images.exists() or needs.networks)
@@ -132,6 +134,24 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
         header |= training.preprocessing(images, names) if images else {}
         training.publish_run(inputs.out, arrays, fitted.state, about, header)
     return {"method": name_of_method, "epochs": params.epochs, "out": str(inputs.out)}
+
+
+def _made_from(inputs: Inputs, needs: Needs, profile: str) -> list[Any]:
+    """What the method starts from, and what that was made from."""
+    from noisyctl.runs import fresh
+
+    images = inputs.images if inputs.images and inputs.images.exists() else None
+    labels = fresh.labeled(images, inputs.labels)
+    made = [labels]
+    if needs.neighbors and inputs.neighbors:
+        made.append(fresh.mined(images, inputs.neighbors))
+    clusters = None
+    if needs.clusters and inputs.clusters:
+        clusters = fresh.clustered(images, inputs.clusters, inputs.neighbors)
+        made.append(clusters)
+    if needs.warmup and inputs.warmup:
+        made.append(fresh.warmed_up(labels, inputs.warmup, profile, clusters))
+    return made
 
 
 def _require_pretrained(

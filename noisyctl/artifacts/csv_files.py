@@ -13,7 +13,16 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-SAMPLES = ("id", "path", "given", "suggested", "clean_probability", "verdict", "rank", "warning")  # of evaluate
+SAMPLES = (
+    "id",
+    "path",
+    "given",
+    "suggested",
+    "clean_probability",
+    "verdict",
+    "rank",
+    "warning",
+)  # of evaluate
 PREDICTIONS = ("path", "label", "probability")
 QUARANTINE = ("path", "reason")
 HEADS = (SAMPLES, PREDICTIONS, QUARANTINE)

@@ -110,4 +110,6 @@ def test_progress_is_printed_by_the_stage(
     loud = Session(device="cpu", threads=1)
     mine_knn.run(mine_knn.Inputs(features, tmp_path / "n.zarr"), mine_knn.Params(k=2), loud)
     said = capsys.readouterr().err.splitlines()
-    assert said[-1] == f"mine-knn  {N:,}/{N:,} samples" and said[0].startswith("mine-knn  8,192/8,492 samples")
+    assert said[-1] == f"mine-knn  {N:,}/{N:,} samples" and said[0].startswith(
+        "mine-knn  8,192/8,492 samples"
+    )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from noisyctl.artifacts import metrics
 from noisyctl.errors import ArtifactError, ParamsError
 from stages import cli, table
 
@@ -73,7 +74,7 @@ def test_metrics_that_are_not_there_and_runs_of_one_name(empty_folder: Path) -> 
     with pytest.raises(ArtifactError, match=r"nope.json does not exist; make it with `noisyctl evaluate`"):
         call("table", "--metrics", "nope.json")
     for name in ("a.json", "b.json"):
-        (empty_folder / name).write_text(json.dumps({"runs": {"elr/sym60-s0": {"method": "elr"}}}))
+        metrics.write(empty_folder / name, {"runs": {"elr/sym60-s0": {"method": "elr"}}})
     with pytest.raises(
         ArtifactError, match=r"b\.json and an earlier file both hold elr/sym60-s0; make a table for each"
     ):

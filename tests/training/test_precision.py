@@ -120,7 +120,7 @@ def test_every_stage_that_trains_has_precision_layout_and_units_among_its_facts(
 ) -> None:
     found: list[dict[str, Any]] = []
 
-    def stop(root: Path, stage: str, facts: dict[str, Any]) -> None:
+    def stop(root: Path, stage: str, facts: dict[str, Any], *place: Path) -> None:
         found.append(facts)
         raise Stopped
 
