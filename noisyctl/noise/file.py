@@ -4,8 +4,9 @@
               root) or `clean_label` (its clean labels)
   .npy .txt   the labels alone (.txt: one a line), in the data set's order: only with `unchecked_order`
 
-With `id` or `path`, rows are matched to samples whatever their order; with `clean_label`, each must equal the data set's. A label
-file in another order than the images looks like noise and ruins a study without a sign, so without either it is refused.
+With `id` or `path`, rows are matched to samples whatever their order; with `clean_label`, each must equal the data
+set's. A label file in another order than the images looks like noise and ruins a study without a sign, so without
+either it is refused.
 """
 
 import csv
