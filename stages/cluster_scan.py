@@ -29,12 +29,15 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     from noisyctl.artifacts.kinds import NEIGHBORS
     from noisyctl.nn.networks import build
     from noisyctl.pretraining import scan
+    from noisyctl.runs import fresh
     from noisyctl.seeds import stream
     from noisyctl.training.loop import fit
     from noisyctl.training.scratch import hold
     from stages import training
 
     device = session.start()
+    made = fresh.label_free(inputs.images, inputs.encoder.parent, encoder=inputs.encoder)
+    fresh.require([made["encoder"], fresh.mined(inputs.images, inputs.neighbors)])
     images = training.read_images(inputs.images)
     encoder, digest = _read_encoder(inputs.encoder, images.digest)
     mined = store.read(inputs.neighbors, NEIGHBORS)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from noisyctl.artifacts import files, store
+from noisyctl.artifacts import csv_files, files, store
 from noisyctl.artifacts.kinds import FEATURES, NOISE, PATHS, TRACE, TRUTH, VERIFIED
 from noisyctl.errors import ArtifactError, ParamsError
 from stages.common import Option, Session, Stage, one
@@ -30,6 +30,8 @@ class Inputs:
     tsne: int = 0
     verified: Path | None = None
     paths: Path | None = None
+    labels: tuple[Path, ...] = ()
+    labels_given: bool = False
 
 
 RESULTS = files.Folder("results of evaluate")
@@ -51,7 +53,10 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
     lists: dict[str, Sequence[Sequence[Any]]] = {}
     with files.publish(inputs.out, RESULTS) as partial:
         partial.mkdir()
-        for name, trace in sorted(_find(inputs.runs)):
+        found_runs = sorted(_find(inputs.runs))
+        report = session.progress("evaluate", "runs")
+        for done, (name, trace) in enumerate(found_runs, start=1):
+            _require_fresh(trace, inputs)
             metrics["runs"][name], found = _judge(name, trace, truth, facts, verified)
             for key, curve in found.items():
                 curves.setdefault(key, {})[name] = curve
@@ -60,6 +65,7 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
                 partial / _list_of(name), trace, _paths_of(trace, inputs.paths), warning
             )
             _draw(name.replace("/", "-"), trace, truth, inputs, session, partial)
+            report(done, len(found_runs))
         if inputs.encoder and inputs.images and truth is not None:
             metrics["knn_probe"] = _probe(inputs.encoder, inputs.images, truth, session)
         if not inputs.runs and not metrics.get("knn_probe"):
@@ -102,6 +108,38 @@ def _find(folders: tuple[Path, ...]) -> list[tuple[str, store.Artifact]]:
     if twice is not None:
         raise ArtifactError(f"two runs are called {twice} (method and folder); evaluate them apart")
     return found
+
+
+def _require_fresh(trace: store.Artifact, inputs: Inputs) -> None:
+    """Refuse a run that was trained on other images or labels than those that lie there now.
+
+    A run's labels are those with its digest, or else those of its cell, such as noise/sym60-s0. Raises ArtifactError that
+    names the first thing to make again.
+    """
+    from noisyctl.artifacts.kinds import LABELS
+    from noisyctl.runs import fresh
+
+    if not inputs.labels:
+        return
+    cell, seed = trace.path.parent.name, trace.attributes["params"].get("seed")
+    by_digest = {store.read(path, LABELS).digest: path for path in inputs.labels}
+    by_cell = {
+        f"given-s{seed}" if path.parent.parent.name != "noise" else path.parent.name: path
+        for path in inputs.labels
+    }
+    labels = by_digest.get(trace.inputs["labels"]) or by_cell.get(cell)
+    if labels is None:
+        if not inputs.labels_given:
+            return
+        labels = inputs.labels[0]
+    home = labels.parent.parent.parent if labels.parent.parent.name == "noise" else labels.parent
+    images = home / "images.zarr"
+    noise = cell.removesuffix(f"-s{seed}")
+    options = f" --dataset {home.name} --noise {noise} --seed {seed}" if noise != cell else ""
+    method = trace.attributes["method"]
+    command = f"noisyctl {'warmup' if method == 'warmup' else f'train-method {method}'}{options}"
+    chosen = fresh.labeled(images if images.exists() else None, labels)
+    fresh.require([fresh.trained(chosen, trace.path.parent, command)])
 
 
 def _judge(
@@ -481,7 +519,7 @@ def _over_networks(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float64).mean(axis=tuple(range(values.ndim - 1)))
 
 
-LIST = ("id", "path", "given", "suggested", "clean_probability", "verdict", "rank", "warning")
+LIST = csv_files.SAMPLES
 SHOWN = ("rank", "id", "given", "suggested", "clean_probability", "verdict")
 UNTRUSTWORTHY = "untrustworthy"  # in every row of a list that has a warning: sorting and filtering keep it
 NUM_SHOWN = 10
@@ -499,8 +537,6 @@ def _write_list(
 
     The whole warning of a list that cannot be trusted lies beside it in NAME-WARNING.txt.
     """
-    import csv
-
     suggested, probability = opinion(trace)
     given, names = trace.array("noisy_labels"), np.array(trace.attributes["class_names"])
     order = ranking(trace, given, suggested, probability)
@@ -521,7 +557,7 @@ def _write_list(
     first = [list(row) for row in itertools.islice(rows, NUM_SHOWN)]
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
-        csv.writer(file).writerows(itertools.chain([LIST], first, rows))
+        csv_files.write(file, itertools.chain([LIST], first, rows))
     if warning is not None:
         path.with_name(f"{path.stem}-WARNING.txt").write_text(f"{warning}.\n")
     return first
@@ -666,7 +702,14 @@ def _inputs(given: Any, layout: Any, extra: Any) -> Inputs:
         _points(given["tsne"]),
         given["verified"] or there(layout.home / "verified.zarr"),
         given["paths"] or (home and there(home / "paths.zarr")),
+        tuple(given["labels"]) or (_labels_of(home) if home else ()),
+        bool(given["labels"]),
     )
+
+
+def _labels_of(home: Path) -> tuple[Path, ...]:
+    """The given labels of a data set, and those with noise."""
+    return tuple(sorted([*home.glob("labels.zarr"), *home.glob("noise/*/labels.zarr")]))
 
 
 def _home_of(run: Path) -> Path | None:
@@ -702,6 +745,11 @@ STAGE = Stage(
         Option(
             "encoder",
             "folder of a pretraining, probed with k-NN; without --run it alone is judged [without both: data/SET/PRETRAIN]",
+        ),
+        Option(
+            "labels",
+            "labels.zarr that the runs must have been trained on [those of the data set that the run lies in]",
+            multiple=True,
         ),
         Option("paths", "paths.zarr, for the lists of samples [beside the images, where the run lies below]"),
         Option("images", "images.zarr, for --tsne and the probe [data/SET/images.zarr where it exists]"),

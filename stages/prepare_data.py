@@ -1,5 +1,6 @@
 """Bring a data set to images.zarr, and its labels to truth.zarr (known to be right) or labels.zarr (as given)."""
 
+import itertools
 import json
 import os
 from dataclasses import dataclass
@@ -8,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from noisyctl.artifacts import files, store
+from noisyctl.artifacts import csv_files, files, store
 from noisyctl.artifacts.kinds import FEATURES, IMAGES, LABELS, PATHS, TRUTH, VERIFIED
 from stages.common import FILES, Option, Session, Stage, inside, modules_in
 
-QUARANTINE = files.Text(("path,reason",))
+QUARANTINE = files.Text((",".join(csv_files.QUARANTINE),))
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,10 @@ class Inputs:
 def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, Any]:
     """Write the artifacts of one data set and return its counts."""
     from noisyctl import datasets
+    from noisyctl.datasets._images import images_are_reported_to
 
-    data = datasets.load(inputs.kind).prepare(params)
+    with images_are_reported_to(session.progress("prepare-data", "images")):
+        data = datasets.load(inputs.kind).prepare(params)
     before = _places(inputs.out)
     if inputs.kind == "features":
         counts = _write_features(inputs, data)
@@ -151,12 +154,9 @@ def _write_labels(out: Path, labels: np.ndarray, names: list[str], digest: str, 
 
 
 def _write_quarantine(path: Path, quarantined: Any) -> None:
-    import csv
-
-    with files.publish(path, QUARANTINE) as partial, partial.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "reason"])
-        writer.writerows((item.path, item.reason) for item in quarantined)
+    with files.publish(path, QUARANTINE) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        rows = ((item.path, item.reason) for item in quarantined)
+        csv_files.write(file, itertools.chain([csv_files.QUARANTINE], rows))
 
 
 WRITES = inside(

@@ -150,11 +150,17 @@ def read_networks(path: Path, made_by: str) -> tuple[dict[str, Any], dict[str, A
     """The networks of a run or a warm-up by field name, and the file's header."""
     tensors, header = networks.read(path, made_by)
     built = {}
-    for field, about in header["modules"].items():
-        built[field] = from_spec(about)
-        built[field].load_state_dict(
-            {k.split(".", 1)[1]: t for k, t in tensors.items() if k.startswith(f"{field}.")}
-        )
+    try:
+        for field, about in header["modules"].items():
+            built[field] = from_spec(about)
+            built[field].load_state_dict(
+                {k.split(".", 1)[1]: t for k, t in tensors.items() if k.startswith(f"{field}.")}
+            )
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, ParamsError) as error:
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        raise ArtifactError(
+            f"{path} holds no networks that this version knows ({type(error).__name__}: {said}); remake it with `{made_by}`"
+        ) from error
     return built, header
 
 

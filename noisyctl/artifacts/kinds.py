@@ -103,7 +103,7 @@ FEATURES = Kind(
         ),
     },
     {},
-    "noisyctl pretrain-simclr (or pretrain-moco)",
+    "noisyctl pretrain-simclr",
 )
 NEIGHBORS = Kind(
     "neighbors",

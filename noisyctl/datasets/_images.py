@@ -50,7 +50,6 @@ BAND = 2**20  # pixels that are converted at a time
 T = TypeVar("T")
 Report = Callable[[int, int], None]  # done, of how many
 
-# Whoever prepares data for a command sets what is told of images that are read; elsewhere nothing is.
 REPORT: ContextVar[Report] = ContextVar("report", default=lambda done, total: None)
 
 
@@ -116,6 +115,16 @@ BYTES, PIXELS = (
     Room(LARGEST_FILE),
     Room(MOST_PIXELS),
 )  # taken in this order, so that no two threads wait for each other
+
+
+@contextlib.contextmanager
+def images_are_reported_to(report: Report) -> Iterator[None]:
+    """Inside, tell how many images of those of a split have been read. Elsewhere nothing is told."""
+    token = REPORT.set(report)
+    try:
+        yield
+    finally:
+        REPORT.reset(token)
 
 
 def to_ids(paths: Sequence[str]) -> Shaped[np.ndarray, " n"]:

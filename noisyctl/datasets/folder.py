@@ -27,7 +27,7 @@ again when it is trained on: for sets larger than memory.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Literal
@@ -183,6 +183,34 @@ def read_images(
     return _channels(pixels, one_channel), kept, tuple(quarantine)
 
 
+def read_blocks(
+    root: Path, image_size: int, channels: Literal["rgb", "gray"], size: int, aside: list[Quarantined]
+) -> Iterator[tuple[UInt8[np.ndarray, "b size size ch"], list[str], float]]:
+    """The images of `read_images` in blocks of `size`, the last one of fewer; only one block is held at a time.
+
+    With each block its paths, and which share of the files has been read. What is set aside is appended to `aside`.
+    """
+    existing_folder(str(root))
+    paths, unusable = find(root)
+    aside += unusable
+    start = 0
+    ids: list[str] = []
+    parts: list[UInt8[np.ndarray, "_ size size ch"]] = []
+    while start < len(paths):
+        part = paths[start : start + size - len(ids)]
+        pixels = read(root, part, image_size, gray=channels == "gray")
+        start += len(part)
+        aside += pixels.quarantine
+        parts.append(pixels.images)
+        ids += [part[i] for i in np.flatnonzero(pixels.readable)]
+        if len(ids) == size or (ids and start == len(paths)):
+            yield np.concatenate(parts), ids, start / len(paths)
+            ids, parts = [], []
+    if len(aside) == len(paths) + len(unusable):
+        quarantine = sorted(aside, key=lambda file: file.path)
+        raise DataError(f"{root} has no readable image{_reasons(quarantine)}; is --root right?")
+
+
 def existing_folder(root: str) -> Path:
     path = Path(root).expanduser()
     if not path.is_dir():
@@ -229,9 +257,15 @@ def _split_folders(root: Path) -> dict[str, str]:
         raise DataError(
             f"{root} holds {few(splits)} beside {few(others)}: splits or classes? Move one kind elsewhere"
         )
-    if "train" not in splits.values() or len(set(splits.values())) < len(splits):
+    if "train" not in splits.values():
         raise DataError(
-            f"{root} holds {few(folders)}; have one train folder, and at most one test and one val folder"
+            f"{root} holds {few(folders)}, and no train folder: move the images to train on to {root / 'train'}/CLASS; or, "
+            "if these are classes, keep them beside a class of another name or name them in a --manifest"
+        )
+    if len(set(splits.values())) < len(splits):
+        raise DataError(
+            f"{root} holds {few(folders)}; have one train folder, and at most one test and one val folder: move "
+            "images of the same split into one of them"
         )
     if "test" not in splits.values():
         splits = {name: "test" if split == "val" else split for name, split in splits.items()}

@@ -417,3 +417,14 @@ def test_a_plain_folder_without_images(tmp_path: Path) -> None:
         read_images(tmp_path, 6)
     with pytest.raises(DataError, match="is no folder"):
         read_images(tmp_path / "absent", 6)
+
+
+def test_how_many_images_have_been_read_is_told(tmp_path: Path) -> None:
+    for i in range(150):
+        Image.new("L", (2, 2), i).save(tmp_path / f"{i:03}.png")
+    paths, told = find(tmp_path)[0], []
+    with _images.images_are_reported_to(lambda done, total: told.append((done, total))):
+        read(tmp_path, paths, 2, gray=True)
+        _images.scan(tmp_path, paths, 2, gray=True)
+    read(tmp_path, paths, 2, gray=True)  # nobody asks
+    assert told == [(64, 150), (128, 150), (150, 150)] * 2

@@ -72,7 +72,16 @@ def test_the_list_is_sorted_by_the_mean_of_two_networks(
     assert "measured_noise" not in found and "test_accuracy" not in found
     path = tmp_path / "results/samples/elr-run.csv"
     rows = list(csv.DictReader(path.open()))
-    assert list(rows[0]) == ["id", "given", "suggested", "clean_probability", "verdict", "rank", "warning"]
+    assert list(rows[0]) == [
+        "id",
+        "path",
+        "given",
+        "suggested",
+        "clean_probability",
+        "verdict",
+        "rank",
+        "warning",
+    ]
     assert [(r["id"], r["given"], r["suggested"], r["verdict"], r["rank"]) for r in rows[:2]] == [
         ("y", "b", "a", "relabel", "1"),
         ("=w", "a", "b", "keep", "2"),
@@ -518,7 +527,7 @@ def test_an_encoder_without_a_run_is_judged_alone(home: Path, tmp_path: Path) ->
 def test_options_out_of_range_name_the_range(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match=r"--loss-epochs 2: .*trace.zarr has epochs 0 to 1; choose among"):
         judge(tmp_path, open_set_run(tmp_path), loss_epochs=(2,))
-    nothing = dict.fromkeys(("run", "noise_facts"), ()) | {
+    nothing = dict.fromkeys(("run", "noise_facts", "labels"), ()) | {
         "encoder": None,
         "truth": None,
         "images": None,
