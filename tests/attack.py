@@ -313,6 +313,11 @@ def artifacts(out: Path) -> dict[str, dict[str, bytes]]:
     }
 
 
+def _in_use(hidden: Path) -> bool:
+    """Whether a process has the number that a hidden name ends with: the system gave it to another one meanwhile."""
+    return Path("/proc", hidden.name.rpartition("-")[2]).exists()
+
+
 def signature(path: Path) -> dict[str, tuple[int, int]]:
     """Size and time of every file below a path: tells quickly whether anything was written there."""
     found = {}
@@ -457,7 +462,7 @@ class Bench:
         elif artifacts(self.trial / "out") != self.expected["new"]:
             self.fail(attack, "silent", f"{about}: the second run gave another output")
         self.check_kept(attack, f"{about}, again")
-        hidden = [p for p in self.trial.rglob(".*-*") if p not in self.strangers]
+        hidden = [p for p in self.trial.rglob(".*-*") if p not in self.strangers and not _in_use(p)]
         hidden += list((self.trial / "scratch").glob("scratch/*"))
         if hidden:
             self.fail(attack, "other", f"{about}: left behind: {hidden}")
