@@ -73,6 +73,7 @@ def stages(at: Path) -> list[Stage]:
     photos = ("prepare-data", "--dataset", "folder", "--image-size", "8", "--root", f"{at}/photos")
     checked = ("--truth-manifest", f"{at}/right.csv", "--verified-manifest", f"{at}/checked.csv")
     noise = ("inject-noise", "--truth", f"{at}/truth.zarr", "--kind")
+    network = ("--classifier", "small_cnn", "--width", "8", "--epochs", "10")
     pretrain = (*images, *NETWORK, "--embedding-size", "8")
     warm = ("warmup", *images, *labels, *NETWORK)
     on_files = (
@@ -99,10 +100,11 @@ def stages(at: Path) -> list[Stage]:
         ),
         Stage(
             "inject-noise (semantic)",
-            (*noise, "semantic", *images, "--rate", "0.3", "--clean-share", "0.5"),
+            (*noise, "semantic", *images, "--rate", "0.3", "--clean-share", "0.5", *network),
             (*noise, "pairflip", "--rate", "0.2"),
             "out/labels.zarr",
             ("truth.zarr", "images.zarr"),
+            trains=True,
         ),
         Stage(
             "pretrain-simclr",
