@@ -204,10 +204,9 @@ def test_two_stage_table_3_is_run_as_its_sources_say() -> None:
 @pytest.mark.parametrize("paper", PAPERS)
 def test_a_row_that_has_the_name_of_a_method_is_that_method(paper: str) -> None:
     rows = papers.load(paper).params.get("rows")
-    others = [
-        name for name, row in rows.items() if name != row.get("method")
-    ]  # SCAN's clusters are of no method
-    assert set(others).isdisjoint([*methods.available(), *methods.RENAMED])
+    assert {name for name, row in rows.items() if name != row.get("method", name)}.isdisjoint(
+        [*methods.available(), *methods.RENAMED]
+    )
 
 
 def test_no_row_is_called_by_a_former_name() -> None:
@@ -458,6 +457,7 @@ def test_what_counts_epochs_goes_by_its_name() -> None:
         "final_temperature",
         "epoch_over",
         "epoch_batches",
+        "schedule",
     }
     assert others <= known | {"counting", "trained_on", "schedule"}
 
@@ -635,9 +635,9 @@ def of(paper: str, **wanted: object) -> list[papers.Number]:
     return [n for n in numbers(paper) if wanted.items() <= dict(n.printed).items()]
 
 
-def test_at_least_563_printed_numbers_have_a_cell_and_none_with_settings_of_another_data_set() -> None:
+def test_at_least_572_printed_numbers_have_a_cell_and_none_with_settings_of_another_data_set() -> None:
     found = [n for paper in PAPERS for n in numbers(paper)]
-    assert sum(n.missing is None for n in found) >= 563
+    assert sum(n.missing is None for n in found) >= 572
     for method in ("M-correction", "Joint-Optim", "P-correction"):
         (number,) = of("jo_src", table="3", method=method)
         assert number.missing and "settings not known" in number.missing
@@ -655,10 +655,11 @@ def test_one_million_noisy_images_are_those_alone_and_checked_ones_are_there_whe
             "1 row 6": "both",
             "1 row 9": "both",
         }
-        | {"1 row 13": "all", "2": "both"},
+        | {"1 row 10": "all", "1 row 13": "all", "2": "both"},
         "jo_src": {},
         "mixnn": {"II": "noisy"},
-        "two_stage": {"4 row 4": "noisy", "4 row 5": "noisy", "4 row 7": "noisy", "4 row 8": "both"},
+        "two_stage": {"4 row 4": "noisy", "4 row 5": "noisy", "4 row 7": "noisy", "4 row 8": "both"}
+        | {f"4 row {row}": "clean" for row in (10, 11, 12, 13)},
     }
     for paper, tables_ in expected.items():
         for name, variant in tables_.items():
@@ -683,6 +684,27 @@ def test_the_cells_of_a_variant_prepare_it_and_ask_for_checked_labels_only_where
         assert f"--train {name.removeprefix('clothing1m_')} " in cell["cmd"]
     asks = {key: "--verified" in cell["cmd"] for key, cell in made.cells["evaluate"].items()}
     assert asks == {key: "clothing1m_noisy" not in key for key in asks}
+
+
+def test_fine_tuning_starts_from_the_run_of_another_row_which_is_planned_with_it(copy: Path) -> None:
+    """Two-Stage Table 4, row 13: the network of row 8 on the 50K clean images."""
+    made = paper_cells.Plan(papers.load("two_stage"), FULL, ("4 row 13",))
+    assert set(made.cells["train"]) == {
+        "clothing1m_clean-finetuned_verified-given-s0",
+        "clothing1m_both-two_stage_verified-given-s0",
+    }
+    warm = made.cells["warmup"]["clothing1m_clean-resnet50_of_verified-given-s0"]
+    source = made.cells["train"]["clothing1m_both-two_stage_verified-given-s0"]["out"]
+    assert warm["start"] == source and f"--run {source} " in warm["cmd"] and "--start run" in warm["cmd"]
+    shared = paper_cells.merge_shared([made])
+    assert set(shared["prepare_given"]) == {"clothing1m_clean"}
+    assert set(shared["prepare_verified"]) == {"clothing1m_both"}
+    assert plan._counts(made)["numbers"] == 1
+    edit(copy / "papers/two_stage/params.yaml", "{row: two_stage_verified,", "{row: two_stage_verifed,")
+    with pytest.raises(
+        ParamsError, match=r"rows\.finetuned_verified starts from .* which is no printed number's"
+    ):
+        print(paper_cells.Plan(papers.load("two_stage"), FULL, ("4",)).cells)
 
 
 def test_smp_initial_is_what_the_prototypes_say_of_test_images() -> None:
@@ -736,7 +758,8 @@ def test_params_come_from_the_cell_and_not_from_its_command(copy: Path) -> None:
     probe = {
         "clustering_accuracy": 80.0,
         "encoder_params": paper_cells.params_of(pretrain, "noisyctl.pretraining.simclr") | {"seed": 0},
-        "clusters_params": wanted | {"seed": 0, "threads": 1},
+        "clusters_params": wanted
+        | {"num_clusters": 10, "seed": 0, "threads": 1},  # as cluster-scan records it
     }
     place = made.metrics(number.cell(0)) / "metrics.json"
     place.parent.mkdir(parents=True)
