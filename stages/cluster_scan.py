@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from noisyctl.errors import ParamsError
 from stages.common import Option, Session, Stage, inside
 
 ENCODER_BY = "noisyctl pretrain-simclr` or `noisyctl pretrain-moco"
@@ -11,10 +12,13 @@ ENCODER_BY = "noisyctl pretrain-simclr` or `noisyctl pretrain-moco"
 
 @dataclass(frozen=True)
 class Inputs:
+    """`num_classes` is the number of clusters where the params give none."""
+
     images: Path
     encoder: Path
     neighbors: Path
     out: Path
+    num_classes: int | None = None
 
 
 def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, Any]:
@@ -25,24 +29,33 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     from noisyctl.artifacts.kinds import NEIGHBORS
     from noisyctl.nn.networks import build
     from noisyctl.pretraining import scan
+    from noisyctl.runs import fresh
     from noisyctl.seeds import stream
     from noisyctl.training.loop import fit
     from noisyctl.training.scratch import hold
     from stages import training
 
     device = session.start()
+    made = fresh.label_free(inputs.images, inputs.encoder.parent, encoder=inputs.encoder)
+    fresh.require([made["encoder"], fresh.mined(inputs.images, inputs.neighbors)])
     images = training.read_images(inputs.images)
     encoder, digest = _read_encoder(inputs.encoder, images.digest)
     mined = store.read(inputs.neighbors, NEIGHBORS)
     store.require_input(mined, "images", images.digest, inputs.images)
-    clusters = params.num_clusters or len(images.attributes["class_names"])
+    clusters = params.num_clusters or inputs.num_classes
+    if clusters is None:
+        raise ParamsError(
+            f"no number of clusters: neither labels.zarr nor truth.zarr lies beside {inputs.images}; "
+            "give --num-clusters, as many as there are classes"
+        )
     neighbors = torch.as_tensor(mined.array("indices")).long().to(device)
     task, _ = training.make_task(images, device, num_classes=clusters, neighbors=neighbors)
     spec = encoder.spec | {"num_outputs": clusters, "head": "linear"}
     network = build(spec, stream(session.seed, "cluster-scan", "init"))
     network.features.load_state_dict(encoder.features.state_dict())
     made_from = {"images": images.digest, "encoder": digest, "neighbors": mined.digest}
-    recorded = params.model_dump() | {"seed": session.seed, "threads": torch.get_num_threads()}
+    recorded = params.model_dump() | {"num_clusters": clusters, "seed": session.seed}
+    recorded["threads"] = torch.get_num_threads()
     facts = {"params": recorded, "inputs": made_from, **session.numerics(device)}
     with hold(session.scratch, "cluster-scan", facts, inputs.out) as scratch:
         fitted = fit(
@@ -78,13 +91,29 @@ def _read_encoder(path: Path, images: str) -> tuple[Any, str]:
     return built["network"], str(header["digest"])
 
 
+def _num_classes(images: Path) -> int | None:
+    """How many classes are named beside the images. Which sample is in which is not read."""
+    from noisyctl.artifacts import store
+    from noisyctl.artifacts.kinds import LABELS, TRUTH
+
+    for kind in (TRUTH, LABELS):
+        path = images.with_name(f"{kind.name}.zarr")
+        if path.exists():
+            return len(store.read(path, kind).attributes["class_names"])
+    return None
+
+
 STAGE = Stage(
     name="cluster-scan",
     summary="Sort images into clusters without labels (SCAN).",
     example="noisyctl cluster-scan --epochs 50",
     run=run,
     inputs=lambda given, layout, extra: Inputs(
-        given["images"], given["encoder"], given["neighbors"], given["out"]
+        given["images"],
+        given["encoder"],
+        given["neighbors"],
+        given["out"],
+        None if extra["params"].num_clusters else _num_classes(given["images"]),
     ),
     options=(
         Option("images", "images.zarr", lambda layout: layout.home / "images.zarr"),

@@ -125,6 +125,10 @@ class Session:
         """For the epochs of a run: a bar on a terminal, a line an epoch otherwise, on stderr."""
         return progress.epochs(what, self.quiet)
 
+    def progress(self, what: str, unit: str) -> Callable[[int, int], None]:
+        """For the parts of other work, `done` of `total`: a bar on a terminal, else a line now and then, on stderr."""
+        return progress.steps(what, unit, self.quiet)
+
 
 def _units(device: Any) -> str:
     """A GPU's name, or a processor's instructions and its units for bfloat16, which torch's name does not tell."""

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from noisyctl.artifacts import files, store
-from noisyctl.artifacts.kinds import FEATURES, NOISE, TRACE, TRUTH, VERIFIED
+from noisyctl.artifacts import csv_files, files, store
+from noisyctl.artifacts.kinds import FEATURES, NOISE, PATHS, TRACE, TRUTH, VERIFIED
 from noisyctl.errors import ArtifactError, ParamsError
 from stages.common import Option, Session, Stage, one
 
@@ -29,6 +29,9 @@ class Inputs:
     loss_epochs: tuple[int, ...] = ()
     tsne: int = 0
     verified: Path | None = None
+    paths: Path | None = None
+    labels: tuple[Path, ...] = ()
+    labels_given: bool = False
 
 
 RESULTS = files.Folder("results of evaluate")
@@ -50,13 +53,19 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
     lists: dict[str, Sequence[Sequence[Any]]] = {}
     with files.publish(inputs.out, RESULTS) as partial:
         partial.mkdir()
-        for name, trace in sorted(_find(inputs.runs)):
+        found_runs = sorted(_find(inputs.runs))
+        report = session.progress("evaluate", "runs")
+        for done, (name, trace) in enumerate(found_runs, start=1):
+            _require_fresh(trace, inputs)
             metrics["runs"][name], found = _judge(name, trace, truth, facts, verified)
             for key, curve in found.items():
                 curves.setdefault(key, {})[name] = curve
             warning = metrics["runs"][name]["list"]["warning"]
-            lists[name] = _write_list(partial / _list_of(name), trace, warning)
+            lists[name] = _write_list(
+                partial / _list_of(name), trace, _paths_of(trace, inputs.paths), warning
+            )
             _draw(name.replace("/", "-"), trace, truth, inputs, session, partial)
+            report(done, len(found_runs))
         if inputs.encoder and inputs.images and truth is not None:
             metrics["knn_probe"] = _probe(inputs.encoder, inputs.images, truth, session)
         if not inputs.runs and not metrics.get("knn_probe"):
@@ -99,6 +108,38 @@ def _find(folders: tuple[Path, ...]) -> list[tuple[str, store.Artifact]]:
     if twice is not None:
         raise ArtifactError(f"two runs are called {twice} (method and folder); evaluate them apart")
     return found
+
+
+def _require_fresh(trace: store.Artifact, inputs: Inputs) -> None:
+    """Refuse a run that was trained on other images or labels than those that lie there now.
+
+    A run's labels are those with its digest, or else those of its cell, such as noise/sym60-s0. Raises ArtifactError that
+    names the first thing to make again.
+    """
+    from noisyctl.artifacts.kinds import LABELS
+    from noisyctl.runs import fresh
+
+    if not inputs.labels:
+        return
+    cell, seed = trace.path.parent.name, trace.attributes["params"].get("seed")
+    by_digest = {store.read(path, LABELS).digest: path for path in inputs.labels}
+    by_cell = {
+        f"given-s{seed}" if path.parent.parent.name != "noise" else path.parent.name: path
+        for path in inputs.labels
+    }
+    labels = by_digest.get(trace.inputs["labels"]) or by_cell.get(cell)
+    if labels is None:
+        if not inputs.labels_given:
+            return
+        labels = inputs.labels[0]
+    home = labels.parent.parent.parent if labels.parent.parent.name == "noise" else labels.parent
+    images = home / "images.zarr"
+    noise = cell.removesuffix(f"-s{seed}")
+    options = f" --dataset {home.name} --noise {noise} --seed {seed}" if noise != cell else ""
+    method = trace.attributes["method"]
+    command = f"noisyctl {'warmup' if method == 'warmup' else f'train-method {method}'}{options}"
+    chosen = fresh.labeled(images if images.exists() else None, labels)
+    fresh.require([fresh.trained(chosen, trace.path.parent, command)])
 
 
 def _judge(
@@ -288,12 +329,14 @@ def _on_training_images(
     given, clean, probability = given[trained], clean[trained], probability[trained]
     wrong, curves = given != clean, Curves()
     called = probability < 0.5
-    if "selected" in trace:
-        selected = trace.array("selected")[..., trained]
+    used = next((name for name in ("selected", "learned_from") if name in trace), None)
+    if used:
+        selected = trace.array(used)[..., trained]
         selected = selected.reshape(
             len(selected), -1, len(given)
         )  # a network axis of one where there is none
-        called = selected[-1].mean(axis=0) < 0.5
+        if used == "selected":  # else agreement, say, left a sample out, and not its label
+            called = selected[-1].mean(axis=0) < 0.5
         precision, recall = measures.selection_quality(selected, ~wrong)
         curves |= {"selection_precision": precision, "selection_recall": recall}
         result["selection"] = {
@@ -476,7 +519,7 @@ def _over_networks(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float64).mean(axis=tuple(range(values.ndim - 1)))
 
 
-LIST = ("id", "given", "suggested", "clean_probability", "verdict", "rank", "warning")
+LIST = csv_files.SAMPLES
 SHOWN = ("rank", "id", "given", "suggested", "clean_probability", "verdict")
 UNTRUSTWORTHY = "untrustworthy"  # in every row of a list that has a warning: sorting and filtering keep it
 NUM_SHOWN = 10
@@ -487,13 +530,13 @@ def _list_of(name: str) -> Path:
     return Path("samples", f"{name.replace('/', '-')}.csv")
 
 
-def _write_list(path: Path, trace: store.Artifact, warning: str | None) -> list[list[Any]]:
+def _write_list(
+    path: Path, trace: store.Artifact, paths: np.ndarray | None, warning: str | None
+) -> list[list[Any]]:
     """The labels to look at, the most probably wrong first, and the first rows of it.
 
     The whole warning of a list that cannot be trusted lies beside it in NAME-WARNING.txt.
     """
-    import csv
-
     suggested, probability = opinion(trace)
     given, names = trace.array("noisy_labels"), np.array(trace.attributes["class_names"])
     order = ranking(trace, given, suggested, probability)
@@ -502,6 +545,7 @@ def _write_list(path: Path, trace: store.Artifact, warning: str | None) -> list[
         verdicts[verdicts == "relabel"] = "look"  # a script that applies the list changes nothing
     columns = (
         trace.array("train_id")[order],
+        itertools.repeat("") if paths is None else paths[order],
         names[given[order]],
         names[suggested[order]],
         (f"{p:.6f}" for p in probability[order]),
@@ -513,10 +557,19 @@ def _write_list(path: Path, trace: store.Artifact, warning: str | None) -> list[
     first = [list(row) for row in itertools.islice(rows, NUM_SHOWN)]
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
-        csv.writer(file).writerows(itertools.chain([LIST], first, rows))
+        csv_files.write(file, itertools.chain([LIST], first, rows))
     if warning is not None:
         path.with_name(f"{path.stem}-WARNING.txt").write_text(f"{warning}.\n")
     return first
+
+
+def _paths_of(trace: store.Artifact, place: Path | None) -> np.ndarray | None:
+    """Where the run's training images lie; None where they come from no files of their own."""
+    if place is None:
+        return None
+    paths = store.read(place, PATHS)
+    store.require_input(trace, "images", paths.inputs["images"], place)
+    return paths.array("train_path")
 
 
 def ranking(
@@ -539,8 +592,6 @@ def ranking(
 
 def _show_lists(about: dict[str, dict[str, Any]], lists: dict[str, Sequence[Sequence[Any]]]) -> None:
     """On stderr: where each list lies, how many labels look wrong, whether to trust it, and its first rows."""
-    from stages.table import print_table
-
     for name, run in about.items():
         print(
             f"{name}: {run['called_wrong']} of {run['samples']} labels look wrong; the list, by rank: {run['path']}",
@@ -549,9 +600,13 @@ def _show_lists(about: dict[str, dict[str, Any]], lists: dict[str, Sequence[Sequ
         if run["warning"] is not None:
             print(f"  WARNING: this list is untrustworthy: {run['warning']}.", file=sys.stderr)
         if len(about) <= MOST_RUNS_SHOWN:
-            chosen = [LIST.index(column) for column in SHOWN]
-            rows = [[_printable(str(row[i])) for i in chosen] for row in lists[name]]
-            print_table([list(SHOWN), *rows], Session())
+            has_paths = any(row[LIST.index("path")] for row in lists[name])
+            shown = ["path" if column == "id" and has_paths else column for column in SHOWN]
+            rows = [shown, *([_printable(str(row[LIST.index(c)])) for c in shown] for row in lists[name])]
+            widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+            for row in rows:
+                cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+                print(f"  {'  '.join(cells)}".rstrip(), file=sys.stderr)
 
 
 def _printable(text: str) -> str:
@@ -592,11 +647,11 @@ def _probe(encoder: Path, images_path: Path, truth: store.Artifact, session: Ses
     assert task.images is not None and task.views is not None
     plain = task.views.plain
     y = torch.as_tensor(truth.array("clean_labels"))
-    test = truth.array("test_labels")
+    test, num_classes = truth.array("test_labels"), len(truth.attributes["class_names"])
 
     def accuracy(train: torch.Tensor, queries: torch.Tensor) -> float:
         return float(
-            100 * (knn_classify(queries.cpu(), train.cpu(), y, 20, task.num_classes).numpy() == test).mean()
+            100 * (knn_classify(queries.cpu(), train.cpu(), y, 20, num_classes).numpy() == test).mean()
         )
 
     name = f"pretrain-{encoder.name}"  # the stage's, as its folder
@@ -635,6 +690,7 @@ def _inputs(given: Any, layout: Any, extra: Any) -> Inputs:
             "`noisyctl pretrain-simclr` wrote"
         )
     runs = tuple(given["run"]) or (() if given["encoder"] else (layout.home / "runs",))
+    home = _home_of((*runs, given["out"])[0])
     return Inputs(
         runs,
         given["out"],
@@ -645,7 +701,20 @@ def _inputs(given: Any, layout: Any, extra: Any) -> Inputs:
         _numbers("loss-epochs", given["loss_epochs"]),
         _points(given["tsne"]),
         given["verified"] or there(layout.home / "verified.zarr"),
+        given["paths"] or (home and there(home / "paths.zarr")),
+        tuple(given["labels"]) or (_labels_of(home) if home else ()),
+        bool(given["labels"]),
     )
+
+
+def _labels_of(home: Path) -> tuple[Path, ...]:
+    """The given labels of a data set, and those with noise."""
+    return tuple(sorted([*home.glob("labels.zarr"), *home.glob("noise/*/labels.zarr")]))
+
+
+def _home_of(run: Path) -> Path | None:
+    """The data set's folder that a run lies in; None where it lies in none."""
+    return next((folder for folder in run.absolute().parents if (folder / "images.zarr").exists()), None)
 
 
 def _numbers(option: str, text: str | None) -> tuple[int, ...]:
@@ -677,6 +746,12 @@ STAGE = Stage(
             "encoder",
             "folder of a pretraining, probed with k-NN; without --run it alone is judged [without both: data/SET/PRETRAIN]",
         ),
+        Option(
+            "labels",
+            "labels.zarr that the runs must have been trained on [those of the data set that the run lies in]",
+            multiple=True,
+        ),
+        Option("paths", "paths.zarr, for the lists of samples [beside the images, where the run lies below]"),
         Option("images", "images.zarr, for --tsne and the probe [data/SET/images.zarr where it exists]"),
         Option("loss_epochs", "epochs whose losses are drawn beside the last one's, from 0", metavar="0,10"),
         Option("tsne", f"draw the features of so many samples, at most {MOST_POINTS}", metavar="int"),

@@ -119,10 +119,19 @@ def _needed(
     store.require_input(truth, "images", images.digest, inputs.images)
     makers = {
         "sample_ids": lambda: images.array("train_id"),
+        "sample_paths": lambda: _paths(images),
         "images": lambda: images.array("train"),
         "probabilities": lambda: _probabilities(images, truth, params, session, inputs.out),
     }
     return {name: makers[name]() for name in needs}
+
+
+def _paths(images: store.Artifact) -> np.ndarray | None:
+    """Where the training images lie; None where they come from no files of their own."""
+    from stages import training
+
+    place = images.path.with_name("paths.zarr")
+    return training.read_paths(place, images).array("train_path") if place.exists() else None
 
 
 def _probabilities(
@@ -189,7 +198,7 @@ def _network(
     from stages import training
 
     device = session.start()
-    every, _ = training.make_task(images, device)
+    every, _ = training.make_task(images, device, num_classes=len(truth.attributes["class_names"]))
     index = torch.as_tensor(np.flatnonzero(learned)).to(device)
     y = torch.as_tensor(truth.array("clean_labels")).to(device)[index]
     assert every.images is not None and every.views is not None

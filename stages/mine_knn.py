@@ -39,19 +39,25 @@ def run(inputs: Inputs, params: Params, session: Session = Session()) -> dict[st
     from noisyctl.artifacts import store
     from noisyctl.artifacts.kinds import FEATURES, NEIGHBORS
     from noisyctl.parts import neighbors
+    from noisyctl.runs import fresh
     from noisyctl.seeds import stream
 
     device = session.start()
+    images = inputs.features.parent.parent / "images.zarr"  # where it lies by default
+    if images.exists():
+        made = fresh.label_free(images, inputs.features.parent, features=inputs.features)
+        fresh.require([made["features"]])
     features = store.read(inputs.features, FEATURES)
     rows = features.checked_rows(params.space)
+    report = session.progress("mine-knn", "samples")
     if params.engine == "hnsw":
         engine = "hnsw"
         rng = stream(session.seed, "mine-knn", "recall")
         graph = {name: getattr(params, f"hnsw_{name}") for name in ("links", "construction", "search")}
-        mined = neighbors.mine_hnsw(rows, params.k, rng, **graph)
+        mined = neighbors.mine_hnsw(rows, params.k, rng, **graph, report=report)
     else:
         engine = neighbors.choose_engine(params.engine, device)
-        mined = neighbors.mine(rows, params.k, params.engine, device=device)
+        mined = neighbors.mine(rows, params.k, params.engine, device=device, report=report)
     facts = {
         "k": params.k,
         "space": params.space,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import functools
 import importlib
@@ -16,7 +17,8 @@ import typer
 from typer.core import TyperGroup
 
 from noisyctl import config, params
-from noisyctl.errors import ParamsError, suggest
+from noisyctl.cli.cures import Chosen, complete
+from noisyctl.errors import NoisyctlError, ParamsError, suggest
 from stages.common import Layout, Option, Session, Stage, block_of, holds_artifacts, modules_in
 
 COMMON = (
@@ -169,7 +171,53 @@ def _flag(name: str, text: str) -> inspect.Parameter:
 
 
 def execute(stage: Stage, given: dict[str, Any]) -> None:
-    """Resolve everything, then show it (`--dry-run`) or do it."""
+    """Resolve everything, then show it (`--dry-run`) or do it. Commands in messages are made exact."""
+    try:
+        _execute(stage, given)
+    except NoisyctlError as error:
+        error.args = (complete(str(error), _chosen(stage, given)),)
+        raise
+
+
+def _chosen(stage: Stage, given: dict[str, Any]) -> Chosen:
+    """What the user chose, as far as it can be told from a call that failed."""
+    try:
+        file = config.read_params_file(Path(given["params_file"] or "params.yaml"))
+        layout, _ = _settings(file, given, config.parse_set(given["set"] or []))
+        usual, _ = _settings(file, {"json": False}, {})
+    except NoisyctlError:
+        return Chosen({})
+    names = ("dataset", "noise", "pretrain", "seed")
+    choices = {
+        name: str(getattr(layout, name)) for name in names if getattr(layout, name) != getattr(usual, name)
+    }
+    if given["params_file"]:
+        choices["params_file"] = given["params_file"]
+    places = {
+        o.name: Path(given[o.name])
+        for o in stage.options
+        if not o.multiple and not o.output and given.get(o.name)
+    }
+    kind = None if _is_data_set(layout.dataset, file) else _kind_of(layout.home)
+    return Chosen(choices, places, layout.noise, layout.pretrain, kind, layout.home)
+
+
+def _is_data_set(name: str, file: config.ParamsFile) -> bool:
+    from noisyctl import datasets
+
+    return name in datasets.available() or file.get(f"datasets.{name}") is not None
+
+
+def _kind_of(home: Path) -> str:
+    """The kind of data set that lies in a folder; `folder` where it cannot be told."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        return str(
+            json.loads((home / "images.zarr/zarr.json").read_text())["attributes"]["params"]["dataset"]
+        )
+    return "folder"
+
+
+def _execute(stage: Stage, given: dict[str, Any]) -> None:
     place = given["params_file"]
     if place and not Path(place).is_file():
         wrong = "is a folder" if Path(place).is_dir() else "does not exist"
@@ -178,7 +226,8 @@ def execute(stage: Stage, given: dict[str, Any]) -> None:
     sets = config.parse_set(given["set"] or [])
     file, sets = _by_present_names(file, sets)
     _check_names(file, sets)
-    layout, session = _settings(stage, file, given, sets)
+    layout, session = _settings(file, given, sets)
+    _check_dataset(file, layout)
     paths = {o.name: _path(o, given.get(o.name), layout) for o in stage.options}
     block, module, extra = _target(stage, file, given, layout, paths)
     resolved: Any = None
@@ -349,9 +398,21 @@ def _existing(package: str, kind: Any) -> list[str]:
     return [module] if module in modules_in(package) else []
 
 
-def _settings(
-    stage: Stage, file: config.ParamsFile, given: dict[str, Any], sets: dict[str, Any]
-) -> tuple[Layout, Session]:
+def _check_dataset(file: config.ParamsFile, layout: Layout) -> None:
+    """A data set is one that noisyctl knows, a block of params.yaml, or a folder of data/. Raises ParamsError."""
+    kinds = [module.rpartition(".")[2] for module in modules_in("noisyctl.datasets")]
+    blocks = list(file.block("datasets").values)
+    if layout.dataset in (*kinds, *blocks):
+        return
+    made = sorted(p.name for p in layout.root.iterdir() if p.is_dir()) if layout.root.is_dir() else []
+    if layout.dataset not in made:
+        raise ParamsError(
+            f"no data set {layout.dataset!r}; {suggest(layout.dataset, [*kinds, *blocks, *made])} (images of your own: "
+            f"noisyctl prepare-data --dataset folder --root FOLDER --out {layout.home})"
+        )
+
+
+def _settings(file: config.ParamsFile, given: dict[str, Any], sets: dict[str, Any]) -> tuple[Layout, Session]:
     values: dict[str, Any] = (
         DEFAULTS | {k: v for k, v in file.values.items() if k in DEFAULTS or k == "noise"} | sets
     )

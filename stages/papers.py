@@ -237,7 +237,7 @@ class Paper:
         printed: Mapping[str, Any] | None = None,
         beside: bool = False,
     ) -> Number:
-        rule, where = rule or self._rule(row), f"{self.tables.path}"
+        rule, where = rule or self._rule(row), self.tables.path
         if rule is None:
             raise ParamsError(
                 f"{where}: no rule for table {row['table']}, {row['method']} on {row['dataset']}; "

@@ -1,15 +1,24 @@
 """Label a folder of images with a run's model alone."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from noisyctl.artifacts import files
+from noisyctl.artifacts import csv_files, files
 from noisyctl.errors import ArtifactError
 from stages.common import Option, Session, Stage, one
 
-PREDICTIONS = files.Text(("path,label,probability",))
+PREDICTIONS = files.Text((",".join(csv_files.PREDICTIONS),))
+MADE_BY = "noisyctl train-method NAME"
+ABOUT = {
+    "method": str,
+    "size": list,
+    "mean": list,
+    "std": list,
+    "class_names": list,
+}  # of networks that label images
 
 
 @dataclass(frozen=True)
@@ -20,41 +29,67 @@ class Inputs:
 
 
 def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dict[str, Any]:
-    """Write predictions.csv: path, label, probability; unreadable files are listed with an empty label."""
-    import csv
+    """Write predictions.csv: path, label, probability; unreadable files are listed with an empty label.
 
+    Images are decoded, labeled and written in blocks: a folder of any size takes the memory of one batch.
+    """
     import torch
 
     from noisyctl import methods
-    from noisyctl.datasets.folder import read_images
-    from noisyctl.nn.inference import evaluating, outputs
+    from noisyctl.datasets import Quarantined
+    from noisyctl.datasets.folder import read_blocks
+    from noisyctl.nn import inference
     from noisyctl.training import warmup
     from noisyctl.views import Views
     from stages import training
 
     device = session.start()
-    networks, header = training.read_run(inputs.run, "noisyctl train-method NAME")
+    networks, header = training.read_run(inputs.run, MADE_BY)
     if not networks:
         raise ArtifactError(
             f"{inputs.run}: {header['method']} trains no network, so it cannot label images; choose another run"
         )
-    size = max(header["size"])
-    images, ids, quarantine = read_images(inputs.root, size, "gray" if len(header["mean"]) == 1 else "rgb")
+    _check(header, inputs.run)
     method = warmup if header["method"] == "warmup" else methods.load(header["method"])
     state = SimpleNamespace(**{name: network.to(device) for name, network in networks.items()})
     views = Views(header["views"], header["mean"], header["std"])
-    with evaluating(*networks.values()):
-        logits = outputs(lambda x: method.predict(state, x), torch.as_tensor(images).to(device), views.plain)
-    best = logits.float().softmax(dim=1).max(dim=1)
-    with files.publish(inputs.out, PREDICTIONS) as partial, partial.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "label", "probability"])
-        for name, label, probability in zip(
-            ids.tolist(), best.indices.tolist(), best.values.tolist(), strict=True
-        ):
-            writer.writerow([name, header["class_names"][label], f"{probability:.6f}"])
-        writer.writerows([item.path, "", ""] for item in quarantine)
-    return {"images": len(ids), "quarantined": len(quarantine), "out": str(inputs.out)}
+    names, gray = header["class_names"], len(header["mean"]) == 1
+    aside: list[Quarantined] = []
+    blocks = read_blocks(inputs.root, max(header["size"]), "gray" if gray else "rgb", inference.BATCH, aside)
+    report, count = session.progress("predict", "images"), 0
+
+    def label(images: Any, ids: list[str]) -> Iterator[list[str]]:
+        block = torch.as_tensor(images).to(device)
+        logits = inference.outputs(lambda x: method.predict(state, x), block, views.plain)
+        best = logits.float().softmax(dim=1).max(dim=1)
+        for path, place, probability in zip(ids, best.indices.tolist(), best.values.tolist(), strict=True):
+            yield [path, names[place], f"{probability:.6f}"]
+
+    with (
+        files.publish(inputs.out, PREDICTIONS) as partial,
+        partial.open("w", newline="", encoding="utf-8") as file,
+        inference.evaluating(*networks.values()),
+    ):
+        csv_files.write(file, [csv_files.PREDICTIONS])
+        for images, ids, share in blocks:
+            csv_files.write(file, label(images, ids))
+            count += len(ids)
+            report(count + len(aside), round((count + len(aside)) / share))
+        quarantine = sorted(aside, key=lambda item: item.path)
+        csv_files.write(file, ([item.path, "", ""] for item in quarantine))
+    return {"images": count, "quarantined": len(aside), "out": str(inputs.out)}
+
+
+def _check(header: dict[str, Any], run: Path) -> None:
+    """Refuse networks whose file does not say what images they take. Raises ArtifactError."""
+    wrong = [name for name, kind in ABOUT.items() if not isinstance(header.get(name), kind)]
+    wrong += [] if "views" in header else ["views"]
+    if wrong or header.get("kind") != "networks":
+        what = f"does not say its {', '.join(wrong)}" if wrong else f"holds {header.get('kind')}"
+        raise ArtifactError(
+            f"{run}: networks.safetensors {what}, so it cannot label images; was it written by another program or "
+            f"version? Make the run again with `{MADE_BY}`"
+        )
 
 
 STAGE = Stage(

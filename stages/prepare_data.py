@@ -1,5 +1,6 @@
 """Bring a data set to images.zarr, and its labels to truth.zarr (known to be right) or labels.zarr (as given)."""
 
+import itertools
 import json
 import os
 from dataclasses import dataclass
@@ -8,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from noisyctl.artifacts import files, store
-from noisyctl.artifacts.kinds import FEATURES, IMAGES, LABELS, TRUTH, VERIFIED
+from noisyctl.artifacts import csv_files, files, store
+from noisyctl.artifacts.kinds import FEATURES, IMAGES, LABELS, PATHS, TRUTH, VERIFIED
 from stages.common import FILES, Option, Session, Stage, inside, modules_in
 
-QUARANTINE = files.Text(("path,reason",))
+QUARANTINE = files.Text((",".join(csv_files.QUARANTINE),))
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,10 @@ class Inputs:
 def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, Any]:
     """Write the artifacts of one data set and return its counts."""
     from noisyctl import datasets
+    from noisyctl.datasets._images import images_are_reported_to
 
-    data = datasets.load(inputs.kind).prepare(params)
+    with images_are_reported_to(session.progress("prepare-data", "images")):
+        data = datasets.load(inputs.kind).prepare(params)
     before = _places(inputs.out)
     if inputs.kind == "features":
         counts = _write_features(inputs, data)
@@ -76,7 +79,7 @@ def _write_images(inputs: Inputs, data: Any, root: str | None) -> dict[str, Any]
 
     arrays = {f"{name}_id": split.ids for name, split in data.splits.items()}
     names = list(data.class_names)
-    about = {"class_names": names, "mean": list(data.mean), "std": list(data.std), "views": data.views}
+    about = {"mean": list(data.mean), "std": list(data.std), "views": data.views}
     for name, split in data.splits.items():
         if isinstance(split.images, Files):
             arrays[f"{name}_checksum"] = split.images.checksums
@@ -86,6 +89,7 @@ def _write_images(inputs: Inputs, data: Any, root: str | None) -> dict[str, Any]
     digest = store.write(
         inputs.out / "images.zarr", IMAGES, arrays, params={"dataset": inputs.kind}, attributes=about
     )
+    _write_paths(inputs.out / "paths.zarr", data, digest)
     if root is not None and "image_size" in about:
         _link(inputs.out / FILES, Path(root).expanduser().resolve())
     if data.truth:
@@ -122,6 +126,13 @@ def _link(link: Path, root: Path) -> None:
         partial.symlink_to(root, target_is_directory=True)
 
 
+def _write_paths(out: Path, data: Any, digest: str) -> None:
+    """Where the images lie, if they come from files of their own."""
+    paths = {f"{name}_path": split.paths for name, split in data.splits.items() if split.paths is not None}
+    if paths:
+        store.write(out, PATHS, paths, inputs={"images": digest})
+
+
 def _write_features(inputs: Inputs, data: Any) -> dict[str, Any]:
     arrays = {"features": np.asarray(data.features), "embeddings": np.asarray(data.features)}
     digest = store.write(inputs.out / "features.zarr", FEATURES, arrays, params={"dataset": "features"})
@@ -141,16 +152,19 @@ def _write_labels(out: Path, labels: np.ndarray, names: list[str], digest: str, 
 
 
 def _write_quarantine(path: Path, quarantined: Any) -> None:
-    import csv
-
-    with files.publish(path, QUARANTINE) as partial, partial.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "reason"])
-        writer.writerows((item.path, item.reason) for item in quarantined)
+    with files.publish(path, QUARANTINE) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        rows = ((item.path, item.reason) for item in quarantined)
+        csv_files.write(file, itertools.chain([csv_files.QUARANTINE], rows))
 
 
 WRITES = inside(
-    "images.zarr", "truth.zarr", "labels.zarr", "verified.zarr", "features.zarr", quarantine=QUARANTINE
+    "images.zarr",
+    "paths.zarr",
+    "truth.zarr",
+    "labels.zarr",
+    "verified.zarr",
+    "features.zarr",
+    quarantine=QUARANTINE,
 )
 STAGE = Stage(
     name="prepare-data",

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from noisyctl.artifacts import store
-from noisyctl.artifacts.kinds import FEATURES, IMAGES, LABELS, NEIGHBORS, TRACE, TRUTH
-from noisyctl.errors import ArtifactError
+from noisyctl.cli.cures import Chosen, complete
+from noisyctl.runs import fresh
 from stages.common import Layout, Session, Stage
 
 
@@ -17,46 +16,82 @@ class Inputs:
 def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dict[str, Any]:
     """Each artifact of the default layout: missing, damaged, stale or there; and what to run next."""
     layout = inputs.layout
-    images = layout.home / "images.zarr"
-    chain = [
-        (images, IMAGES, f"noisyctl prepare-data --dataset {layout.dataset}"),
-        (layout.home / "truth.zarr", TRUTH, ""),
-        (layout.labels, LABELS, "noisyctl inject-noise"),
-        (layout.encoder / "features.zarr", FEATURES, f"noisyctl pretrain-{layout.pretrain}"),
-        (layout.neighbors, NEIGHBORS, "noisyctl mine-knn"),
-        (layout.warmup("default") / "trace.zarr", TRACE, "noisyctl warmup"),
-    ]
-    runs = sorted((layout.home / "runs").rglob("trace.zarr"))
-    if runs:  # of methods that need none, or whose warm-ups have other names
-        chain.pop()
-    flags = "".join(
-        f" --{name} {getattr(layout, name)}"
-        for name in ("dataset", "noise", "seed")
-        if getattr(layout, name) != getattr(Layout(), name)
-    )
+    headers = fresh.Headers()
     found: dict[str, Any] = {}
-    command, digest = "", ""
-    for path, kind, make in [*chain, *((p, TRACE, "noisyctl train-method NAME") for p in runs)]:
-        found[str(path)] = state = _state(path, kind, digest)
-        if kind is IMAGES and state == "there":
-            digest = store.read(path, kind).digest
-        if state != "there" and make and not command:
-            command = make
+    command = ""
+    made = _made(layout)
+    for each in made:
+        wrong = fresh.findings(each, headers)
+        found[str(each.path)] = _in_words(each, wrong) or "there"
+        if wrong and not command and each.command:
+            command = wrong[0].made.command
+    has_runs = any(each.name == "trace" and "train-method" in each.command for each in made)
     judged = (layout.home / "results" / "metrics.json").exists()
-    after = "noisyctl table" if judged else "noisyctl evaluate" if runs else "noisyctl train-method NAME"
-    found["next"] = (command or after).replace(f" --dataset {layout.dataset}", "") + flags
+    after = "noisyctl table" if judged else "noisyctl evaluate" if has_runs else "noisyctl train-method NAME"
+    found["next"] = complete(f"`{command or after}`", _chosen(layout)).strip("`")
     return found
 
 
-def _state(path: Any, kind: store.Kind, images: str) -> str:
-    if not path.exists():
+def _made(layout: Layout) -> list[fresh.Made]:
+    """What the default layout holds, in the order of making."""
+    if (layout.home / "features.zarr").exists():
+        return _made_of_features(layout)
+    images = layout.home / "images.zarr"
+    given = fresh.Made("images", images, "noisyctl prepare-data")
+    made = [given]
+    if (layout.home / "paths.zarr").exists():
+        made.append(fresh.Made("paths", layout.home / "paths.zarr", given.command, (given,)))
+    made.append(fresh.Made("truth", layout.home / "truth.zarr", "", (given,)))
+    labels = fresh.labeled(images, layout.labels)
+    label_free = fresh.label_free(images, layout.encoder)
+    made += [labels, label_free["features"], label_free["neighbors"]]
+    if layout.clusters.exists():
+        made.append(label_free["clusters"])
+    runs = sorted((layout.home / "runs").rglob("trace.zarr"))
+    for path in runs:
+        made.append(_run(layout, path))
+    if not runs:  # of methods that need none, or whose warm-ups have other names
+        made.append(fresh.trained(labels, layout.warmup("default"), "noisyctl warmup"))
+    return made
+
+
+def _made_of_features(layout: Layout) -> list[fresh.Made]:
+    """Of your own embeddings, which have no images."""
+    made = fresh.label_free(None, layout.home)
+    labels = fresh.Made("labels", layout.labels, "noisyctl prepare-data")
+    runs = [_run(layout, path) for path in sorted((layout.home / "runs").rglob("trace.zarr"))]
+    return [made["features"], labels, made["neighbors"], *runs]
+
+
+def _run(layout: Layout, trace: Any) -> fresh.Made:
+    """A run, by its place: its method, its noise and its seed."""
+    method, cell = trace.parent.parent.name, trace.parent.name
+    noise, _, seed = cell.rpartition("-s")
+    at = Layout(
+        layout.dataset, layout.pretrain, noise or "given", int(seed) if seed.isdecimal() else 0, layout.root
+    )
+    options = f" --noise {at.noise} --seed {at.seed}" if noise else ""
+    images = layout.home / "images.zarr"
+    labels = fresh.labeled(images if images.exists() else None, at.labels)
+    return fresh.trained(labels, trace.parent, f"noisyctl train-method {method}{options}")
+
+
+def _in_words(made: fresh.Made, wrong: list[fresh.Finding]) -> str:
+    if not wrong:
+        return ""
+    last = wrong[-1]
+    if last.state == "missing":
         return "missing"
-    try:
-        artifact = store.read(path, kind)
-    except ArtifactError as error:
-        return f"damaged: {error}"
-    made_from = artifact.inputs.get("images", images)
-    return "there" if not images or made_from == images else "stale: made from other images"
+    return f"{last.state}: {last.why}"
+
+
+def _chosen(layout: Layout) -> Chosen:
+    usual = Layout()
+    names = ("dataset", "noise", "pretrain", "seed")
+    choices = {
+        name: str(getattr(layout, name)) for name in names if getattr(layout, name) != getattr(usual, name)
+    }
+    return Chosen(choices, noise=layout.noise, pretrain=layout.pretrain, home=layout.home)
 
 
 STAGE = Stage(

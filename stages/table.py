@@ -124,7 +124,7 @@ def _warmed_up_as_planned(plan: Any, planned: dict[str, Any], run: dict[str, Any
 
     A warm-up that is not there any more cannot be asked.
     """
-    from noisyctl.artifacts import networks
+    from noisyctl.artifacts import networks, store
     from noisyctl.artifacts.kinds import TRACE
     from stages.paper_cells import params_of
 
@@ -153,7 +153,10 @@ def _probed(plan: Any, number: Any) -> dict[str, Any] | str | None:
     kept = _made_with(
         params_of(pretrain, f"noisyctl.pretraining.{pretrain['way']}"), probe.get("encoder_params")
     )
-    kept = kept and _made_with(params_of(cluster, "noisyctl.pretraining.scan"), probe.get("clusters_params"))
+    wanted = params_of(cluster, "noisyctl.pretraining.scan")
+    if wanted["num_clusters"] is None:  # as many as there are classes, which cluster-scan records
+        del wanted["num_clusters"]
+    kept = kept and _made_with(wanted, probe.get("clusters_params"))
     return {"knn_probe": probe} if kept else STALE
 
 

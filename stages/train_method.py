@@ -32,6 +32,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     from noisyctl.artifacts import store
     from noisyctl.artifacts.kinds import NEIGHBORS
     from noisyctl.errors import ArtifactError, ParamsError
+    from noisyctl.runs import fresh
     from noisyctl.training.loop import fit
     from noisyctl.training.scratch import hold
     from stages import training
@@ -41,12 +42,15 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     needs = method.NEEDS.under(params.model_dump())
     if hasattr(method, "notice") and method.notice(params):
         print(f"note: {method.notice(params)}", file=sys.stderr)
+    given_labels, *starts = _made_from(inputs, needs, params.warmup_profile)
+    fresh.require([given_labels])
     images = (
         training.read_images(inputs.images)
         if inputs.images and (inputs.images.exists() or needs.networks)
         else None
     )
     labels = training.read_labels(inputs.labels, images)
+    fresh.require(starts)
     made_from = {"images": labels.inputs["images"], "labels": labels.digest}
     names = labels.attributes["class_names"]
     known: dict[str, Any] = {
@@ -129,9 +133,27 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
         about = {"params": recorded, "inputs": made_from, "method": name_of_method, "class_names": names}
         about["hardware"] = session.hardware(device)
         header = {"kind": "networks", "method": name_of_method, "epochs": params.epochs, "inputs": made_from}
-        header |= training.preprocessing(images) if images else {}
+        header |= training.preprocessing(images, names) if images else {}
         training.publish_run(inputs.out, arrays, fitted.state, about, header)
     return {"method": name_of_method, "epochs": params.epochs, "out": str(inputs.out)}
+
+
+def _made_from(inputs: Inputs, needs: Needs, profile: str) -> list[Any]:
+    """The labels, then what else the method starts from; each with what it was made from."""
+    from noisyctl.runs import fresh
+
+    images = inputs.images if inputs.images and inputs.images.exists() else None
+    labels = fresh.labeled(images, inputs.labels)
+    made = [labels]
+    if needs.neighbors and inputs.neighbors:
+        made.append(fresh.mined(images, inputs.neighbors))
+    clusters = None
+    if needs.clusters and inputs.clusters:
+        clusters = fresh.clustered(images, inputs.clusters, inputs.neighbors)
+        made.append(clusters)
+    if needs.warmup and inputs.warmup:
+        made.append(fresh.warmed_up(labels, inputs.warmup, profile, clusters))
+    return made
 
 
 def _require_pretrained(

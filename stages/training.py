@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from noisyctl.artifacts import networks, store
-from noisyctl.artifacts.kinds import IMAGES, LABELS, TRACE, VERIFIED
+from noisyctl.artifacts.kinds import IMAGES, LABELS, PATHS, TRACE, VERIFIED
 from noisyctl.errors import ArtifactError, ParamsError
 from noisyctl.nn.inference import modules_of
 from noisyctl.nn.networks import from_spec
@@ -49,7 +49,7 @@ def make_task(
         return Task(None, None, known.pop("num_classes"), device, **known), {}
     about = images.attributes
     views = Views(about["views"], about["mean"], about["std"])
-    num_classes = known.pop("num_classes", len(about["class_names"]))
+    num_classes = known.pop("num_classes", 0)  # label-free work knows of no classes
     splits = [name.removesuffix("_id") for name in images.names if name.endswith("_id")]
     pixels = {name: _images_of(images, name, device) for name in splits}
     return Task(pixels.pop("train"), views, num_classes, device, **known), pixels
@@ -64,8 +64,16 @@ def _images_of(images: store.Artifact, split: str, device: torch.device) -> Any:
     about, root = images.attributes, images.path.parent / FILES
     if not root.is_dir():
         raise ArtifactError(f"{root} leads to no folder of images; {images.remake}")
-    ids, checksums = images.array(f"{split}_id").tolist(), images.array(f"{split}_checksum")
-    return FileImages(root, ids, about["image_size"], len(about["mean"]), device, checksums=checksums)
+    paths = read_paths(images.path.with_name("paths.zarr"), images).array(f"{split}_path").tolist()
+    checksums = images.array(f"{split}_checksum")
+    return FileImages(root, paths, about["image_size"], len(about["mean"]), device, checksums=checksums)
+
+
+def read_paths(path: Path, images: store.Artifact) -> store.Artifact:
+    """Where the images lie, refused where they are paths of others."""
+    paths = store.read(path, PATHS)
+    store.require_input(paths, "images", images.digest, images.path)
+    return paths
 
 
 def image_size(images: store.Artifact) -> list[int]:
@@ -117,11 +125,11 @@ def spec(params: Any, images: store.Artifact, num_outputs: int, head: str) -> di
     }
 
 
-def preprocessing(images: store.Artifact) -> dict[str, Any]:
-    """What `predict` needs of the images."""
+def preprocessing(images: store.Artifact, class_names: list[str]) -> dict[str, Any]:
+    """What `predict` needs to know beside the networks."""
     about = images.attributes
     return {
-        "class_names": about["class_names"],
+        "class_names": class_names,
         "mean": about["mean"],
         "std": about["std"],
         "views": about["views"],
@@ -142,11 +150,17 @@ def read_networks(path: Path, made_by: str) -> tuple[dict[str, Any], dict[str, A
     """The networks of a run or a warm-up by field name, and the file's header."""
     tensors, header = networks.read(path, made_by)
     built = {}
-    for field, about in header["modules"].items():
-        built[field] = from_spec(about)
-        built[field].load_state_dict(
-            {k.split(".", 1)[1]: t for k, t in tensors.items() if k.startswith(f"{field}.")}
-        )
+    try:
+        for field, about in header["modules"].items():
+            built[field] = from_spec(about)
+            built[field].load_state_dict(
+                {k.split(".", 1)[1]: t for k, t in tensors.items() if k.startswith(f"{field}.")}
+            )
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, ParamsError) as error:
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        raise ArtifactError(
+            f"{path} holds no networks that this version knows ({type(error).__name__}: {said}); remake it with `{made_by}`"
+        ) from error
     return built, header
 
 

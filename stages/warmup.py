@@ -30,6 +30,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     import torch
 
     from noisyctl.nn.networks import build
+    from noisyctl.runs import fresh
     from noisyctl.seeds import stream
     from noisyctl.training import warmup
     from noisyctl.training.loop import fit
@@ -37,6 +38,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     from stages import training
 
     device = session.start()
+    fresh.require(_made_from(inputs, params.start))
     images = training.read_images(inputs.images)
     labels = training.read_labels(inputs.labels, images)
     names = labels.attributes["class_names"]
@@ -83,10 +85,23 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
             "method": "warmup",
             "epochs": params.epochs,
             "inputs": made_from,
-            **training.preprocessing(images),
+            **training.preprocessing(images, names),
         }
         training.publish_run(inputs.out, arrays, fitted.state, about, header)
     return {"epochs": params.epochs, "networks": params.networks, "out": str(inputs.out)}
+
+
+def _made_from(inputs: Inputs, start: str) -> list[Any]:
+    """The labels and what the warm-up starts from, and what these were made from."""
+    from noisyctl.runs import fresh
+
+    made = [fresh.labeled(inputs.images, inputs.labels)]
+    if start == "encoder" and inputs.encoder:
+        encoder = fresh.label_free(inputs.images, inputs.encoder.parent, encoder=inputs.encoder)["encoder"]
+        made.append(encoder)
+    elif start == "clusters" and inputs.clusters:
+        made.append(fresh.clustered(inputs.images, inputs.clusters, None))
+    return made
 
 
 def _load(path: Path | None, networks: list[Any], images: Any, made_by: str, *, head: bool) -> str:

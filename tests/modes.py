@@ -73,6 +73,18 @@ def steps(
     return dataclasses.replace(found, arrays=fitted.arrays, state=fitted.state)
 
 
+def devices() -> list[str]:
+    """The CPU, and a GPU where there is one: bfloat16 is compared on each."""
+    return ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
+
+def moved(task: Task, device: str) -> Task:
+    """The task with all its tensors there."""
+    known = {f.name: getattr(task, f.name) for f in dataclasses.fields(task)}
+    there = {name: value.to(device) for name, value in known.items() if isinstance(value, Tensor)}
+    return dataclasses.replace(task, **there, device=torch.device(device))
+
+
 def cached(device: torch.device, precision: str) -> torch.autocast:
     """An autocast whose copies of weights outlive a step: what the tests must tell from the right one."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from noisyctl import methods, noise
+from noisyctl import datasets, methods, noise
 from noisyctl.params import module_spec
 from stages.warmup import PROFILES
 
@@ -13,12 +13,13 @@ TEXT = (Path(__file__).parent.parent / "docs" / "fidelity.md").read_text()
 PAPERS = ("scanmix", "mixnn", "mixnn_official", "jo_src", "smp", "two_stage", "dividemix")
 # in code style, but neither a method, a noise, a param nor a value of one
 COMMANDS = {"noisyctl", "method", "dry", "run", "evaluate"}
-OTHER = COMMANDS | {"clustering_accuracy", "labels", "zarr", "phase", "warmups"}
+OTHER = COMMANDS | {"clustering_accuracy", "dataset", "labels", "zarr", "phase", "scan", "warmups"}
 
 
 def known() -> set[str]:
     words = {*methods.available(), *methods.RENAMED, *noise.available(), *PROFILES}
     modules = [*methods.modules().values(), *(f"noisyctl.noise.{kind}" for kind in noise.available())]
+    modules += [f"noisyctl.datasets.{name}" for name in datasets.available()]
     for module in (*modules, "noisyctl.training.warmup"):
         for field in module_spec(module).fields:
             words |= {field.name, *re.findall(r"'(\w+)'", field.annotation)}

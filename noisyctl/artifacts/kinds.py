@@ -4,18 +4,17 @@ from noisyctl.artifacts.store import Array, Kind
 
 IMAGES = Kind(
     "images",
-    1,
-    "Images of every split, as uint8, with stable ids. No label.",
+    2,
+    "Images of every split, as uint8, with stable ids. Nothing in it depends on a label: no path, no class, no order.",
     {
         "train": Array("uint8", ("sample", "y", "x", "channel"), "training images", optional=True),
-        "train_id": Array("str", ("sample",), "stable id: relative path or index"),
-        "train_checksum": Array(
-            "uint32",
-            ("sample",),
-            "CRC-32 of the file that is the id, where images stay in files",
-            optional=True,
+        "train_id": Array(
+            "str", ("sample",), "official index; of own files 16 hex digits of their sha256, and sorted"
         ),
-        "<split>_id": Array("str", ("<split>_sample",), "stable id", optional=True),
+        "train_checksum": Array(
+            "uint32", ("sample",), "CRC-32 of the file, where images stay in files", optional=True
+        ),
+        "<split>_id": Array("str", ("<split>_sample",), "likewise", optional=True),
         "<split>_checksum": Array("uint32", ("<split>_sample",), "likewise", optional=True),
         "<split>": Array(
             "uint8",
@@ -25,12 +24,20 @@ IMAGES = Kind(
         ),
     },
     {
-        "class_names": "of the labels",
         "mean": "per channel, 0 to 1, as views subtract it",
         "std": "per channel, as views divide by it",
         "views": "name of the view recipe, or the recipe itself",
         "image_size": "pixels a side, where images stay in files",
     },
+    "noisyctl prepare-data",
+)
+PATHS = Kind(
+    "paths",
+    1,
+    "Where the images of own folders, manifests and large sets lie, in the order of images.zarr. People see paths; "
+    "label-free stages do not depend on them.",
+    {"<split>_path": Array("str", ("<split>_sample",), "relative to the root, with /", optional=True)},
+    {},
     "noisyctl prepare-data",
 )
 TRUTH = Kind(
@@ -96,7 +103,7 @@ FEATURES = Kind(
         ),
     },
     {},
-    "noisyctl pretrain-simclr (or pretrain-moco)",
+    "noisyctl pretrain-simclr",
 )
 NEIGHBORS = Kind(
     "neighbors",
@@ -133,7 +140,14 @@ TRACE = Kind(
         "selected": Array(
             "bool",
             ("epoch", "sample"),
-            "trained on as clean",
+            "trained on as clean: a verdict on the given label",
+            optional=True,
+            also=("epoch", "network", "sample"),
+        ),
+        "learned_from": Array(
+            "bool",
+            ("epoch", "sample"),
+            "trained on, where those left out are not called wrong by it",
             optional=True,
             also=("epoch", "network", "sample"),
         ),
@@ -166,5 +180,5 @@ TRACE = Kind(
     {"method": "", "class_names": "of the labels"},
     "noisyctl train-method NAME",
 )
-KINDS = (IMAGES, TRUTH, LABELS, VERIFIED, NOISE, FEATURES, NEIGHBORS, TRACE)
+KINDS = (IMAGES, PATHS, TRUTH, LABELS, VERIFIED, NOISE, FEATURES, NEIGHBORS, TRACE)
 BY_NAME = {kind.name: kind for kind in KINDS}

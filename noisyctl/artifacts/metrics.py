@@ -24,8 +24,8 @@ def read(path: Path) -> dict[str, Any]:
     Raises ArtifactError where the file is missing, another program's, or not as evaluate wrote it.
     """
     files.recover(path.parent)
-    if not path.is_file():
-        raise ArtifactError(f"{path} does not exist or is no file; make it with `{MADE_BY}`")
+    if not path.exists():
+        raise ArtifactError(f"{path} does not exist; make it with `{MADE_BY}`")
     try:
         found = json.loads(path.read_text())
         digest = found.pop("digest")

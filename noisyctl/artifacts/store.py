@@ -243,6 +243,7 @@ def read(path: Path, kind: Kind) -> Artifact:
         with _quiet_zarr():
             group = zarr.open_group(path, mode="r", zarr_format=3, use_consolidated=True)
             header = dict(group.attrs)
+        consolidated = json.loads((path / "zarr.json").read_text())["consolidated_metadata"]["metadata"]
     except Exception as error:  # a damaged zarr.json raises json, key and type errors
         raise ArtifactError(f"{path} is not a readable artifact ({_first_line(error)}); {remake}") from error
     found = header.get("kind")
@@ -255,13 +256,12 @@ def read(path: Path, kind: Kind) -> Artifact:
     if header.get("digest") != header_digest(header):
         raise ArtifactError(f"{path}: its attributes are not those that were written; {remake}")
     artifact = Artifact(path, kind, header, group)
-    _check_arrays(artifact)
+    _check_arrays(artifact, consolidated)
     return artifact
 
 
-def _check_arrays(artifact: Artifact) -> None:
+def _check_arrays(artifact: Artifact, consolidated: Mapping[str, Any]) -> None:
     sizes: dict[str, tuple[int, str]] = {}
-    consolidated = json.loads((artifact.path / "zarr.json").read_text())["consolidated_metadata"]["metadata"]
     for name in artifact.names:
         found = artifact.kind.find(name)
         try:

@@ -25,7 +25,7 @@ BLOCK = 8192  # images counted at a time
 
 @dataclass(frozen=True, eq=False)
 class Files:
-    """Images that stay in their files, each a square of `image_size`; their paths are the ids.
+    """Images that stay in their files, each a square of `image_size`; the split has their paths.
 
     `value_counts` are those of all their pixels, `checksums` the CRC-32 of each file's bytes.
     """
@@ -37,15 +37,20 @@ class Files:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images with an id each, in a fixed order. Ids are numpy `StringDType`: a relative path or an index."""
+    """Images with an id each, in a fixed order. Ids and paths are numpy `StringDType`.
+
+    An id is an official index, or made from the content of the file and then sorted (`_images.content_ids`): it tells
+    nothing of the label. `paths` are relative to the root; None where the images come from no files of their own.
+    """
 
     images: UInt8[np.ndarray, "n h w ch"] | Files
     ids: Shaped[np.ndarray, " n"]
+    paths: Shaped[np.ndarray, " n"] | None = None
 
 
 @dataclass(frozen=True)
 class Quarantined:
-    """A file of the user that is not used, and why. `path` is relative to the root, as ids are."""
+    """A file of the user that is not used, and why. `path` is relative to the root."""
 
     path: str
     reason: str

@@ -3,21 +3,25 @@
 A file is only ever opened for reading. What cannot be used is set aside with a reason, never dropped.
 """
 
+import contextlib
 import functools
+import hashlib
 import io
 import os
 import stat
+import threading
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Int64, Shaped, UInt8, UInt32
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from noisyctl.datasets import Quarantined, value_counts
 from noisyctl.errors import DataError
@@ -36,20 +40,41 @@ EXTENSIONS = {
     "WEBP": (".webp",),
 }
 SYSTEM_FILES = frozenset(["thumbs.db", "desktop.ini", "__macosx"])
-FILES = 64  # that a thread reads at a time
+FILES = 64  # that a thread reads at a time, fewer where that is more than BLOCK bytes of squares
+DIGITS = 16  # of a file's sha256 in hexadecimal, which make its id
+BLOCK = 2**24
+LARGEST_FILE = 2**28  # bytes of one file, and of all files that are being decoded at a time
+MOST_PIXELS = 2**26  # to decode of one image, and of all images at a time: 4 to 12 bytes of memory each
+BAND = 2**20  # pixels that are converted at a time
 
 T = TypeVar("T")
+Report = Callable[[int, int], None]  # done, of how many
+
+REPORT: ContextVar[Report] = ContextVar("report", default=lambda done, total: None)
 
 
 class Unusable(Exception):
     """A file that is no image we can use; the message is the reason."""
 
 
+class Outcome(NamedTuple):
+    """What came of reading a file: why it cannot be used, or "" and what it is."""
+
+    reason: str
+    is_gray: bool = False
+    checksum: int = 0
+    digest: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """The images that could be read, in the order of their paths. `all_gray`: each is stored as gray."""
+    """The images that could be read, in the order of their paths. `all_gray`: each is stored as gray.
+
+    `digests` are the first 16 hex digits of the sha256 of each file.
+    """
 
     images: UInt8[np.ndarray, "kept size size ch"]
+    digests: list[str]
     readable: Bool[np.ndarray, " n"]
     all_gray: bool
     quarantine: list[Quarantined]
@@ -57,13 +82,49 @@ class Pixels:
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """What the readable files hold, without their pixels: counts of the values, and a CRC-32 of each file."""
+    """What the readable files hold, without their pixels: counts of the values, a digest and a CRC-32 of each file."""
 
     value_counts: Int64[np.ndarray, "ch 256"]
+    digests: list[str]
     checksums: UInt32[np.ndarray, " kept"]
     readable: Bool[np.ndarray, " n"]
     all_gray: bool
     quarantine: list[Quarantined]
+
+
+class Room:
+    """A quantity that threads share: one waits until its share is free. A share of more than all is let in alone."""
+
+    def __init__(self, size: int) -> None:
+        self._size, self._used, self._changed = size, 0, threading.Condition()
+
+    @contextlib.contextmanager
+    def hold(self, share: int) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._used or self._used + share <= self._size)
+            self._used += share
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._used -= share
+                self._changed.notify_all()
+
+
+BYTES, PIXELS = (
+    Room(LARGEST_FILE),
+    Room(MOST_PIXELS),
+)  # taken in this order, so that no two threads wait for each other
+
+
+@contextlib.contextmanager
+def images_are_reported_to(report: Report) -> Iterator[None]:
+    """Inside, tell how many images of those of a split have been read. Elsewhere nothing is told."""
+    token = REPORT.set(report)
+    try:
+        yield
+    finally:
+        REPORT.reset(token)
 
 
 def to_ids(paths: Sequence[str]) -> Shaped[np.ndarray, " n"]:
@@ -134,49 +195,98 @@ def read(root: Path, paths: Sequence[str], image_size: int, *, gray: bool) -> Pi
         cure = "lower --image-size or use --keep files"
         raise DataError(f"{root}: {images_of} need {memory} of memory; {cure}") from error
 
-    def read_some(rows: range) -> list[tuple[str, bool]]:
-        return [_read_into(images[row], root / paths[row], gray)[:2] for row in rows]
+    def read_some(rows: range) -> list[Outcome]:
+        return [_read_into(images[row], root / paths[row], gray) for row in rows]
 
-    outcomes = [outcome for some in _in_threads(read_some, len(paths)) for outcome in some]
+    outcomes = [
+        outcome for some in _in_threads(read_some, len(paths), images[:1].nbytes or 1) for outcome in some
+    ]
     readable, all_gray, quarantine = _summary(paths, outcomes)
-    return Pixels(_compacted(images, np.flatnonzero(readable)), readable, all_gray, quarantine)
+    kept = _compacted(images, np.flatnonzero(readable))
+    return Pixels(kept, _digests(outcomes), readable, all_gray, quarantine)
 
 
 def scan(root: Path, paths: Sequence[str], image_size: int, *, gray: bool) -> Scan:
     """Decode files as `read` does, and keep only what must be known of them."""
 
-    def scan_some(rows: range) -> tuple[Int64[np.ndarray, "ch 256"], list[tuple[str, bool, int]]]:
+    def scan_some(rows: range) -> tuple[Int64[np.ndarray, "ch 256"], list[Outcome]]:
         images = np.empty((len(rows), image_size, image_size, 1 if gray else 3), np.uint8)
         outcomes = [
             _read_into(image, root / paths[row], gray) for image, row in zip(images, rows, strict=True)
         ]
-        return value_counts(images[[not reason for reason, _, _ in outcomes]]), outcomes
+        return value_counts(images[[not outcome.reason for outcome in outcomes]]), outcomes
 
     counts = np.zeros((1 if gray else 3, 256), np.int64)
-    outcomes = []
-    for some_counts, some in _in_threads(scan_some, len(paths)):
+    outcomes: list[Outcome] = []
+    for some_counts, some in _in_threads(scan_some, len(paths), image_size**2 * len(counts)):
         counts += some_counts
         outcomes += some
-    checksums = np.array([checksum for reason, _, checksum in outcomes if not reason], np.uint32)
-    return Scan(counts, checksums, *_summary(paths, [outcome[:2] for outcome in outcomes]))
+    checksums = np.array([outcome.checksum for outcome in outcomes if not outcome.reason], np.uint32)
+    return Scan(counts, _digests(outcomes), checksums, *_summary(paths, outcomes))
 
 
-def _in_threads(work: Callable[[range], T], number: int) -> Iterator[T]:
-    """The results for all rows, some rows at a time, in order."""
+def _in_threads(work: Callable[[range], T], number: int, square: int) -> Iterator[T]:
+    """The results for all rows, some rows at a time, in order. `square`: bytes of an image when it is read."""
+    size = max(1, min(FILES, BLOCK // square))
     _formats()
     with warnings.catch_warnings(), ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
         warnings.simplefilter("ignore")  # PIL's, on odd but readable files
-        starts = range(0, number, FILES)
-        yield from pool.map(work, [range(start, min(start + FILES, number)) for start in starts])
+        starts = range(0, number, size)
+        for start, found in zip(
+            starts, pool.map(work, [range(s, min(s + size, number)) for s in starts]), strict=True
+        ):
+            REPORT.get()(min(start + size, number), number)
+            yield found
 
 
 def _summary(
-    paths: Sequence[str], outcomes: Sequence[tuple[str, bool]]
+    paths: Sequence[str], outcomes: Sequence[Outcome]
 ) -> tuple[Bool[np.ndarray, " n"], bool, list[Quarantined]]:
     """Which files are readable, whether those are all gray, and which are set aside."""
-    aside = [Quarantined(path, reason) for path, (reason, _) in zip(paths, outcomes, strict=True) if reason]
-    readable = np.array([not reason for reason, _ in outcomes], bool)
-    return readable, all(is_gray for reason, is_gray in outcomes if not reason), aside
+    both = zip(paths, outcomes, strict=True)
+    aside = [Quarantined(path, outcome.reason) for path, outcome in both if outcome.reason]
+    readable = np.array([not outcome.reason for outcome in outcomes], bool)
+    return readable, all(outcome.is_gray for outcome in outcomes if not outcome.reason), aside
+
+
+def _digests(outcomes: Sequence[Outcome]) -> list[str]:
+    return [outcome.digest for outcome in outcomes if not outcome.reason]
+
+
+def content_ids(
+    digests: Sequence[str], paths: Sequence[str]
+) -> tuple[Int64[np.ndarray, " n"], Shaped[np.ndarray, " n"]]:
+    """An id for each file by its content alone, sorted, and the positions of the files in that order.
+
+    The id is the digest; of equal files the second by path is called DIGEST-2, the third DIGEST-3. So neither a file's
+    folder nor its label changes an id, or the order of the rows.
+    """
+    by_path = np.array(sorted(range(len(paths)), key=lambda row: (digests[row], paths[row])), np.int64)
+    ids = to_ids([digests[row] for row in by_path])
+    first = np.concatenate([[True], ids[1:] != ids[:-1]])[: len(ids)]
+    place = np.arange(len(ids))
+    number = place - np.maximum.accumulate(np.where(first, place, 0)) + 1
+    copies = np.flatnonzero(number > 1)
+    ids[copies] = to_ids([f"{ids[row]}-{number[row]}" for row in copies])
+    order = np.argsort(ids, kind="stable")
+    return by_path[order], ids[order]
+
+
+def arrange(
+    images: UInt8[np.ndarray, "n h w ch"], order: Int64[np.ndarray, " n"]
+) -> UInt8[np.ndarray, "n h w ch"]:
+    """`images[order]` in the place of `images`, for they may fill the memory."""
+    moved = order == np.arange(len(order))
+    for start in range(len(order)):
+        if moved[start]:
+            continue
+        saved, to = images[start].copy(), start
+        while order[to] != start:
+            images[to] = images[order[to]]
+            moved[to], to = True, order[to]
+        images[to] = saved
+        moved[to] = True
+    return images
 
 
 def _compacted(
@@ -189,56 +299,89 @@ def _compacted(
     return images[: len(kept)]
 
 
-def _read_into(out: UInt8[np.ndarray, "size size ch"], path: Path, gray: bool) -> tuple[str, bool, int]:
-    """Fill `out`; return why that was impossible, or "", whether the file is stored in shades of gray, its CRC-32."""
+def _read_into(out: UInt8[np.ndarray, "size size ch"], path: Path, gray: bool) -> Outcome:
+    """Fill `out`, and say what came of it."""
     try:
-        content = read_bytes(path)
-        square, is_gray = decode(content, len(out), "L" if gray else "RGB")
+        with content_of(path) as content:
+            square, is_gray = decode(content, len(out), "L" if gray else "RGB")
+            checksum, digest = zlib.crc32(content), hashlib.sha256(content).hexdigest()[:DIGITS]
     except Exception as error:  # on damaged files PIL raises nearly any type
-        return reason_of(error), False, 0
+        return Outcome(reason_of(error))
     out[...] = square.reshape(out.shape)
-    return "", is_gray, zlib.crc32(content)
+    return Outcome("", is_gray, checksum, digest)
 
 
-def read_bytes(path: Path) -> bytes:
-    """The file's content. Raises Unusable where it is empty or no regular file."""
-    if not stat.S_ISREG(path.stat().st_mode):
+@contextlib.contextmanager
+def content_of(path: Path) -> Iterator[bytes]:
+    """The file's content, of which all threads together hold a bounded number of bytes.
+
+    Raises Unusable where it is empty, too large or no regular file; what is too large is not read.
+    """
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode):
         raise Unusable("not a regular file")
-    content = path.read_bytes()
-    if not content:
-        raise Unusable("the file is empty")
-    return content
+    if about.st_size > LARGEST_FILE:
+        raise Unusable(f"{about.st_size:,} bytes, more than {LARGEST_FILE:,}; save a smaller image")
+    with BYTES.hold(about.st_size):
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE)
+        if not content:
+            raise Unusable("the file is empty")
+        yield content
 
 
 def decode(content: bytes, image_size: int, mode: str) -> tuple[UInt8[np.ndarray, "size size ..."], bool]:
     """The upright image, its shorter side scaled to `image_size` (bilinear, antialiased), its center kept.
 
-    And whether it is stored in shades of gray.
+    And whether it is stored in shades of gray. Threads wait while others decode MOST_PIXELS; Unusable where one image has
+    more of them (of a JPEG those count that are decoded, which are few where it is shrunk).
     """
     with Image.open(io.BytesIO(content), formats=_formats()) as image:
+        whole = image.size
         image.draft(None, (2 * image_size, 2 * image_size))  # JPEG: skip detail that the resizing would drop
-        image.load()
-        is_gray = image.mode[0] in "1LI"
-        flat = _flattened(_upright(image), mode)
-    return np.asarray(ImageOps.fit(flat, (image_size, image_size), Image.Resampling.BILINEAR)), is_gray
+        width, height = (
+            whole if image.info.get("progressive") else image.size
+        )  # its coefficients are kept whole
+        if width * height > MOST_PIXELS:
+            raise Unusable(f"{width} x {height} pixels, more than {MOST_PIXELS:,}; save a smaller image")
+        with PIXELS.hold(width * height):
+            image.load()
+            is_gray = image.mode[0] in "1LI"
+            flat = _flattened(_upright(image), mode)
+            fitted = ImageOps.fit(flat, (image_size, image_size), Image.Resampling.BILINEAR)
+    return np.asarray(fitted), is_gray
 
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        return ImageOps.exif_transpose(image)
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        return ImageOps.exif_transpose(image) if turned else image
     except Exception:  # damaged EXIF says nothing about the pixels
         return image
 
 
 def _flattened(image: Image.Image, mode: str) -> Image.Image:
-    """8 bits a channel, on white where it is transparent."""
+    """8 bits a channel, on white where it is transparent; converted in bands, for large images."""
+    if image.mode == mode and not image.has_transparency_data:
+        return image
+    if image.mode == "F":
+        raise Unusable("fractional pixel values have no agreed range; save it with 8 or 16 bits")
+    if image.mode == "I":
+        low, high = np.asarray(image.getextrema())
+        if low < 0 or high > 65535:
+            raise Unusable("32-bit values beyond 0..65535 have no agreed range; save it with 8 or 16 bits")
+    flat = Image.new(mode, image.size)
+    height = max(1, BAND // image.width)
+    for top in range(0, image.height, height):
+        band = image.crop((0, top, image.width, min(top + height, image.height)))
+        flat.paste(_flattened_band(band, mode), (0, top))
+    return flat
+
+
+def _flattened_band(image: Image.Image, mode: str) -> Image.Image:
     if image.mode[0] == "I":
         values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise Unusable("32-bit values beyond 0..65535 have no agreed range; save it with 8 or 16 bits")
         image = Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
-    elif image.mode == "F":
-        raise Unusable("fractional pixel values have no agreed range; save it with 8 or 16 bits")
     elif image.has_transparency_data:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     return image.convert(mode)
@@ -259,6 +402,8 @@ def reason_of(error: Exception) -> str:
             return "its content is no image of a known format"
         case Image.DecompressionBombError():
             return f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels, which may be an attack"
+        case MemoryError():
+            return "there is too little memory to decode it"
         case FileNotFoundError():
             return "the file does not exist"
         case OSError(strerror=str(text)):

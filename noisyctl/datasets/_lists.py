@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from noisyctl.datasets import Files, ImageData, Quarantined, Split
-from noisyctl.datasets._images import scan, to_ids
+from noisyctl.datasets._images import content_ids, scan, to_ids
 from noisyctl.datasets._labels import few
 from noisyctl.errors import DataError
 
@@ -137,7 +137,7 @@ def image_data(
     views: Mapping[str, Any],
     normalization: tuple[tuple[float, float], ...] | None,
 ) -> ImageData:
-    """Every listed image decoded once, to know that it can be read.
+    """Every listed image decoded once, to know that it can be read; ids and order are by content, as of own images.
 
     Raises DataError where a training image is also one to test on, or where a split or a class has no readable image.
     """
@@ -153,14 +153,18 @@ def image_data(
         found = scan(root, paths, image_size, gray=False)
         aside += found.quarantine
         kept = [path for path, readable in zip(paths, found.readable, strict=True) if readable]
+        order, ids = content_ids(found.digests, kept)
+        kept = [kept[i] for i in order]
         if not kept:
             reasons = few(f"{file.path} ({file.reason})" for file in found.quarantine)
             raise DataError(
                 f"{root}: no readable image in the split {name!r} (set aside: {reasons}); is --root right?"
             )
-        splits[name] = Split(Files(image_size, found.value_counts, found.checksums), to_ids(kept))
+        files = Files(image_size, found.value_counts, found.checksums[order])
+        splits[name] = Split(files, ids, to_ids(kept))
         labels[name] = np.array([images[path] for path in kept], np.int64)
-    given = labels.pop("train")
+    given, train_paths = labels.pop("train"), splits["train"].paths
+    assert train_paths is not None
     counts = np.bincount(given, minlength=len(lists.class_names))
     if empty := [lists.class_names[label] for label in np.flatnonzero(counts == 0)]:
         raise DataError(f"{root}: no readable training image of {few(empty)}; restore the images")
@@ -170,7 +174,7 @@ def image_data(
         views=views,
         truth=labels,
         given_labels=given,
-        verified=_verified(lists.verified, splits["train"].ids.tolist()),
+        verified=_verified(lists.verified, train_paths.tolist()),
         quarantine=tuple(sorted(aside, key=lambda file: file.path)),
         normalization=normalization,
         detected=", ".join(f"{len(split.ids)} {name} images" for name, split in splits.items())

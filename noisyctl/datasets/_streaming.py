@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Int, UInt8, UInt32
 from torch import Tensor
 
-from noisyctl.datasets._images import Unusable, decode, read_bytes, reason_of
+from noisyctl.datasets._images import Unusable, content_of, decode, reason_of
 from noisyctl.errors import DataError
 
 
@@ -171,10 +171,10 @@ class FileImages:
         _, image_size, _, channels = self.shape
         path = self._root / self._paths[row]
         try:
-            content = read_bytes(path)
-            if self._checksums is not None and zlib.crc32(content) != self._checksums[row]:
-                raise Unusable("the file has changed since prepare-data read it")
-            square, _ = decode(content, image_size, "L" if channels == 1 else "RGB")
+            with content_of(path) as content:
+                if self._checksums is not None and zlib.crc32(content) != self._checksums[row]:
+                    raise Unusable("the file has changed since prepare-data read it")
+                square, _ = decode(content, image_size, "L" if channels == 1 else "RGB")
         except Exception as error:  # on damaged files PIL raises nearly any type
             cure = "restore the file, or run `noisyctl prepare-data` again"
             raise DataError(f"{path}: {reason_of(error)}; {cure}") from error

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from noisyctl.artifacts import csv_files
 from noisyctl.datasets._labels import few
 from noisyctl.errors import DataError
 
@@ -29,6 +30,8 @@ def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()
     suffix = path.suffix.casefold()
     if suffix in SEPARATORS:
         header, rows = _read_csv(path, SEPARATORS[suffix])
+        if csv_files.is_ours(header):
+            rows = [(number, [csv_files.unquoted(text) for text in fields]) for number, fields in rows]
     elif suffix == ".parquet":
         header, rows = _read_parquet(path, [*required, *optional])
     else:

@@ -125,7 +125,7 @@ def _class_names(path: Path) -> tuple[str, ...]:
 
 
 def prepare(params: Params) -> ImageData:
-    """The images in the order of the lists; those of the clean training list follow the noisy ones."""
+    """The images of the lists."""
     return image_data(
         existing_root(params.root, ORIGIN),
         read(params),

@@ -7,9 +7,13 @@ Layouts, told apart by the folders at the top:
 
 With a manifest (.csv, .tsv, .parquet) only the images it names are read. Its paths are relative to the root,
 wherever the manifest lies, or absolute inside the root; a path that leaves it by `..` is refused, links are
-followed. Without a column `split` all images train; val is the test if there is none. An id is the path
-relative to the root, with `/`; a split is sorted by id. A class is called as its folder or label is, to the
-letter; classes are numbered in the order of their names, as numbers if all are whole numbers.
+followed. Without a column `split` all images train; val is the test if there is none. A class is called as its
+folder or label is, to the letter; classes are numbered in the order of their names, as numbers if all are whole
+numbers.
+
+An id is the first 16 hex digits of the file's sha256; of equal files in a split the second by path is ID-2, the
+third ID-3. A split is sorted by id. So an image that is moved to another class, or has its label corrected, keeps
+its id and its row. Paths are relative to the root, with `/`.
 
 The labels of the training images are given labels, which may be wrong. Those of a test split are taken as
 true, so test results are as good as they are. A second manifest (path, label) of true labels must cover every
@@ -23,7 +27,7 @@ again when it is trained on: for sets larger than memory.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Literal
@@ -32,7 +36,17 @@ import numpy as np
 from jaxtyping import Int64, Shaped, UInt8
 
 from noisyctl.datasets import Files, ImageData, Quarantined, Split
-from noisyctl.datasets._images import Pixels, Scan, find, is_system_file, read, scan, to_ids
+from noisyctl.datasets._images import (
+    Pixels,
+    Scan,
+    arrange,
+    content_ids,
+    find,
+    is_system_file,
+    read,
+    scan,
+    to_ids,
+)
 from noisyctl.datasets._labels import encoded, few, sorted_classes
 from noisyctl.datasets._tables import Table, read_table
 from noisyctl.errors import DataError
@@ -73,7 +87,7 @@ class Params(BaseParams):
 class Sample:
     """An image as the user names it."""
 
-    id: str
+    path: str
     label: str
     split: str
 
@@ -100,7 +114,7 @@ def prepare(params: Params) -> ImageData:
     true = read_true_labels(root, params.truth_manifest) if params.truth_manifest else {}
     class_names = sorted_classes(source.classes, params.manifest or str(root))
     samples: dict[str, list[Sample]] = {"train": []}
-    for sample in sorted(source.samples, key=lambda sample: sample.id):
+    for sample in sorted(source.samples, key=lambda sample: sample.path):
         samples.setdefault(sample.split, []).append(sample)
     _require_images(samples, class_names, source, [])  # before the long reading, and after it
     checked = {}
@@ -110,7 +124,7 @@ def prepare(params: Params) -> ImageData:
     gray = params.channels == "gray"
     look = read if params.keep == "pixels" else scan
     found: dict[str, Pixels | Scan] = {
-        name: look(root, [sample.id for sample in samples[name]], params.image_size, gray=gray)
+        name: look(root, [sample.path for sample in samples[name]], params.image_size, gray=gray)
         for name in sorted(samples, key=("train", "test", "val").index)
     }
     unreadable = [file for split in found.values() for file in split.quarantine]
@@ -118,7 +132,11 @@ def prepare(params: Params) -> ImageData:
         raise DataError(
             f"{root}: cannot read {_listed(unreadable)}; repair them, or use --on-unreadable quarantine"
         )
-    kept = {name: [samples[name][i] for i in np.flatnonzero(split.readable)] for name, split in found.items()}
+    kept, order, ids = {}, {}, {}
+    for name, split in found.items():
+        readable = [samples[name][i] for i in np.flatnonzero(split.readable)]
+        order[name], ids[name] = content_ids(split.digests, [sample.path for sample in readable])
+        kept[name] = [readable[i] for i in order[name]]
     _require_images(kept, class_names, source, unreadable)
 
     labels = {name: encoded([sample.label for sample in split], class_names) for name, split in kept.items()}
@@ -129,7 +147,11 @@ def prepare(params: Params) -> ImageData:
     quarantine = tuple(sorted([*source.aside, *unreadable], key=lambda file: file.path))
     return ImageData(
         splits={
-            name: Split(_images(split, params.image_size, one_channel), to_ids([s.id for s in kept[name]]))
+            name: Split(
+                _images(split, order[name], params.image_size, one_channel),
+                ids[name],
+                to_ids([sample.path for sample in kept[name]]),
+            )
             for name, split in found.items()
         },
         class_names=class_names,
@@ -149,16 +171,44 @@ def prepare(params: Params) -> ImageData:
 def read_images(
     root: Path, image_size: int, channels: Literal["auto", "rgb", "gray"] = "auto"
 ) -> tuple[UInt8[np.ndarray, "n size size ch"], Shaped[np.ndarray, " n"], tuple[Quarantined, ...]]:
-    """All images below a folder, without labels: pixels, ids in order, and what was set aside."""
+    """All images below a folder, without labels: pixels, paths in order, and what was set aside."""
     existing_folder(str(root))
     paths, aside = find(root)
     pixels = read(root, paths, image_size, gray=channels == "gray")
     quarantine = sorted([*aside, *pixels.quarantine], key=lambda file: file.path)
     if not len(pixels.images):
         raise DataError(f"{root} has no readable image{_reasons(quarantine)}; is --root right?")
-    ids = to_ids([path for path, readable in zip(paths, pixels.readable, strict=True) if readable])
+    kept = to_ids([path for path, readable in zip(paths, pixels.readable, strict=True) if readable])
     one_channel = channels == "gray" or (channels == "auto" and pixels.all_gray)
-    return _channels(pixels, one_channel), ids, tuple(quarantine)
+    return _channels(pixels, one_channel), kept, tuple(quarantine)
+
+
+def read_blocks(
+    root: Path, image_size: int, channels: Literal["rgb", "gray"], size: int, aside: list[Quarantined]
+) -> Iterator[tuple[UInt8[np.ndarray, "b size size ch"], list[str], float]]:
+    """The images of `read_images` in blocks of `size`, the last one of fewer; only one block is held at a time.
+
+    With each block its paths, and which share of the files has been read. What is set aside is appended to `aside`.
+    """
+    existing_folder(str(root))
+    paths, unusable = find(root)
+    aside += unusable
+    start = 0
+    ids: list[str] = []
+    parts: list[UInt8[np.ndarray, "_ size size ch"]] = []
+    while start < len(paths):
+        part = paths[start : start + size - len(ids)]
+        pixels = read(root, part, image_size, gray=channels == "gray")
+        start += len(part)
+        aside += pixels.quarantine
+        parts.append(pixels.images)
+        ids += [part[i] for i in np.flatnonzero(pixels.readable)]
+        if len(ids) == size or (ids and start == len(paths)):
+            yield np.concatenate(parts), ids, start / len(paths)
+            ids, parts = [], []
+    if len(aside) == len(paths) + len(unusable):
+        quarantine = sorted(aside, key=lambda file: file.path)
+        raise DataError(f"{root} has no readable image{_reasons(quarantine)}; is --root right?")
 
 
 def existing_folder(root: str) -> Path:
@@ -207,9 +257,15 @@ def _split_folders(root: Path) -> dict[str, str]:
         raise DataError(
             f"{root} holds {few(splits)} beside {few(others)}: splits or classes? Move one kind elsewhere"
         )
-    if "train" not in splits.values() or len(set(splits.values())) < len(splits):
+    if "train" not in splits.values():
         raise DataError(
-            f"{root} holds {few(folders)}; have one train folder, and at most one test and one val folder"
+            f"{root} holds {few(folders)}, and no train folder: move the images to train on to {root / 'train'}/CLASS; or, "
+            "if these are classes, keep them beside a class of another name or name them in a --manifest"
+        )
+    if len(set(splits.values())) < len(splits):
+        raise DataError(
+            f"{root} holds {few(folders)}; have one train folder, and at most one test and one val folder: move "
+            "images of the same split into one of them"
         )
     if "test" not in splits.values():
         splits = {name: "test" if split == "val" else split for name, split in splits.items()}
@@ -242,7 +298,7 @@ def from_manifest(root: Path, manifest: str) -> Source:
 
 
 def _named_labels(root: Path, table: Table) -> tuple[list[str], list[str]]:
-    """Ids and labels of a table. Raises DataError where one is blank, leaves the root or stands twice."""
+    """Paths and labels of a table. Raises DataError where one is blank, leaves the root or stands twice."""
     for column in ("path", "label"):
         _require_filled(table, column)
     texts = table.columns["path"]
@@ -284,18 +340,20 @@ def true_labels(
     true: Mapping[str, str], manifest: str, kept: Mapping[str, Sequence[Sample]], class_names: Sequence[str]
 ) -> dict[str, Int64[np.ndarray, " _"]]:
     """The true labels of every image that is kept; those of other images are ignored."""
-    ids = [sample.id for split in kept.values() for sample in split]
-    if missing := [name for name in ids if name not in true]:
+    paths = sorted(sample.path for split in kept.values() for sample in split)
+    if missing := [path for path in paths if path not in true]:
         raise DataError(
-            f"{manifest} lacks {len(missing)} of {len(ids)} images ({few(missing)}); add a row for each"
+            f"{manifest} lacks {len(missing)} of {len(paths)} images ({few(missing)}); add a row for each"
         )
     known = set(class_names)
-    if unknown := {true[name]: None for name in ids if true[name] not in known}:
+    if unknown := {true[path]: None for path in paths if true[path] not in known}:
         raise DataError(
             f"{manifest}: the true labels {few(unknown)} are no class of the given labels "
             f"({few(class_names)}); correct them, or leave those images out"
         )
-    return {name: encoded([true[sample.id] for sample in split], class_names) for name, split in kept.items()}
+    return {
+        name: encoded([true[sample.path] for sample in split], class_names) for name, split in kept.items()
+    }
 
 
 def read_verified_labels(
@@ -303,7 +361,7 @@ def read_verified_labels(
 ) -> dict[str, str]:
     """The checked label of each training image that a third manifest names."""
     checked = read_true_labels(root, manifest)
-    names = {sample.id for sample in train}
+    names = {sample.path for sample in train}
     if unknown := [name for name in checked if name not in names]:
         raise DataError(
             f"{manifest}: {few(unknown)} are no training images; correct the paths or remove the rows"
@@ -320,8 +378,8 @@ def verified_labels(
     checked: Mapping[str, str], train: Sequence[Sample], class_names: Sequence[str]
 ) -> tuple[Int64[np.ndarray, " v"], Int64[np.ndarray, " v"]]:
     """Positions and labels of the checked images among those that could be read."""
-    index = [row for row, sample in enumerate(train) if sample.id in checked]
-    return np.array(index, np.int64), encoded([checked[train[row].id] for row in index], class_names)
+    index = [row for row, sample in enumerate(train) if sample.path in checked]
+    return np.array(index, np.int64), encoded([checked[train[row].path] for row in index], class_names)
 
 
 def _require_images(
@@ -332,7 +390,7 @@ def _require_images(
 ) -> None:
     trained = {sample.label for sample in samples["train"]}
     if lacking := [name for name in class_names if name not in trained]:
-        labels = {sample.id: sample.label for sample in source.samples}
+        labels = {sample.path: sample.label for sample in source.samples}
         related = [file for file in (*unreadable, *source.aside) if _is_of(file.path, lacking, labels)]
         raise DataError(
             f"no readable training image of the class {few(lacking)}{_reasons(related)}; "
@@ -350,12 +408,12 @@ def _is_of(path: str, classes: Sequence[str], labels: Mapping[str, str]) -> bool
 
 
 def _images(
-    found: Pixels | Scan, image_size: int, one_channel: bool
+    found: Pixels | Scan, order: Int64[np.ndarray, " n"], image_size: int, one_channel: bool
 ) -> UInt8[np.ndarray, "n size size ch"] | Files:
     if isinstance(found, Pixels):
-        return _channels(found, one_channel)
+        return arrange(_channels(found, one_channel), order)
     counts = found.value_counts[:1] if one_channel else found.value_counts
-    return Files(image_size, counts, found.checksums)
+    return Files(image_size, counts, found.checksums[order])
 
 
 def _channels(pixels: Pixels, one_channel: bool) -> UInt8[np.ndarray, "n size size ch"]:

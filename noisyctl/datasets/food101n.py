@@ -123,7 +123,7 @@ def _food101(root: Path, place: str | None) -> Path:
 
 
 def prepare(params: Params) -> ImageData:
-    """The images in the order of the lists."""
+    """The images of the lists."""
     return image_data(
         existing_root(params.root, ORIGIN),
         read(params),

@@ -115,7 +115,7 @@ def _ilsvrc12(root: Path, place: str, synsets: list[str], aside: list[Quarantine
 
 
 def prepare(params: Params) -> ImageData:
-    """The images in the order of the lists."""
+    """The images of the lists."""
     size, crop, recipe = RECIPES[params.recipe]
     image_size = params.image_size or size
     views = {"crop": image_size * crop // size, **recipe}

@@ -1,11 +1,11 @@
 """Tables of many runs as Markdown, CSV and LaTeX. A number that was not measured is a dash."""
 
-import csv
-import io
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from noisyctl.artifacts import csv_files
 
 COLUMNS = {
     "method": ("method",),
@@ -172,9 +172,7 @@ def render(table: list[list[str]], kind: str) -> str:
     """The table as `md`, `csv` or `tex`."""
     head, *body = table
     if kind == "csv":
-        out = io.StringIO()
-        csv.writer(out, lineterminator="\n").writerows(table)
-        return out.getvalue()
+        return csv_files.as_text(table)
     if kind == "tex":
         lines = [" & ".join(_tex(cell) for cell in row) + r" \\" for row in table]
         return "\n".join(

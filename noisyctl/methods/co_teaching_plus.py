@@ -103,8 +103,8 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
         chosen2 = small_losses(losses2, forget, among=candidates)
         loss = mean_of(losses1, chosen2) + mean_of(losses2, chosen1)  # [3]
         task.step(loss, state.optimizer1, state.optimizer2)
-        record.add(index, network=0, losses=losses1, selected=chosen1)
-        record.add(index, network=1, losses=losses2, selected=chosen2)
+        record.add(index, network=0, losses=losses1, learned_from=chosen1)
+        record.add(index, network=1, losses=losses2, learned_from=chosen2)
         record.add(index, predictions=logits1)
     return record
 

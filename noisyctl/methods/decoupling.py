@@ -69,7 +69,7 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
         task.step(loss, state.optimizer1, state.optimizer2)
         record.add(index, network=0, losses=losses1)
         record.add(index, network=1, losses=losses2)
-        record.add(index, selected=disagree, predictions=logits1)
+        record.add(index, learned_from=disagree, predictions=logits1)
     return record
 
 

@@ -199,19 +199,18 @@ def cluster(
     as_run, features = params.form == "code", network.get_submodule("features")
     weight = ENTROPY_WEIGHTS[params.form] if params.entropy_weight is None else params.entropy_weight
     network.train()
-    for index in task.batches(params.cluster_batch_size, rng, drop_last=as_run):
-        others, pairs = neighbors[index], alike[index]
-        if as_run:
-            others = draw_one(others, pairs, rng)
-            pairs = torch.ones_like(others, dtype=torch.bool)
+    if as_run:
+        neighbors = draw_one(neighbors, alike, rng)
+        alike = torch.ones_like(neighbors, dtype=torch.bool)
+    for index, others in task.batches_with(neighbors, params.cluster_batch_size, rng, drop_last=as_run):
         anchors = head(features(view(index, rng)))
         near = head(features(view(others.ravel(), rng))).unflatten(0, others.shape)
-        pull = neighborhood_losses(anchors, near, pairs).mean()
+        pull = neighborhood_losses(anchors, near, alike[index]).mean()
         task.step(pull - weight * mean_entropy(anchors), optimizer)
 
 
 def draw_one(neighbors: Int[Tensor, "b k"], alike: Bool[Tensor, "b k"], rng: Generator) -> Int[Tensor, "b 1"]:
-    """One of the neighbors of each image that are alike, uniformly; each row has one, itself at least."""
+    """One of the neighbors of each image that are alike, uniformly; the row of each anchor has one, itself at least."""
     chance = torch.rand(neighbors.shape, generator=rng, device=rng.device).to(neighbors.device)
     return neighbors.gather(1, chance.masked_fill(~alike, -1).argmax(dim=1, keepdim=True))
 

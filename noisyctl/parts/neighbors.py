@@ -8,6 +8,7 @@ So neither the engine, the blocks nor the number of threads changes an exact nei
 held once, in float32; nothing of size n x n ever is.
 """
 
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -24,6 +25,7 @@ GRID = 2**26  # multiples of 1 / GRID are the values of a unit row
 JUDGED = 1000  # queries that measure the recall
 LARGEST = 1e18  # of a row's norm: its square is still a float32
 
+Report = Callable[[int, int], None]  # queries answered, of how many
 Engine = Literal["auto", "faiss", "torch"]
 
 
@@ -54,14 +56,15 @@ def mine(
     metric: Metric = "cosine",
     device: torch.device | str | None = None,
     queries: Int[Tensor, " q"] | None = None,
+    report: Report = lambda done, total: None,
 ) -> Neighbors:
     """Exact neighbors of every row, or of the rows `queries` only, among all rows.
 
-    `device` is that of the features if not given, the CPU for arrays.
+    `device` is that of the features if not given, the CPU for arrays. `report` is told how many queries are answered.
     """
     rows = _checked_rows(features, k, metric, device)
     propose = _search.exact(choose_engine(engine, rows.device), rows, k, metric)
-    return Neighbors(*_mine(rows, queries, k, metric, propose))
+    return Neighbors(*_mine(rows, queries, k, metric, propose, report))
 
 
 @torch.no_grad()
@@ -74,6 +77,7 @@ def mine_hnsw(
     construction: int,
     search: int,
     metric: Metric = "cosine",
+    report: Report = lambda done, total: None,
 ) -> Neighbors:
     """Neighbors by a graph of faiss on the CPU (Malkov and Yashunin 2018: M, efConstruction, ef), and their recall.
 
@@ -82,7 +86,7 @@ def mine_hnsw(
     _search.import_faiss()
     rows = _checked_rows(features, k, metric, "cpu")
     propose = _search.hnsw(rows, k, links, construction, search)
-    indices, similarity = _mine(rows, None, k, metric, propose)
+    indices, similarity = _mine(rows, None, k, metric, propose, report)
     drawn = torch.randperm(len(rows), generator=rng, device=rng.device)[:JUDGED].cpu()
     _, exact = _mine(rows, drawn, k, metric, _search.exact("faiss", rows, k, metric))
     as_near = similarity[drawn] >= exact[:, -1:]  # of equally near rows any may be found
@@ -193,7 +197,12 @@ def _refuse(wrong: Bool[Tensor, " n"], what: str) -> None:
 
 
 def _mine(
-    rows: Tensor, queries: Tensor | None, k: int, metric: Metric, propose: Propose
+    rows: Tensor,
+    queries: Tensor | None,
+    k: int,
+    metric: Metric,
+    propose: Propose,
+    report: Report = lambda done, total: None,
 ) -> tuple[Int32[Tensor, "q k"], Float32[Tensor, "q k"]]:
     queries = torch.arange(len(rows)) if queries is None else queries
     indices = torch.empty(len(queries), k, dtype=torch.int32, device=rows.device)
@@ -202,4 +211,5 @@ def _mine(
         part = slice(start, start + BLOCK)
         own = queries[part].to(rows.device)
         indices[part], similarity[part] = _search.search(rows[own], own, rows, k, metric, propose)
+        report(min(start + BLOCK, len(queries)), len(queries))
     return indices, similarity

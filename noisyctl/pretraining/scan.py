@@ -32,7 +32,10 @@ class Params(Base):
     """`scan` in params.yaml."""
 
     num_clusters: int | None = param(
-        None, "clusters; null: as many as the images have classes [C]", source="SCAN 3.1; ScanMix code", ge=2
+        None,
+        "clusters [C]; null: as many as labels.zarr or truth.zarr beside the images names classes",
+        source="SCAN 3.1; ScanMix code",
+        ge=2,
     )
     epochs: int = param(50, "epochs", source="ScanMix code: CIFAR-10, 100 for CIFAR-100; SCAN 3.1: 100", ge=0)
     batch_size: int = param(128, "anchors a step", source="SCAN 3.1; ScanMix code: 1024 for CIFAR-100", ge=2)

@@ -65,6 +65,6 @@ def test_foreign_contents_are_refused_in_one_line(content: bytes, tmp_path: Path
         table.run(table.Inputs((path,), tmp_path / "t.md"), None, Session(quiet=True))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "t.md").exists()
-    for place in (tmp_path, tmp_path / "none"):
-        with pytest.raises(ArtifactError, match="does not exist or is no file"):
+    for place, why in ((tmp_path, "is not a metrics.json"), (tmp_path / "none", "does not exist")):
+        with pytest.raises(ArtifactError, match=why):
             metrics.read(place)

@@ -3,8 +3,11 @@
 import io
 import os
 import struct
+import threading
+import time
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -209,15 +212,100 @@ def test_a_wrong_extension_of_an_image_does_no_harm(tmp_path: Path) -> None:
 
 
 def test_decompression_bomb(tmp_path: Path) -> None:
+    header_only(tmp_path / "bomb.png", 60_000, 60_000)
+    assert reason(tmp_path / "bomb.png").startswith("more than 178956970 pixels")
+
+
+def header_only(path: Path, width: int, height: int) -> None:
+    """A PNG of so many pixels that holds next to nothing of them."""
+
     def chunk(kind: bytes, content: bytes) -> bytes:
         return (
             struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
         )
 
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60000, 60000, 8, 0, 0, 0, 0))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
     data = chunk(b"IDAT", zlib.compress(bytes(1000)))
-    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + data + chunk(b"IEND", b""))
-    assert reason(tmp_path / "bomb.png").startswith("more than 178956970 pixels")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + data + chunk(b"IEND", b""))
+
+
+def test_an_image_of_too_many_pixels_is_not_decoded(tmp_path: Path) -> None:
+    header_only(tmp_path / "a.png", 13_000, 13_000)  # fewer than PIL refuses
+    assert reason(tmp_path / "a.png") == "13000 x 13000 pixels, more than 67,108,864; save a smaller image"
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (tmp_path / "a.png").open("wb") as file:
+        file.truncate(2**31)  # sparse: it takes no space
+    monkeypatch.setattr(Path, "open", None)
+    assert reason(tmp_path / "a.png") == "2,147,483,648 bytes, more than 268,435,456; save a smaller image"
+
+
+def test_of_a_jpeg_the_pixels_count_that_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_images, "MOST_PIXELS", 10_000)
+    image = Image.new("RGB", (400, 400), RED)
+    image.save(tmp_path / "a.jpg")
+    image.save(tmp_path / "progressive.jpg", progressive=True)
+    image.save(tmp_path / "a.png")
+    assert read(tmp_path, ["a.jpg"], 8, gray=False).quarantine == []
+    for name in ("progressive.jpg", "a.png"):
+        assert reason(tmp_path / name).startswith("400 x 400 pixels, more than 10,000")
+
+
+@pytest.mark.parametrize("room, share", [("PIXELS", 90), ("BYTES", 1)])
+def test_threads_share_the_room(
+    room: str, share: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(40):
+        Image.new("L", (9, 10), i).save(tmp_path / f"{i:02}.png")
+    size = share * 2 if room == "PIXELS" else 2 * max(p.stat().st_size for p in tmp_path.iterdir())
+    monkeypatch.setattr(_images, room, _images.Room(size))
+    monkeypatch.setattr(_images, "FILES", 1)
+    monkeypatch.setattr(_images.os, "cpu_count", lambda: 8)
+    inside, most, lock = 0, 0, threading.Lock()
+    fit = _images.ImageOps.fit
+
+    def counted(*given: Any) -> Any:
+        nonlocal inside, most
+        with lock:
+            inside += 1
+            most = max(most, inside)
+        time.sleep(0.005)
+        with lock:
+            inside -= 1
+        return fit(*given)
+
+    monkeypatch.setattr(_images.ImageOps, "fit", counted)
+    images = read(tmp_path, [f"{i:02}.png" for i in range(40)], 1, gray=True).images
+    assert images.ravel().tolist() == list(range(40))
+    assert most == 2
+
+
+def test_what_needs_more_than_all_room_is_let_in_alone() -> None:
+    room = _images.Room(10)
+    with room.hold(30):
+        pass
+    with room.hold(4), room.hold(6):
+        assert room._used == 10
+    assert room._used == 0
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_conversion_in_bands_changes_nothing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    image = MODES[name][0].copy().resize((23, 31))
+    bands = len(image.getbands())
+    if image.mode not in ("1", "P", "I") and not image.mode.startswith("I;"):
+        noise = rng.integers(0, 256, (31, 23, bands), np.uint8)
+        image.paste(Image.fromarray(noise[..., 0] if bands == 1 else noise, image.mode))
+    image.save(tmp_path / name, **({"transparency": 1} if "P-" in name else {}))
+    for gray in (False, True):
+        whole = read(tmp_path, [name], 8, gray=gray).images
+        with monkeypatch.context() as patch:
+            patch.setattr(_images, "BAND", 50)
+            assert (read(tmp_path, [name], 8, gray=gray).images == whole).all()
 
 
 def test_values_without_an_agreed_range(tmp_path: Path) -> None:
@@ -329,3 +417,14 @@ def test_a_plain_folder_without_images(tmp_path: Path) -> None:
         read_images(tmp_path, 6)
     with pytest.raises(DataError, match="is no folder"):
         read_images(tmp_path / "absent", 6)
+
+
+def test_how_many_images_have_been_read_is_told(tmp_path: Path) -> None:
+    for i in range(150):
+        Image.new("L", (2, 2), i).save(tmp_path / f"{i:03}.png")
+    paths, told = find(tmp_path)[0], []
+    with _images.images_are_reported_to(lambda done, total: told.append((done, total))):
+        read(tmp_path, paths, 2, gray=True)
+        _images.scan(tmp_path, paths, 2, gray=True)
+    read(tmp_path, paths, 2, gray=True)  # nobody asks
+    assert told == [(64, 150), (128, 150), (150, 150)] * 2

@@ -3,9 +3,11 @@
 import csv
 import hashlib
 import os
+import shutil
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow
@@ -36,8 +38,19 @@ def run(root: Path, **options: object) -> ImageData:
     return prepare(Params(root=str(root), **{"image_size": 4, **options}))  # type: ignore[arg-type]
 
 
-def ids(data: ImageData, split: str = "train") -> list[str]:
-    return [str(name) for name in data.splits[split].ids]
+def paths(data: ImageData, split: str = "train") -> list[str]:
+    found = data.splits[split].paths
+    assert found is not None
+    return found.tolist()
+
+
+def by_path(data: ImageData, split: str, values: Any) -> dict[str, Any]:
+    """The value of each image, in the order of the paths."""
+    return dict(sorted(zip(paths(data, split), values.tolist(), strict=True)))
+
+
+def given(data: ImageData) -> dict[str, int]:
+    return by_path(data, "train", data.given_labels)
 
 
 def tree_hash(root: Path) -> str:
@@ -66,9 +79,13 @@ def test_a_folder_a_class(root: Path) -> None:
     data = run(root)
     assert list(data.splits) == ["train"]
     assert data.class_names == ("cat", "dog")
-    assert ids(data) == ["cat/1.png", "cat/2.jpg", "cat/in/3.png", "dog/1.png", "dog/2.png"]
-    assert data.given_labels is not None
-    assert data.given_labels.tolist() == [0, 0, 0, 1, 1]
+    assert list(given(data).items()) == [
+        ("cat/1.png", 0),
+        ("cat/2.jpg", 0),
+        ("cat/in/3.png", 0),
+        ("dog/1.png", 1),
+        ("dog/2.png", 1),
+    ]
     assert data.truth == {}
     assert data.splits["train"].images.shape == (5, 4, 4, 3)
     assert data.views == "natural"
@@ -76,9 +93,18 @@ def test_a_folder_a_class(root: Path) -> None:
     assert data.detected == "a folder a class: 2 classes, 5 train images, rgb, 0 files in quarantine"
 
 
-def test_pixels_belong_to_their_ids(root: Path) -> None:
+def test_ids_are_digests_in_order_and_pixels_belong_to_them(root: Path) -> None:
+    shutil.copy(root / "cat/1.png", root / "dog/a copy.png")
+    shutil.copy(root / "cat/1.png", root / "cat/0.png")
     split = run(root).splits["train"]
-    for image, name in zip(split.images, split.ids, strict=True):
+    assert split.ids.tolist() == sorted(split.ids.tolist())
+    assert split.paths is not None
+    for image, name, of in zip(split.images, split.paths, split.ids, strict=True):
+        digest = hashlib.sha256((root / str(name)).read_bytes()).hexdigest()[:16]
+        copy = {"cat/1.png": "-2", "dog/a copy.png": "-3"}.get(str(name), "")
+        assert of == digest + copy
+        if name in ("cat/0.png", "dog/a copy.png"):
+            name = "cat/1.png"
         assert abs(int(image[0, 0, 0]) - sum(str(name).encode()) % 256) <= 3  # JPEG rounds
 
 
@@ -95,19 +121,17 @@ def test_folders_of_splits(tmp_path: Path, train: str, test: str) -> None:
         f"{test}/b/5.png",
     )
     data = run(tmp_path)
-    assert ids(data) == [f"{train}/a/1.png", f"{train}/b/2.png"]
-    assert ids(data, "test") == [f"{test}/a/3.png", f"{test}/b/4.png", f"{test}/b/5.png"]
     assert data.class_names == ("a", "b")
-    assert data.truth["test"].tolist() == [0, 1, 1]
-    assert data.given_labels is not None
-    assert data.given_labels.tolist() == [0, 1]
+    assert given(data) == {f"{train}/a/1.png": 0, f"{train}/b/2.png": 1}
+    tested = {f"{test}/a/3.png": 0, f"{test}/b/4.png": 1, f"{test}/b/5.png": 1}
+    assert by_path(data, "test", data.truth["test"]) == tested
 
 
 def test_val_beside_test_stays_val(tmp_path: Path) -> None:
     paint(tmp_path, *(f"{split}/{name}/1.png" for split in ("train", "val", "test") for name in "ab"))
     data = run(tmp_path)
     assert list(data.splits) == ["train", "test", "val"]
-    assert ids(data, "val") == ["val/a/1.png", "val/b/1.png"]
+    assert sorted(paths(data, "val")) == ["val/a/1.png", "val/b/1.png"]
     assert sorted(data.truth) == ["test", "val"]
 
 
@@ -132,28 +156,28 @@ def test_splits_beside_other_folders_are_not_guessed(tmp_path: Path) -> None:
 def test_splits_without_train_or_twice(tmp_path: Path) -> None:
     paint(tmp_path / "x", "test/a/1.png", "val/b/1.png")
     paint(tmp_path / "y", "train/a/1.png", "val/a/1.png", "valid/a/1.png")
-    for root in (tmp_path / "x", tmp_path / "y"):
-        with pytest.raises(DataError, match="have one train folder, and at most one test and one val folder"):
-            run(root)
+    with pytest.raises(
+        DataError, match=r"no train folder: move the images to train on to .*x/train/CLASS; or"
+    ):
+        run(tmp_path / "x")
+    with pytest.raises(
+        DataError, match="have one train folder, and at most one test and one val folder: move"
+    ):
+        run(tmp_path / "y")
 
 
 def test_classes_called_as_numbers_are_in_the_order_of_numbers(tmp_path: Path) -> None:
     paint(tmp_path, "10/1.png", "9/1.png", "0/1.png")
     data = run(tmp_path)
     assert data.class_names == ("0", "9", "10")
-    assert data.given_labels is not None
-    assert dict(zip(ids(data), data.given_labels.tolist(), strict=True)) == {
-        "0/1.png": 0,
-        "10/1.png": 2,
-        "9/1.png": 1,
-    }
+    assert given(data) == {"0/1.png": 0, "10/1.png": 2, "9/1.png": 1}
 
 
 def test_unicode_blanks_and_signs_in_names(tmp_path: Path) -> None:
     names = ["gro\u00df & klein/\u732b 1.png", "<b>bold/=1+1.png", "new\nline/a,b.png", "o'b\"/#%.png"]
     paint(tmp_path, *names)
     data = run(tmp_path)
-    assert ids(data) == sorted(names)
+    assert sorted(paths(data)) == sorted(names)
     assert data.class_names == tuple(sorted(name.split("/")[0] for name in names))
 
 
@@ -169,8 +193,8 @@ def test_links_are_followed(root: Path, tmp_path: Path) -> None:
     (root / "cat/8.png").symlink_to(root / "dog/1.png")
     data = run(root)
     assert data.class_names == ("bird", "cat", "dog")
-    assert "bird/7.png" in ids(data)
-    assert "cat/8.png" in ids(data)
+    assert "bird/7.png" in paths(data)
+    assert "cat/8.png" in paths(data)
 
 
 # Channels
@@ -230,8 +254,8 @@ def test_ids_in_are_ids_out_and_quarantined(root: Path) -> None:
     assert [file.path for file in data.quarantine] == sorted(reasons)
     assert all(reasons[file.path] in file.reason for file in data.quarantine)
     files = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
-    assert {*ids(data), *reasons, "cat/.hidden.png", "Thumbs.db"} == files
-    assert len(ids(data)) + len(reasons) + 2 == len(files)
+    assert {*paths(data), *reasons, "cat/.hidden.png", "Thumbs.db"} == files
+    assert len(paths(data)) + len(reasons) + 2 == len(files)
     assert "5 train images, rgb, 6 files in quarantine" in data.detected
 
 
@@ -330,10 +354,29 @@ def test_two_runs_give_the_same_bytes_wherever_the_root_lies(root: Path) -> None
     third = run(moved)
     for other in (again, third):
         assert first.splits["train"].images.tobytes() == other.splits["train"].images.tobytes()
-        assert ids(first) == ids(other)
+        assert first.splits["train"].ids.tolist() == other.splits["train"].ids.tolist()
+        assert paths(first) == paths(other)
         assert first.quarantine == other.quarantine
         assert first.detected == other.detected
         assert (first.mean, first.std) == (other.mean, other.std)
+
+
+def test_a_photo_that_is_moved_or_relabeled_changes_nothing_but_its_path_and_its_label(root: Path) -> None:
+    shutil.copy(root / "cat/1.png", root / "cat/a copy.png")
+    before = run(root)
+    (root / "cat/1.png").rename(root / "dog/another name.png")
+    after = run(root)
+    for name in ("images", "ids"):
+        assert getattr(before.splits["train"], name).tolist() == getattr(after.splits["train"], name).tolist()
+    assert (before.mean, before.std, before.views) == (after.mean, after.std, after.views)
+    assert before.given_labels is not None
+    assert after.given_labels is not None
+    copied = hashlib.sha256((root / "cat/a copy.png").read_bytes()).hexdigest()[:16]
+    copies = np.flatnonzero([str(name).startswith(copied) for name in before.splits["train"].ids])
+    assert len(copies) == 2
+    assert after.given_labels[copies].tolist() == [0, 1], "the copy that stayed has the first path now"
+    others = np.setdiff1d(np.arange(6), copies)
+    assert (before.given_labels[others] == after.given_labels[others]).all()
 
 
 # Manifests
@@ -349,7 +392,8 @@ ROWS = [
 def assert_same(first: ImageData, second: ImageData) -> None:
     assert list(first.splits) == list(second.splits)
     for name in first.splits:
-        assert ids(first, name) == ids(second, name)
+        assert paths(first, name) == paths(second, name)
+        assert first.splits[name].ids.tolist() == second.splits[name].ids.tolist()
         assert (first.splits[name].images == second.splits[name].images).all()
     assert first.class_names == second.class_names
     assert first.given_labels is not None
@@ -363,11 +407,8 @@ def assert_same(first: ImageData, second: ImageData) -> None:
 
 def test_csv_tsv_and_parquet_agree_in_any_order_of_rows(root: Path, tmp_path: Path) -> None:
     first = run(root, manifest=table(tmp_path / "m.csv", ["path", "label", "split"], *ROWS))
-    assert ids(first) == ["cat/1.png", "cat/2.jpg"]
-    assert ids(first, "test") == ["dog/1.png", "dog/2.png"]
-    assert first.given_labels is not None
-    assert first.given_labels.tolist() == [0, 1]
-    assert first.truth["test"].tolist() == [1, 0]
+    assert given(first) == {"cat/1.png": 0, "cat/2.jpg": 1}
+    assert by_path(first, "test", first.truth["test"]) == {"dog/1.png": 1, "dog/2.png": 0}
 
     columns = dict(zip(("path", "label", "split"), map(list, zip(*ROWS, strict=True)), strict=True))
     parquet.write_table(pyarrow.table(columns), tmp_path / "m.parquet")
@@ -423,10 +464,8 @@ def test_images_that_a_manifest_names_and_nobody_has(root: Path, tmp_path: Path)
 def test_a_manifest_may_name_any_extension(root: Path, tmp_path: Path) -> None:
     (root / "cat/1.png").rename(root / "cat/1.dat")
     rows = [("cat/1.dat", "cat"), ("dog/1.png", "dog")]
-    assert ids(run(root, manifest=table(tmp_path / "m.csv", ["path", "label"], *rows))) == [
-        "cat/1.dat",
-        "dog/1.png",
-    ]
+    data = run(root, manifest=table(tmp_path / "m.csv", ["path", "label"], *rows))
+    assert sorted(paths(data)) == ["cat/1.dat", "dog/1.png"]
 
 
 BAD_ROWS = {
@@ -520,8 +559,7 @@ def test_true_labels_of_a_second_manifest(root: Path, tmp_path: Path) -> None:
         ("unused.png", "eel"),
     ]
     data = run(root, manifest=manifest, truth_manifest=table(tmp_path / "t.csv", ["path", "label"], *rows))
-    assert data.given_labels is not None
-    assert data.given_labels.tolist() == [0, 1]
+    assert given(data) == {"cat/1.png": 0, "cat/2.jpg": 1}
     assert data.truth["train"].tolist() == [0, 0]
     assert data.truth["test"].tolist() == [1, 1]  # not the labels of the first manifest
 
@@ -536,14 +574,14 @@ def test_true_labels_that_are_incomplete(root: Path, tmp_path: Path) -> None:
 
 def test_true_labels_of_quarantined_images_are_not_asked_for(root: Path, tmp_path: Path) -> None:
     (root / "dog/2.png").write_bytes(b"")
-    rows = [(name, name.split("/")[0]) for name in ids(run(root))]
+    rows = [(name, name.split("/")[0]) for name in paths(run(root))]
     data = run(root, truth_manifest=table(tmp_path / "t.csv", ["path", "label"], *rows))
     assert data.given_labels is not None
     assert data.truth["train"].tolist() == data.given_labels.tolist()
 
 
 def test_true_labels_of_no_given_class(root: Path, tmp_path: Path) -> None:
-    rows = [(name, "eel") for name in ids(run(root))]
+    rows = [(name, "eel") for name in paths(run(root))]
     with pytest.raises(
         DataError, match=r"the true labels 'eel' are no class of the given labels \('cat', 'dog'\)"
     ):
@@ -559,7 +597,7 @@ def test_true_labels_are_checked_before_images_are_read(root: Path, tmp_path: Pa
 
 def test_the_home_folder_may_be_written_as_a_tilde(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "HOME", str(root.parent))
-    assert len(ids(prepare(Params(root="~/photos", image_size=4)))) == 5
+    assert len(paths(prepare(Params(root="~/photos", image_size=4)))) == 5
 
 
 # Labels that were checked by hand
@@ -579,11 +617,11 @@ def test_verified_labels_in_any_order_of_rows(root: Path, tmp_path: Path, extens
     data = run(root, verified_manifest=manifest)
     assert data.verified is not None
     index, labels = data.verified
-    assert [ids(data)[row] for row in index] == ["cat/2.jpg", "dog/2.png"]
+    assert index.tolist() == sorted(index)
+    assert sorted(paths(data)[row] for row in index) == ["cat/2.jpg", "dog/2.png"]
     assert [data.class_names[label] for label in labels] == ["cat", "cat"]
     assert (index.dtype, labels.dtype) == (np.int64, np.int64)
-    assert data.given_labels is not None
-    assert data.given_labels.tolist() == [0, 0, 0, 1, 1]  # as they were
+    assert list(given(data).values()) == [0, 0, 0, 1, 1]  # as they were
     assert run(root).verified is None
 
 
@@ -592,7 +630,7 @@ def test_verified_positions_count_readable_images_only(root: Path, tmp_path: Pat
     manifest = table(tmp_path / "v.csv", ["path", "label"], ("cat/1.png", "cat"), ("dog/1.png", "dog"))
     data = run(root, verified_manifest=manifest)
     assert data.verified is not None
-    assert [ids(data)[row] for row in data.verified[0]] == ["dog/1.png"]
+    assert [paths(data)[row] for row in data.verified[0]] == ["dog/1.png"]
     assert data.verified[1].tolist() == [1]
 
 
@@ -632,7 +670,8 @@ def test_files_are_known_as_pixels_would_be(root: Path, channels: str, colored: 
             if path.stat().st_size and "text" not in path.name and "cut" not in path.name:
                 Image.open(path).convert("L").save(path)
     first, second = run(root, channels=channels), run(root, channels=channels, keep="files")
-    assert ids(first) == ids(second)
+    assert first.splits["train"].ids.tolist() == second.splits["train"].ids.tolist()
+    assert paths(first) == paths(second)
     assert first.quarantine == second.quarantine
     assert (first.mean, first.std) == (second.mean, second.std)
     assert (first.views, first.detected) == (second.views, second.detected)
@@ -640,4 +679,4 @@ def test_files_are_known_as_pixels_would_be(root: Path, channels: str, colored: 
     assert isinstance(files, Files)
     assert files.image_size == 4
     assert (files.value_counts == value_counts(images)).all()
-    assert files.checksums.tolist() == [zlib.crc32((root / name).read_bytes()) for name in ids(second)]
+    assert files.checksums.tolist() == [zlib.crc32((root / name).read_bytes()) for name in paths(second)]

@@ -1,17 +1,21 @@
 """Clothing1M, WebVision and Food-101N from look-alikes, and what may be wrong with their files."""
 
+import hashlib
 import shutil
 import zlib
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import lookalikes
+import numpy as np
 import pytest
 import torch
 
-from noisyctl.datasets import ImageData, _lists, clothing1m, food101n, webvision
+from noisyctl.datasets import Files, ImageData, Split, _lists, clothing1m, food101n, webvision
 from noisyctl.datasets._images import read as read_pixels
+from noisyctl.datasets._lists import Lists
 from noisyctl.errors import DataError
 from noisyctl.seeds import stream
 from noisyctl.views import Views
@@ -44,19 +48,47 @@ def food(made: Path, tmp_path: Path) -> Path:
 
 
 def clothes(root: Path, **values: object) -> ImageData:
-    return clothing1m.prepare(clothing1m.Params(root=str(root), image_size=16, **values))  # type: ignore[arg-type]
+    params = clothing1m.Params(root=str(root), image_size=16, **values)  # type: ignore[arg-type]
+    return as_listed(clothing1m.prepare(params), clothing1m.read(params))
 
 
 def sites(root: Path, **values: object) -> ImageData:
-    return webvision.prepare(webvision.Params(root=str(root), classes=3, image_size=16, **values))  # type: ignore[arg-type]
+    params = webvision.Params(root=str(root), classes=3, image_size=16, **values)  # type: ignore[arg-type]
+    return as_listed(webvision.prepare(params), webvision.read(params))
 
 
 def dishes(root: Path, **values: object) -> ImageData:
-    return food101n.prepare(food101n.Params(root=str(root), image_size=16, **values))  # type: ignore[arg-type]
+    params = food101n.Params(root=str(root), image_size=16, **values)  # type: ignore[arg-type]
+    return as_listed(food101n.prepare(params), food101n.read(params))
 
 
 def ids(data: ImageData, split: str) -> list[str]:
+    """The paths, which `as_listed` made the ids."""
     return data.splits[split].ids.tolist()
+
+
+def as_listed(data: ImageData, lists: Lists) -> ImageData:
+    """The data in the order of the lists, and the paths as ids: to be compared with the lists."""
+    orders, splits = {}, {}
+    for name, split in data.splits.items():
+        paths = split.paths.tolist()  # type: ignore[union-attr]
+        place = {path: row for row, path in enumerate(paths)}
+        orders[name] = np.array([place[path] for path in lists.splits[name] if path in place])
+        assert sorted(orders[name]) == [*range(len(paths))]
+        files = split.images
+        assert isinstance(files, Files)
+        files = replace(files, checksums=files.checksums[orders[name]])
+        splits[name] = Split(files, split.paths[orders[name]])  # type: ignore[index]
+    assert data.given_labels is not None
+    given = data.given_labels[orders["train"]]
+    truth = {name: labels[orders[name]] for name, labels in data.truth.items()}
+    verified = None
+    if data.verified is not None:
+        checked = np.full(len(given), -1)
+        checked[data.verified[0]] = data.verified[1]
+        checked = checked[orders["train"]]
+        verified = (np.flatnonzero(checked >= 0), checked[checked >= 0])
+    return replace(data, splits=splits, given_labels=given, truth=truth, verified=verified)
 
 
 def edit(path: Path, change: Callable[[list[str]], list[str]]) -> None:
@@ -140,6 +172,15 @@ def test_an_image_that_is_listed_twice_counts_once(clothing: Path) -> None:
     data = clothes(clothing, train="noisy")
     assert len(ids(data, "train")) == 28
     assert "listed more than once" in data.quarantine[0].reason
+
+
+def test_ids_are_digests_in_order_and_tell_nothing_of_a_label(made: Path) -> None:
+    root = made / "clothing1m"
+    split = clothing1m.prepare(clothing1m.Params(root=str(root), image_size=16)).splits["train"]
+    assert split.paths is not None
+    digests = [hashlib.sha256((root / name).read_bytes()).hexdigest()[:16] for name in split.paths.tolist()]
+    assert [str(name).split("-")[0] for name in split.ids] == digests == sorted(digests)
+    assert len(set(split.ids.tolist())) == 42
 
 
 def test_checksums_and_pixels_are_those_of_the_files(made: Path) -> None:

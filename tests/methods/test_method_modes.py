@@ -16,12 +16,13 @@ SIZE = 32
 TRAINED = ["warmup", *(name for name in methods.available() if methods.load(name).NEEDS.networks)]
 
 
-def trainer(name: str, folder: Path, **values: Any) -> Any:
+def trainer(name: str, folder: Path, device: str = "cpu", **values: Any) -> Any:
     """Runs of a method from the same networks, and the images. A fifth of the labels is wrong, a sixth held out."""
     method, every = warmup if name == "warmup" else methods.load(name), torch.arange(SIZE)
     labels = torch.where(every % 5 == 0, (every + 1) % tiny.CLASSES, every % tiny.CLASSES)
-    task = tiny.task_of(labels, held_out=every[::6])
-    networks = tiny.taught_networks_of(method, tiny.task_of(every % tiny.CLASSES))
+    task = modes.moved(tiny.task_of(labels, held_out=every[::6]), device)
+    taught = tiny.taught_networks_of(method, tiny.task_of(every % tiny.CLASSES))
+    networks = [network.to(device) for network in taught]
     params = (
         warmup.Params(epochs=2, batch_size=tiny.BATCH, **values)
         if name == "warmup"
@@ -45,8 +46,11 @@ def trainer(name: str, folder: Path, **values: Any) -> Any:
 def test_bfloat16_is_float32_but_for_rounding(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train, _ = trainer(name, tmp_path, learning_rate=0.3)  # each step moves the weights visibly
-    modes.require_rounding(train, train(epochs=0).arrays, monkeypatch)
+    for device in modes.devices():
+        train, _ = trainer(
+            name, tmp_path / device, device, learning_rate=0.3
+        )  # a step moves the weights visibly
+        modes.require_rounding(train, train(epochs=0).arrays, monkeypatch)
 
 
 @pytest.mark.parametrize("name", TRAINED)

@@ -37,13 +37,13 @@ def prepare(home: Path) -> Path:
     images, truth = store.read(home / "all/images.zarr", IMAGES), store.read(home / "all/truth.zarr", TRUTH)
     cut = {"train": SIZE, "test": 100}
     arrays = {n + s: images.array(n + s)[:k] for n, k in cut.items() for s in ("", "_id")}
-    about = {k: images.attributes[k] for k in ("class_names", "mean", "std", "views")}
+    about = {k: images.attributes[k] for k in ("mean", "std", "views")}
     digest = store.write(home / "images.zarr", IMAGES, arrays, attributes=about)
     labels = {
         "clean_labels": truth.array("clean_labels")[:SIZE],
         "test_labels": truth.array("test_labels")[:100],
     }
-    names = {"class_names": about["class_names"]}
+    names = {"class_names": truth.attributes["class_names"]}
     store.write(home / "truth.zarr", TRUTH, labels, inputs={"images": digest}, attributes=names)
     s = session(home)
     params = symmetric.Params(rate=0.4, include_true_class=False)
@@ -56,7 +56,7 @@ def prepare(home: Path) -> Path:
     )
     profile = warmup_method.Params(**small, epochs=1, batch_size=64)
     warmup.run(warmup.Inputs(home / "images.zarr", home / "labels.zarr", home / "warmup"), profile, s)
-    few = scan.Params(epochs=1, batch_size=64)
+    few = scan.Params(num_clusters=10, epochs=1, batch_size=64)
     places = (home / "images.zarr", home / "simclr/encoder.safetensors", home / "neighbors.zarr", home)
     cluster_scan.run(cluster_scan.Inputs(*places), few, s)
     clustered = warmup_method.Params(**small, epochs=1, batch_size=64, start="clusters", train="head")

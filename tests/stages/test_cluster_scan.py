@@ -9,7 +9,7 @@ import torch
 
 from noisyctl.artifacts import networks, store
 from noisyctl.artifacts.kinds import IMAGES
-from noisyctl.errors import ArtifactError
+from noisyctl.errors import ArtifactError, ParamsError
 from noisyctl.pretraining import scan
 from noisyctl.training import warmup as warmup_method
 from stages import cluster_scan, training, warmup
@@ -22,7 +22,7 @@ def inputs(home: Path, out: Path) -> cluster_scan.Inputs:
 
 
 def clustered(home: Path, out: Path, **params):
-    chosen = scan.Params(**{"epochs": 2, "batch_size": 64, "views": "weak"} | params)
+    chosen = scan.Params(**{"num_clusters": 10, "epochs": 2, "batch_size": 64, "views": "weak"} | params)
     return cluster_scan.run(inputs(home, out), chosen, pipeline.session(home))
 
 
@@ -50,6 +50,21 @@ def test_it_starts_from_the_encoder_s_backbone_with_a_head_of_its_own(home: Path
     assert 0 <= result["smallest"] <= pipeline.SIZE / 10 <= result["largest"] <= pipeline.SIZE
 
 
+def test_the_number_of_clusters_is_that_of_the_classes_that_are_named_beside_the_images(
+    home: Path, tmp_path: Path
+) -> None:
+    chosen = scan.Params(epochs=0, batch_size=64)
+    given = vars(inputs(home, tmp_path / "clusters"))
+    found = cluster_scan.STAGE.inputs(given, None, {"params": chosen})
+    assert cluster_scan.run(found, chosen, pipeline.session(home))["clusters"] == 10
+    shutil.copytree(home / "images.zarr", tmp_path / "images.zarr")
+    found = cluster_scan.STAGE.inputs(given | {"images": tmp_path / "images.zarr"}, None, {"params": chosen})
+    with pytest.raises(
+        ParamsError, match=r"neither labels.zarr nor truth.zarr lies beside .*; give --num-cl"
+    ):
+        cluster_scan.run(found, chosen, pipeline.session(home))
+
+
 def test_the_number_of_clusters_can_be_given(home: Path, tmp_path: Path) -> None:
     assert clustered(home, tmp_path / "clusters", num_clusters=7)["clusters"] == 7
     tensors, _ = networks.read(tmp_path / "clusters/clusters.safetensors", "")
@@ -73,7 +88,7 @@ def other_images(home: Path, path: Path) -> Path:
     arrays = {name: images.array(name) for name in images.names}
     arrays["train"] = arrays["train"].copy()
     arrays["train"][0, 0, 0] += 1
-    about = {name: images.attributes[name] for name in ("class_names", "mean", "std", "views")}
+    about = {name: images.attributes[name] for name in ("mean", "std", "views")}
     store.write(path, IMAGES, arrays, attributes=about)
     return path
 
@@ -107,11 +122,16 @@ def test_what_is_missing_is_named_with_its_command(
 def test_an_encoder_and_neighbors_of_other_images_are_refused(home: Path, tmp_path: Path) -> None:
     other = other_images(home, tmp_path / "images.zarr")
     given = cluster_scan.Inputs(**vars(inputs(home, tmp_path / "out")) | {"images": other})
-    with pytest.raises(ArtifactError, match=r"encoder.safetensors was not trained on these images"):
+    with pytest.raises(
+        ArtifactError, match=r"encoder.safetensors was made from other images than .*; run `noisyctl pret"
+    ):
         cluster_scan.run(given, scan.Params(), pipeline.session(home))
     tensors, header = networks.read(given.encoder, "")
     header["inputs"]["images"] = store.read(other, IMAGES).digest
     networks.write(tmp_path / "encoder.safetensors", tensors, header)
     given = cluster_scan.Inputs(**vars(given) | {"encoder": tmp_path / "encoder.safetensors"})
-    with pytest.raises(ArtifactError, match=r"neighbors.zarr was not made from .*images.zarr"):
+    with pytest.raises(
+        ArtifactError,
+        match=r"neighbors.zarr was made from other images than .*images.zarr; run `noisyctl mine",
+    ):
         cluster_scan.run(given, scan.Params(), pipeline.session(home))

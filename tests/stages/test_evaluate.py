@@ -72,10 +72,20 @@ def test_the_list_is_sorted_by_the_mean_of_two_networks(
     assert "measured_noise" not in found and "test_accuracy" not in found
     path = tmp_path / "results/samples/elr-run.csv"
     rows = list(csv.DictReader(path.open()))
-    assert list(rows[0]) == ["id", "given", "suggested", "clean_probability", "verdict", "rank", "warning"]
+    assert list(rows[0]) == [
+        "id",
+        "path",
+        "given",
+        "suggested",
+        "clean_probability",
+        "verdict",
+        "rank",
+        "warning",
+    ]
     assert [(r["id"], r["given"], r["suggested"], r["verdict"], r["rank"]) for r in rows[:2]] == [
         ("y", "b", "a", "relabel", "1"),
-        ("=w", "a", "b", "keep", "2"),
+        # an apostrophe: no spreadsheet computes it
+        ("'=w", "a", "b", "keep", "2"),
     ]
     assert {(r["id"], r["given"], r["suggested"], r["verdict"]) for r in rows[2:]} == {
         ("x", "a", "a", "keep"),
@@ -344,6 +354,28 @@ def test_held_out_noisy_labels_select_an_epoch(home: Path, tmp_path: Path) -> No
     assert "best_on_refined_validation" not in run["test_accuracy"]  # no label was selected
 
 
+@pytest.mark.parametrize(
+    ("name", "precision", "recall"),
+    [("selected", 1 / 3, 1.0), ("learned_from", 1.0, 1.0)],
+)
+def test_only_a_selection_as_clean_calls_the_others_wrong(
+    name: str, precision: float, recall: float, tmp_path: Path
+) -> None:
+    """Two networks disagree about w, and learn from it alone; z is wrong, and its probability says so."""
+    about: dict[str, Any] = {
+        "train_id": np.array(["w", "x", "y", "z"]),
+        "noisy_labels": np.array([0, 1, 1, 0]),
+        "train_probabilities": np.array([[0.6, 0.4], [0.1, 0.9], [0.1, 0.9], [0.2, 0.8]]),
+        name: np.array([[1, 0, 0, 0]], bool),
+    }
+    trace(tmp_path / "run", ["a", "b"], **about, test_predictions=np.array([[0, 1]]))
+    found = judge(tmp_path, truth(tmp_path / "t.zarr", [0, 1, 1, 1], [0, 1], ["a", "b"]))
+    assert found["detection"] == {"precision": pytest.approx(precision), "recall": recall, "auc": 1.0}
+    assert found["selection"]["precision"]["last"] == 100.0  # of what was learned from, in either case
+    assert found["selection"]["recall"]["last"] == pytest.approx(100 / 3)
+    assert found["labels_kept"]["pct_no_label"] == 75.0
+
+
 def open_set_run(home: Path) -> Path:
     """Two classes; five samples of which the fourth is of no known class and the fifth is held out."""
     trace(
@@ -496,11 +528,12 @@ def test_an_encoder_without_a_run_is_judged_alone(home: Path, tmp_path: Path) ->
 def test_options_out_of_range_name_the_range(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match=r"--loss-epochs 2: .*trace.zarr has epochs 0 to 1; choose among"):
         judge(tmp_path, open_set_run(tmp_path), loss_epochs=(2,))
-    nothing = dict.fromkeys(("run", "noise_facts"), ()) | {
+    nothing = dict.fromkeys(("run", "noise_facts", "labels"), ()) | {
         "encoder": None,
         "truth": None,
         "images": None,
         "verified": None,
+        "paths": None,
         "out": tmp_path,
     }
     layout = Layout(root=tmp_path)

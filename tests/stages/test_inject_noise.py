@@ -38,7 +38,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def write(folder: Path, images: np.ndarray, clean: np.ndarray) -> None:
     ids = np.arange(len(images)).astype(str)
-    about = {"class_names": NAMES, "mean": [0.5], "std": [0.25], "views": "digits"}
+    about = {"mean": [0.5], "std": [0.25], "views": "digits"}
     digest = store.write(folder / "images.zarr", IMAGES, {"train": images, "train_id": ids}, attributes=about)
     arrays, made_from = {"clean_labels": clean}, {"images": digest}
     store.write(folder / "truth.zarr", TRUTH, arrays, inputs=made_from, attributes={"class_names": NAMES})

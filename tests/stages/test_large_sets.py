@@ -15,7 +15,7 @@ import pytest
 
 from noisyctl import datasets
 from noisyctl.artifacts import store
-from noisyctl.artifacts.kinds import IMAGES, LABELS, TRACE, TRUTH, VERIFIED
+from noisyctl.artifacts.kinds import IMAGES, LABELS, PATHS, TRACE, TRUTH, VERIFIED
 from noisyctl.datasets import ImageData, Split, clothing1m, food101n, mnist, webvision
 from noisyctl.errors import DataError, ParamsError
 from noisyctl.training.warmup import Params as Profile
@@ -71,7 +71,8 @@ def test_artifacts_carry_recipe_and_normalization(root: Path, tmp_path: Path) ->
     assert about["views"] == {"crop": 14}
     assert about["mean"] == [0.6959, 0.6537, 0.6371]
     index = store.read(tmp_path / "data/verified.zarr", VERIFIED).array("index")
-    assert index.tolist() == [*range(28, 42)]
+    paths = store.read(tmp_path / "data/paths.zarr", PATHS).array("train_path").tolist()
+    assert [row for row, path in enumerate(paths) if "/both," in path] == index.tolist()
 
 
 # check-data

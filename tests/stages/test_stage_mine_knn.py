@@ -9,7 +9,8 @@ import pytest
 from noisyctl.artifacts import store
 from noisyctl.artifacts.kinds import FEATURES, NEIGHBORS
 from noisyctl.errors import ArtifactError, NoisyctlError
-from stages import mine_knn
+from noisyctl.parts import neighbors
+from stages import mine_knn, progress
 from stages.common import Session
 
 N = store.ROWS + 300  # two chunks
@@ -92,3 +93,23 @@ def test_an_array_that_is_absent_is_named(tmp_path: Path) -> None:
     artifact = store.read(tmp_path / "f.zarr", FEATURES)
     with pytest.raises(NoisyctlError, match="has no array 'test_features'"):
         artifact.checked_rows("test_features")
+
+
+def test_progress_tells_blocks_of_queries(features: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbors, "BLOCK", 4000)
+    told: list[tuple[int, int]] = []
+    rows = store.read(features, FEATURES).checked_rows("features")
+    neighbors.mine(rows, 2, report=lambda done, total: told.append((done, total)))
+    assert told == [(min(4000 * i, N), N) for i in range(1, -(-N // 4000) + 1)]
+
+
+def test_progress_is_printed_by_the_stage(
+    features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    loud = Session(device="cpu", threads=1)
+    mine_knn.run(mine_knn.Inputs(features, tmp_path / "n.zarr"), mine_knn.Params(k=2), loud)
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1] == f"mine-knn  {N:,}/{N:,} samples" and said[0].startswith(
+        "mine-knn  8,192/8,492 samples"
+    )

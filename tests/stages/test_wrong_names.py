@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from noisyctl.artifacts import metrics
 from noisyctl.errors import ArtifactError, ParamsError
 from stages import cli, table
 
@@ -73,15 +74,35 @@ def test_metrics_that_are_not_there_and_runs_of_one_name(empty_folder: Path) -> 
     with pytest.raises(ArtifactError, match=r"nope.json does not exist; make it with `noisyctl evaluate`"):
         call("table", "--metrics", "nope.json")
     for name in ("a.json", "b.json"):
-        (empty_folder / name).write_text(json.dumps({"runs": {"elr/sym60-s0": {"method": "elr"}}}))
+        metrics.write(empty_folder / name, {"runs": {"elr/sym60-s0": {"method": "elr"}}})
     with pytest.raises(
         ArtifactError, match=r"b\.json and an earlier file both hold elr/sym60-s0; make a table for each"
     ):
         table.run(table.Inputs((Path("a.json"), Path("b.json")), Path("t.md")))
 
 
+@pytest.mark.parametrize("command", ["status", "mine-knn", "evaluate", "prepare-data"])
+@pytest.mark.parametrize(
+    "name, said",
+    [
+        ("phtoos", "did you mean 'photos'"),
+        ("cifar01", "did you mean 'cifar10'"),
+        ("mien", "did you mean 'mine'"),
+        ("xyzzy", "one of: "),
+    ],
+)
+def test_a_slip_in_a_data_set(command: str, name: str, said: str, empty_folder: Path) -> None:
+    (empty_folder / "data/photos").mkdir(parents=True)
+    (empty_folder / "params.yaml").write_text("datasets: {mine: {kind: folder, root: x}}\n")
+    with pytest.raises(ParamsError, match=f"no data set '{name}'; {said}.*--root FOLDER --out data/{name}"):
+        call(command, "--dataset", name)
+    call("mine-knn", "--dataset", "mine", "--dry-run")
+    call("mine-knn", "--dataset", "photos", "--dry-run")
+
+
 def test_status_names_the_data_set_and_goes_on_to_the_table(
     capsys: pytest.CaptureFixture[str], empty_folder: Path
 ) -> None:
+    (empty_folder / "data/photos").mkdir(parents=True)
     call("status", "--dataset", "photos", "--json")
     assert json.loads(capsys.readouterr().out)["next"] == "noisyctl prepare-data --dataset photos"

@@ -1,0 +1,1 @@
+"""From artifacts to artifacts: what is fresh, and what must be made again."""

@@ -1,0 +1,149 @@
+"""predict: block by block what it would say of all images at once; names that a spreadsheet would compute."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pipeline
+import pytest
+from PIL import Image
+
+from noisyctl.artifacts import csv_files, networks
+from noisyctl.datasets import folder
+from noisyctl.datasets._images import Pixels
+from noisyctl.errors import ArtifactError, DataError
+from stages import predict, training
+
+ROOT = Path(predict.__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def run(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("predict") / "run"
+    pipeline.train(home, "cross_entropy", out, epochs=1)
+    return out
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """30 images, five of them broken, and a file that is none."""
+    root, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    for i in range(30):
+        Image.fromarray(rng.integers(0, 255, (9, 9), np.uint8)).save(root / f"{i:02}.png")
+    for i in (0, 3, 4, 5, 29):
+        (root / f"{i:02}.png").write_bytes(b"broken")
+    (root / "=1+1.png").write_bytes((root / "01.png").read_bytes())
+    (root / "@notes.txt").write_text("none")
+    return root
+
+
+def python(script: str) -> str:
+    """Run by itself: a state of networks alone does not pass the type checks of the tests."""
+    place = {**os.environ, "PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(words, env=place, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_blocks_say_what_all_images_at_once_would(run: Path, photos: Path, tmp_path: Path) -> None:
+    script = f"""
+        from pathlib import Path
+        from types import SimpleNamespace
+        import torch
+        from noisyctl.datasets import _images, folder
+        from noisyctl.methods import cross_entropy
+        from noisyctl.nn import inference
+        from noisyctl.views import Views
+        from stages import predict, training
+        from stages.common import Session
+        torch.set_num_threads(1)
+        inference.BATCH = 8
+        run, root = Path({str(run)!r}), Path({str(photos)!r})
+        built, header = training.read_run(run, "x")
+        images, ids, quarantine = folder.read_images(root, max(header["size"]), "gray")
+        state, views = SimpleNamespace(**built), Views(header["views"], header["mean"], header["std"])
+        with inference.evaluating(*built.values()):
+            logits = inference.outputs(lambda x: cross_entropy.predict(state, x), torch.as_tensor(images), views.plain)
+        best = logits.float().softmax(dim=1).max(dim=1)
+        for name, label, p in zip(ids.tolist(), best.indices.tolist(), best.values.tolist()):
+            print(name, header["class_names"][label], f"{{p:.6f}}", sep=",")
+        held, read = [], folder.read
+        folder.read = lambda root, paths, *a, **k: held.append(len(paths)) or read(root, paths, *a, **k)
+        predict.run(predict.Inputs(run, root, Path({str(tmp_path / "p.csv")!r})), None, Session(device="cpu", threads=1))
+        assert max(held) <= 8, held
+        print([file.path for file in quarantine])
+    """
+    *expected, quarantine = python(script).splitlines()
+    with (tmp_path / "p.csv").open(newline="") as file:
+        head, *rows = csv.reader(file)
+    assert tuple(head) == csv_files.PREDICTIONS
+    found = [",".join([csv_files.unquoted(path), *rest]) for path, *rest in rows]
+    assert found[: len(expected)] == expected and len(expected) == 26
+    assert found[len(expected) :] == [f"{path},," for path in json.loads(quarantine.replace("'", '"'))]
+    assert {row[0] for row in rows if row[0].startswith("'")} == {"'=1+1.png", "'@notes.txt"}
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 31, 100])
+def test_blocks_are_full_and_in_order(size: int, photos: Path) -> None:
+    whole, ids, quarantine = folder.read_images(photos, 4, "gray")
+    aside: list[Any] = []
+    blocks = list(folder.read_blocks(photos, 4, "gray", size, aside))
+    assert [len(names) for _, names, _ in blocks] == [size] * (26 // size) + [26 % size] * (26 % size > 0)
+    assert (np.concatenate([images for images, _, _ in blocks]) == whole).all()
+    assert [name for _, names, _ in blocks for name in names] == ids.tolist()
+    assert sorted(aside, key=lambda file: file.path) == list(quarantine)
+
+
+def test_only_one_block_is_held(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, most = folder.read, 0
+
+    def counted(root: Path, paths: Any, *given: Any, **named: Any) -> Pixels:
+        nonlocal most
+        most = max(most, len(paths))
+        return read(root, paths, *given, **named)
+
+    monkeypatch.setattr(folder, "read", counted)
+    list(folder.read_blocks(photos, 4, "gray", 5, []))
+    assert most == 5
+
+
+def test_a_folder_without_a_readable_image(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"broken")
+    with pytest.raises(DataError, match=r"has no readable image.*is --root right"):
+        list(folder.read_blocks(tmp_path, 4, "gray", 5, []))
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"size": None}, "does not say its size, so it cannot label images"),
+        ({"class_names": None, "views": None}, "does not say its class_names, views"),
+        ({"mean": 0.5}, "does not say its mean"),
+        ({"modules": None}, "holds no networks that this version knows"),
+        ({"modules": {"network": {"backbone": "nope"}}}, "holds no networks that this version knows"),
+        ({"modules": {"network": 3}}, "holds no networks that this version knows"),
+        ({"modules": {"other": {"backbone": "small_cnn"}}}, "holds no networks that this version knows"),
+    ],
+)
+def test_networks_of_another_program_or_version(
+    change: dict[str, Any], said: str, run: Path, photos: Path, tmp_path: Path
+) -> None:
+    tensors, header = networks.read(run / "networks.safetensors", "x")
+    header = {key: value for key, value in (header | change).items() if value is not None and key != "digest"}
+    networks.write(tmp_path / "run" / "networks.safetensors", tensors, header)
+    with pytest.raises(ArtifactError, match=said):
+        predict.run(
+            predict.Inputs(tmp_path / "run", photos, tmp_path / "p.csv"), None, pipeline.session(tmp_path)
+        )
+    assert not (tmp_path / "p.csv").exists()
+
+
+def test_networks_of_the_right_form_are_read(run: Path) -> None:
+    assert set(training.read_run(run, "x")[0]) == {"network"}
