@@ -36,10 +36,8 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     from stages import training
 
     device = session.start()
-    made = fresh.label_free(
-        inputs.images, inputs.encoder.parent, encoder=inputs.encoder, neighbors=inputs.neighbors
-    )
-    fresh.require([made["encoder"], made["neighbors"]])
+    made = fresh.label_free(inputs.images, inputs.encoder.parent, encoder=inputs.encoder)
+    fresh.require([made["encoder"], fresh.mined(inputs.images, inputs.neighbors)])
     images = training.read_images(inputs.images)
     encoder, digest = _read_encoder(inputs.encoder, images.digest)
     mined = store.read(inputs.neighbors, NEIGHBORS)

@@ -226,7 +226,8 @@ def _execute(stage: Stage, given: dict[str, Any]) -> None:
     sets = config.parse_set(given["set"] or [])
     file, sets = _by_present_names(file, sets)
     _check_names(file, sets)
-    layout, session = _settings(stage, file, given, sets)
+    layout, session = _settings(file, given, sets)
+    _check_dataset(file, layout)
     paths = {o.name: _path(o, given.get(o.name), layout) for o in stage.options}
     block, module, extra = _target(stage, file, given, layout, paths)
     resolved: Any = None
@@ -397,9 +398,21 @@ def _existing(package: str, kind: Any) -> list[str]:
     return [module] if module in modules_in(package) else []
 
 
-def _settings(
-    stage: Stage, file: config.ParamsFile, given: dict[str, Any], sets: dict[str, Any]
-) -> tuple[Layout, Session]:
+def _check_dataset(file: config.ParamsFile, layout: Layout) -> None:
+    """A data set is one that noisyctl knows, a block of params.yaml, or a folder of data/. Raises ParamsError."""
+    kinds = [module.rpartition(".")[2] for module in modules_in("noisyctl.datasets")]
+    blocks = list(file.block("datasets").values)
+    if layout.dataset in (*kinds, *blocks):
+        return
+    made = sorted(p.name for p in layout.root.iterdir() if p.is_dir()) if layout.root.is_dir() else []
+    if layout.dataset not in made:
+        raise ParamsError(
+            f"no data set {layout.dataset!r}; {suggest(layout.dataset, [*kinds, *blocks, *made])} (images of your own: "
+            f"noisyctl prepare-data --dataset folder --root FOLDER --out {layout.home})"
+        )
+
+
+def _settings(file: config.ParamsFile, given: dict[str, Any], sets: dict[str, Any]) -> tuple[Layout, Session]:
     values: dict[str, Any] = (
         DEFAULTS | {k: v for k, v in file.values.items() if k in DEFAULTS or k == "noise"} | sets
     )

@@ -68,6 +68,24 @@ class Plan:
     def numbers(self) -> list[Number]:
         return self.paper.of_tables(self.tables, readings=True)
 
+    @cached_property
+    def cells_of(self) -> list[Number]:
+        """The numbers, and those whose runs their warm-ups start from: `from: {row: ..., dataset: ...}` of a row."""
+        found = list(self.numbers)
+        found += [self._source(n) for n in self.numbers if n.missing is None and "from" in self.paper.row(n)]
+        return found
+
+    def _source(self, number: Number) -> Number:
+        """A printed number of the row and data set whose run a row's warm-up starts from."""
+        wanted = self.paper.row(number).get("from") or {}
+        for other in self.paper.numbers:
+            if other.missing is None and wanted == {"row": other.row, "dataset": other.dataset}:
+                return other
+        raise ParamsError(
+            f"{self.paper.params.path}: rows.{number.row} starts from {wanted or 'no run'}, which is no printed number's; "
+            "write from: {row: ..., dataset: ...} of one that is"
+        )
+
     @property
     def home(self) -> Path:
         return self.budget.data / "papers" / self.paper.name
@@ -97,7 +115,7 @@ class Plan:
     def cells(self) -> dict[str, Cells]:
         """Warm-ups, runs and evaluations by name."""
         found: dict[str, Cells] = {"warmup": {}, "train": {}, "evaluate": {}}
-        for number in self.numbers:
+        for number in self.cells_of:
             if number.missing is None:
                 for seed in self.seeds:
                     if number.label_free:
@@ -142,7 +160,7 @@ class Plan:
             parts["clusters"] = at.clusters
         if row.get("verified"):
             parts["verified"] = at.verified
-        out = self.home / "runs" / number.dataset / number.row / at.cell
+        out = self._run(number, at)
         cell = {
             "cmd": command(f"train-method {row['method']}", parts, params, spec, where, seed, out),
             "method": row["method"],
@@ -172,6 +190,10 @@ class Plan:
             "out": str(self.metrics(key)),
         }
 
+    def _run(self, number: Number, at: SharedPaths) -> Path:
+        """Where the run of a number lies."""
+        return self.home / "runs" / number.dataset / number.row / at.cell
+
     def _add_warmup(self, found: Cells, number: Number, profile: str, at: SharedPaths, out: str) -> None:
         where = f"{self.paper.params.path}: warmups.{profile}"
         values = self.paper.params.get(f"warmups.{profile}")
@@ -185,6 +207,8 @@ class Plan:
         parts = {"images": at.images, "labels": at.labels}
         places = {"encoder": at.encoder_file, "clusters": at.clusters}
         start = values.get("start", "random")
+        if start == "run":
+            places["run"] = self._run(self._source(number), at)
         if start in places:
             parts[start] = places[start]
         found[f"{number.dataset}-{profile}-{at.cell}"] = {
@@ -200,7 +224,7 @@ class Plan:
         """Group, name and cell of everything label-free, every data set and every noise that the cells stand on."""
         cells = [cell for group in self.cells.values() for cell in group.values()]
         used = {path for cell in cells for path in cell.values() if isinstance(path, str)}
-        for number in self.numbers:
+        for number in self.cells_of:
             if number.missing is None:
                 for seed in self.seeds:
                     yield from shared_cells(

@@ -35,6 +35,7 @@ FIELDS = (
     "metric",
     "note",
 )  # what `where:` can ask for
+KEYS = ("method", "warmup", "from", "verified", "clusters")  # of a row, beside params and deviations
 GIVEN = "given"  # a noise: the labels as the data set has them
 
 
@@ -294,7 +295,7 @@ class Paper:
             if not _matches(case.get("where") or {}, number.printed, self.params.path):
                 continue
             found["params"] |= case.get("params") or {}
-            found |= {key: case[key] for key in ("method", "warmup", "verified", "clusters") if key in case}
+            found |= {key: case[key] for key in KEYS if key in case}
             found["deviations"] += [case["deviation"]] if "deviation" in case else []
         return found
 

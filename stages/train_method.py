@@ -42,13 +42,15 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     needs = method.NEEDS.under(params.model_dump())
     if hasattr(method, "notice") and method.notice(params):
         print(f"note: {method.notice(params)}", file=sys.stderr)
-    fresh.require(_made_from(inputs, needs, params.warmup_profile))
+    given_labels, *starts = _made_from(inputs, needs, params.warmup_profile)
+    fresh.require([given_labels])
     images = (
         training.read_images(inputs.images)
         if inputs.images and (inputs.images.exists() or needs.networks)
         else None
     )
     labels = training.read_labels(inputs.labels, images)
+    fresh.require(starts)
     made_from = {"images": labels.inputs["images"], "labels": labels.digest}
     names = labels.attributes["class_names"]
     known: dict[str, Any] = {
@@ -137,7 +139,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
 
 
 def _made_from(inputs: Inputs, needs: Needs, profile: str) -> list[Any]:
-    """What the method starts from, and what that was made from."""
+    """The labels, then what else the method starts from; each with what it was made from."""
     from noisyctl.runs import fresh
 
     images = inputs.images if inputs.images and inputs.images.exists() else None

@@ -22,6 +22,7 @@ class Inputs:
     out: Path
     encoder: Path | None = None
     clusters: Path | None = None
+    run: Path | None = None
 
 
 def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, Any]:
@@ -54,6 +55,8 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
         made_from["clusters"] = _load(inputs.clusters, networks, images, "noisyctl cluster-scan", head=True)
     elif params.start == "weights":
         made_from["weights"] = _load_weights(params.weights, networks)
+    elif params.start == "run":
+        made_from["run"] = _load_run(inputs.run, networks, names)
     recorded = params.model_dump() | {"weights": params.weights and Path(params.weights).name}
     recorded |= {"seed": session.seed, "threads": torch.get_num_threads()}
     facts = {"params": recorded, "inputs": made_from, **session.numerics(device)}
@@ -103,13 +106,39 @@ def _made_from(inputs: Inputs, start: str) -> list[Any]:
 
 def _load(path: Path | None, networks: list[Any], images: Any, made_by: str, *, head: bool) -> str:
     """Start all networks from the weights of label-free work: its backbone, or its head too. Gives its digest."""
-    from noisyctl.errors import ArtifactError
     from stages import training
 
     assert path is not None
     built, header = training.read_networks(path, made_by)
     training.require_images(header, images.digest, path, made_by)
-    found = built["network"]
+    _copy(built["network"], networks, path, head=head)
+    return str(header["digest"])
+
+
+def _load_run(folder: Path | None, networks: list[Any], names: list[str]) -> str:
+    """Start all networks from the first one of a run, whose images may have been others. Gives its digest."""
+    from noisyctl.errors import ArtifactError, ParamsError
+    from stages import training
+
+    if folder is None:
+        raise ParamsError(
+            "the warm-up starts from a run, and none is named; give --run DIR, the folder of a train-method or a warmup"
+        )
+    path = folder / "networks.safetensors"
+    built, header = training.read_networks(path, "noisyctl train-method NAME")
+    if header["class_names"] != names:
+        raise ArtifactError(
+            f"{path} was trained on the classes {', '.join(header['class_names'])}, the labels have {', '.join(names)}; "
+            "give a run on the same classes in the same order"
+        )
+    _copy(built[min(built)], networks, path, head=True)
+    return str(header["digest"])
+
+
+def _copy(found: Any, networks: list[Any], path: Path, *, head: bool) -> None:
+    """Give all networks the weights of one. Raises ArtifactError where they are of another build."""
+    from noisyctl.errors import ArtifactError
+
     for network in networks:
         try:
             network.features.load_state_dict(found.features.state_dict())
@@ -121,7 +150,6 @@ def _load(path: Path | None, networks: list[Any], images: Any, made_by: str, *, 
                 f"{path} holds {had['backbone']} of width {had['width']} with {had['num_outputs']} outputs, the warm-up "
                 f"builds {wants['backbone']} of width {wants['width']} with {wants['num_outputs']}; give both the same"
             ) from error
-    return str(header["digest"])
 
 
 def _load_weights(weights: str | None, networks: list[Any]) -> str:
@@ -156,6 +184,7 @@ STAGE = Stage(
         given["out"] or layout.warmup(given["profile"]),
         given["encoder"],
         given["clusters"],
+        given["run"],
     ),
     options=(
         Option(
@@ -176,6 +205,7 @@ STAGE = Stage(
             "where start is clusters: their file",
             lambda layout: layout.clusters,
         ),
+        Option("run", "where start is run: folder of a train-method or a warmup, maybe on other images"),
         Option(
             "out",
             "folder to write [data/SET/warmup/PROFILE/NOISE-sSEED]",

@@ -458,6 +458,7 @@ def test_what_counts_epochs_goes_by_its_name() -> None:
         "final_temperature",
         "epoch_over",
         "epoch_batches",
+        "schedule",
     }
     assert others <= known | {"counting", "trained_on", "schedule"}
 
@@ -658,7 +659,8 @@ def test_one_million_noisy_images_are_those_alone_and_checked_ones_are_there_whe
         | {"1 row 10": "all", "1 row 13": "all", "2": "both"},
         "jo_src": {},
         "mixnn": {"II": "noisy"},
-        "two_stage": {"4 row 4": "noisy", "4 row 5": "noisy", "4 row 7": "noisy", "4 row 8": "both"},
+        "two_stage": {"4 row 4": "noisy", "4 row 5": "noisy", "4 row 7": "noisy", "4 row 8": "both"}
+        | {f"4 row {row}": "clean" for row in (10, 11, 12, 13)},
     }
     for paper, tables_ in expected.items():
         for name, variant in tables_.items():
@@ -683,6 +685,27 @@ def test_the_cells_of_a_variant_prepare_it_and_ask_for_checked_labels_only_where
         assert f"--train {name.removeprefix('clothing1m_')} " in cell["cmd"]
     asks = {key: "--verified" in cell["cmd"] for key, cell in made.cells["evaluate"].items()}
     assert asks == {key: "clothing1m_noisy" not in key for key in asks}
+
+
+def test_fine_tuning_starts_from_the_run_of_another_row_which_is_planned_with_it(copy: Path) -> None:
+    """Two-Stage Table 4, row 13: the network of row 8 on the 50K clean images."""
+    made = paper_cells.Plan(papers.load("two_stage"), FULL, ("4 row 13",))
+    assert set(made.cells["train"]) == {
+        "clothing1m_clean-finetuned_verified-given-s0",
+        "clothing1m_both-two_stage_verified-given-s0",
+    }
+    warm = made.cells["warmup"]["clothing1m_clean-resnet50_of_verified-given-s0"]
+    source = made.cells["train"]["clothing1m_both-two_stage_verified-given-s0"]["out"]
+    assert warm["start"] == source and f"--run {source} " in warm["cmd"] and "--start run" in warm["cmd"]
+    shared = paper_cells.merge_shared([made])
+    assert set(shared["prepare_given"]) == {"clothing1m_clean"}
+    assert set(shared["prepare_verified"]) == {"clothing1m_both"}
+    assert plan._counts(made)["numbers"] == 1
+    edit(copy / "papers/two_stage/params.yaml", "{row: two_stage_verified,", "{row: two_stage_verifed,")
+    with pytest.raises(
+        ParamsError, match=r"rows\.finetuned_verified starts from .* which is no printed number's"
+    ):
+        print(paper_cells.Plan(papers.load("two_stage"), FULL, ("4",)).cells)
 
 
 def test_smp_initial_is_what_the_prototypes_say_of_test_images() -> None:

@@ -60,11 +60,12 @@ class Params(BaseParams):
     """`clothing1m` in params.yaml."""
 
     root: str = param(meaning="folder of the official files", path=True)
-    train: Literal["noisy", "both", "all"] = param(
+    train: Literal["noisy", "both", "all", "clean"] = param(
         "both",
         "noisy: images with a noisy label only; both: also clean training images that have a noisy label; all: also the "
-        "other clean training images",
-        source="ours: SMP 4.1's 25k verified labels need `both`; MixNN and ScanMix `noisy`; Jo-SRC's code `all`",
+        "other clean training images; clean: clean training images only, by their clean label",
+        source="ours: SMP 4.1's 25k verified labels need `both`; MixNN and ScanMix `noisy`; Jo-SRC's code `all`; "
+        "Two-Stage's fine-tuning `clean`",
     )
     normalization: Literal["imagenet", "dividemix", "measured"] = param(
         "imagenet",
@@ -105,13 +106,15 @@ def read(params: Params) -> Lists:
         "noisy": {},
         "both": {key: noisy[key] for key in checked if key in noisy},
         "all": checked | {key: noisy[key] for key in checked if key in noisy},
+        "clean": checked,
     }[params.train]
-    train = first_of_each(given, aside)
+    train = {} if params.train == "clean" else first_of_each(given, aside)
     splits = {"train": drawn(train | added, params.train_share, params.subset_seed)}
     for name in ("val", "test"):
         pairs = labels_of(keys[f"clean_{name}"], clean, folder / "clean_label_kv.txt", ORIGIN)
         splits[name] = first_of_each(pairs, aside)
-    return Lists(splits, _class_names(folder / "category_names_eng.txt"), checked, aside)
+    verified = {} if params.train == "clean" else checked  # there they are the given labels
+    return Lists(splits, _class_names(folder / "category_names_eng.txt"), verified, aside)
 
 
 def _class_names(path: Path) -> tuple[str, ...]:

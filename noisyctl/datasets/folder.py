@@ -257,9 +257,15 @@ def _split_folders(root: Path) -> dict[str, str]:
         raise DataError(
             f"{root} holds {few(splits)} beside {few(others)}: splits or classes? Move one kind elsewhere"
         )
-    if "train" not in splits.values() or len(set(splits.values())) < len(splits):
+    if "train" not in splits.values():
         raise DataError(
-            f"{root} holds {few(folders)}; have one train folder, and at most one test and one val folder"
+            f"{root} holds {few(folders)}, and no train folder: move the images to train on to {root / 'train'}/CLASS; or, "
+            "if these are classes, keep them beside a class of another name or name them in a --manifest"
+        )
+    if len(set(splits.values())) < len(splits):
+        raise DataError(
+            f"{root} holds {few(folders)}; have one train folder, and at most one test and one val folder: move "
+            "images of the same split into one of them"
         )
     if "test" not in splits.values():
         splits = {name: "test" if split == "val" else split for name, split in splits.items()}

@@ -41,7 +41,8 @@ def selection_rules(
     """Last epoch, mean of the last ten, and, as an oracle that looks at the test labels, the best.
 
     `validation` has by the name of a rule what that rule makes highest over the epochs (the first of equals), such as the
-    accuracy on held-out noisy labels: the curve's value there. Where `stage` numbers a method's stages, those rules choose
+    accuracy on held-out noisy labels: the curve's value there. Of refined labels nearly all are soon predicted as they are,
+    so that many epochs are equal: then the last of them. Where `stage` numbers a method's stages, those rules choose
     among the epochs of the last one; under `stage1_NAME` stands what they and `last` give for the first alone.
     """
     rules = {
@@ -58,7 +59,10 @@ def selection_rules(
             rules["stage1_last"] = finite_or_none(curve[parts["stage1_"][-1]])
     for prefix, among in parts.items():
         for name, values in (validation or {}).items():
-            rules[prefix + name] = finite_or_none(curve[among[values[among].argmax()]])
+            known = np.nan_to_num(values[among], nan=-np.inf)
+            best = np.flatnonzero(known == known.max())
+            place = best[-1] if name == "best_on_refined_validation" else best[0]
+            rules[prefix + name] = finite_or_none(curve[among[place]])
     return rules
 
 

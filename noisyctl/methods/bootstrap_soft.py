@@ -3,9 +3,10 @@
 Reed et al., "Training Deep Neural Networks on Noisy Labels with Bootstrapping", ICLR 2015 workshop. Steps:
 
   [1] cross-entropy with beta y + (1 - beta) p, in the loop of parts/supervised.py
-Differs from the paper: the schedule is that of Patrini et al., whose CIFAR table has this baseline, as a cosine (`ours`).
-Differs from the authors' code: none was published. Patrini's, too, passes the gradient through the p of the target; on
-Keras, it clips p to [1e-7, 1 - 1e-7] before the logarithm, which bounds a loss at 16.1; here it is log_softmax.
+Differs from the paper: the schedule is that of Patrini et al., whose CIFAR table has this baseline, by default as a cosine
+(`ours`).
+Differs from the authors' code: none was published; Patrini's, too, passes the gradient through the p of the target. It clips
+p to 1e-7 inside the logarithm; here p is not clipped.
 """
 
 from torch import Generator, Tensor

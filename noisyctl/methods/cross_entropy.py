@@ -1,9 +1,9 @@
 """Cross-entropy on the noisy labels as they are: what every method is compared with.
 
 Steps:
-  [1] weak views, mean cross-entropy with the given labels, SGD with a cosine schedule: the loop of parts/supervised.py
-Differs from the authors' code: no single source; the papers' tables use it with each paper's own schedule. Patrini's, on
-Keras, clips probabilities to [1e-7, 1 - 1e-7] before the logarithm, which bounds a loss at 16.1; here it is log_softmax.
+  [1] weak views, mean cross-entropy with the given labels: the loop of parts/supervised.py, by default SGD with a cosine
+Differs from the authors' code: no single source; the papers' tables use it with each paper's own schedule. Patrini's (Keras)
+clips probabilities to 1e-7 inside the logarithm, from where on a sample has no gradient; here it always has one.
 """
 
 from torch import Generator, Tensor

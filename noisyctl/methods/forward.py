@@ -5,7 +5,8 @@ Patrini et al., "Making Deep Neural Networks Robust to Label Noise: a Loss Corre
   [1] T: the given matrix, or counted where labels were verified, or the warm-up network's prediction for the surest sample
       of each class   (Eq. 12, 13)
   [2] -log (p T)_y                                (Theorem 2), in the loop of parts/supervised.py
-Differs from the paper: training goes on from the network that estimated T; a cosine schedule instead of steps (`ours`).
+Differs from the paper: by default training goes on from the warm-up's network, which estimated T, on a cosine. With
+`estimation_epochs` it is the paper's: cross-entropy first, whose weights of least validation loss tell T, then a new start.
 Differs from the authors' code: outliers of one class stay candidates for the others (there they are zeroed in place);
 T, not p T, has the floor of 1e-7.
 """

@@ -4,7 +4,7 @@ Masnadi-Shirazi and Vasconcelos, "On the Design of Loss Functions for Classifica
 Patrini et al., CVPR 2017. Steps:
 
   [1] mean_c (1 + exp(2 y_c p_c))^-2, y one-hot in 0 and 1; in the loop of parts/supervised.py
-Differs from the paper: for many classes, on probabilities, in Patrini's form. A cosine schedule (`ours`).
+Differs from the paper: for many classes, on probabilities, in Patrini's form. By default a cosine schedule (`ours`).
 Differs from the authors' code: nothing known in the loss, whose gradient is small: at most 1 / C of a small slope.
 """
 

@@ -4,7 +4,7 @@ Ghosh et al., "Making Risk Minimization Tolerant to Label Noise", Neurocomputing
 CVPR 2017. Steps:
 
   [1] mean_c sigmoid(-y_c s_c), y one-hot in 0 and 1, s standardized logits; in the loop of parts/supervised.py
-Differs from the paper: for many classes, in Patrini's form, with beta 1. A cosine schedule (`ours`).
+Differs from the paper: for many classes, in Patrini's form, with beta 1. By default a cosine schedule (`ours`).
 Differs from the authors' code: by default scores are the logits with mean 0 and variance 1 over the classes of each sample,
 so that any network will do; Patrini's code, whose rows are called "(BN)", standardizes each class by a batch norm after the
 last layer: `scores: head`, with a warm-up profile of `head: batch_norm`.

@@ -4,8 +4,8 @@ van Rooyen et al., "Learning with Symmetric Label Noise: The Importance of Being
 baseline of Patrini et al., CVPR 2017. Steps:
 
   [1] mean_c (1 - y_c s_c), y one-hot in 0 and 1, s standardized logits; in the loop of parts/supervised.py
-Differs from the paper: van Rooyen et al. bound the weights, for two classes; this is Patrini's form. A cosine
-schedule (`ours`).
+Differs from the paper: van Rooyen et al. bound the weights, for two classes; this is Patrini's form. By
+default a cosine schedule (`ours`).
 Differs from the authors' code: by default scores are the logits with mean 0 and variance 1 over the classes of each sample,
 so that any network will do; Patrini's code, whose rows are called "(BN)", standardizes each class by a batch norm after the
 last layer: `scores: head`, with a warm-up profile of `head: batch_norm`.

@@ -129,28 +129,34 @@ def label_free(
     encoder: Path | None = None,
     features: Path | None = None,
 ) -> dict[str, Made]:
-    """The label-free artifacts of a folder by name, at other places where these are given."""
+    """The label-free artifacts of a folder by name, at other places where these are given.
+
+    What is missing is taken to be made there only in the folder of a pretraining: elsewhere it may be kept
+    anywhere.
+    """
     way = folder.name if folder.name in WAYS else WAYS[0]
     pretrain = f"noisyctl pretrain-{way}"
+
+    def known(*sources: Made) -> tuple[Made, ...]:
+        return tuple(made for made in sources if made.path.exists() or made.path.parent.name in WAYS)
+
     of_images = () if images is None else (Made("images", images, "noisyctl prepare-data"),)
     encoders = Made("encoder", encoder or folder / "encoder.safetensors", pretrain, of_images)
-    vectors = Made("features", features or folder / "features.zarr", pretrain, (*of_images, encoders))
-    if images is None:
-        vectors = Made("features", vectors.path, "noisyctl prepare-data")
-    mined = Made(
-        "neighbors", neighbors or folder / "neighbors.zarr", "noisyctl mine-knn", (vectors, *of_images)
-    )
-    sources = (*of_images, encoders, mined)
+    place, by = features or folder / "features.zarr", pretrain if images else "noisyctl prepare-data"
+    vectors = Made("features", place, by, known(*of_images, encoders) if images else ())
+    place = neighbors or folder / "neighbors.zarr"
+    nearest = Made("neighbors", place, "noisyctl mine-knn", known(vectors, *of_images))
+    sources = known(*of_images, encoders, nearest)
     clusters = Made("clusters", folder / "clusters.safetensors", "noisyctl cluster-scan", sources)
-    found = (*of_images, encoders, vectors, mined, clusters)
-    return {made.name: made for made in found}
+    return {made.name: made for made in (*of_images, encoders, vectors, nearest, clusters)}
 
 
 def mined(images: Path | None, neighbors: Path) -> Made:
     """Neighbors, and the features beside them that they were mined from."""
     made = label_free(images, neighbors.parent, neighbors=neighbors)["neighbors"]
     if neighbors.name != "neighbors.zarr":  # not where the default features are mined to
-        made = Made(made.name, made.path, made.command, made.sources[1:])
+        kept = tuple(source for source in made.sources if source.name != "features")
+        made = Made(made.name, made.path, made.command, kept)
     return made
 
 

@@ -31,10 +31,11 @@ class Params(Base):
         "last layers",
         source="DivideMix; mlp: Jo-SRC code; batch_norm: Patrini code, unhinged and sigmoid",
     )
-    start: Literal["random", "encoder", "clusters", "weights"] = param(
+    start: Literal["random", "encoder", "clusters", "weights", "run"] = param(
         "random",
         "where weights come from",
-        source="DivideMix; encoder: ScanMix 3.2; clusters: ScanMix code; weights: Clothing1M in every paper",
+        source="DivideMix; encoder: ScanMix 3.2; clusters: ScanMix code; weights: Clothing1M in every paper; "
+        "run: Two-Stage 4.3, fine-tuning",
     )
     weights: str | None = param(
         None,

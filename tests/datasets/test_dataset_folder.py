@@ -156,9 +156,14 @@ def test_splits_beside_other_folders_are_not_guessed(tmp_path: Path) -> None:
 def test_splits_without_train_or_twice(tmp_path: Path) -> None:
     paint(tmp_path / "x", "test/a/1.png", "val/b/1.png")
     paint(tmp_path / "y", "train/a/1.png", "val/a/1.png", "valid/a/1.png")
-    for root in (tmp_path / "x", tmp_path / "y"):
-        with pytest.raises(DataError, match="have one train folder, and at most one test and one val folder"):
-            run(root)
+    with pytest.raises(
+        DataError, match=r"no train folder: move the images to train on to .*x/train/CLASS; or"
+    ):
+        run(tmp_path / "x")
+    with pytest.raises(
+        DataError, match="have one train folder, and at most one test and one val folder: move"
+    ):
+        run(tmp_path / "y")
 
 
 def test_classes_called_as_numbers_are_in_the_order_of_numbers(tmp_path: Path) -> None:

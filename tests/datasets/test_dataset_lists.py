@@ -130,6 +130,17 @@ def test_all_adds_the_other_clean_images_with_their_clean_label(made: Path) -> N
     assert data.verified[1].tolist() == [*range(14)] * 2
 
 
+def test_clean_trains_on_the_clean_images_alone(made: Path) -> None:
+    data = clothes(made / "clothing1m", train="clean")
+    assert data.given_labels is not None
+    assert (
+        data.given_labels.tolist() == [*range(14)] * 2
+    )  # clean: c, also of those whose noisy label is c + 1
+    assert data.verified is None
+    assert ids(data, "train") == ids(clothes(made / "clothing1m", train="all"), "train")[28:]
+    assert data.truth["test"].tolist() == [*range(14)]
+
+
 def test_the_annotations_may_lie_in_the_root(clothing: Path) -> None:
     for file in (clothing / "annotations").iterdir():
         file.rename(clothing / file.name)

@@ -37,6 +37,10 @@ def test_each_rule_picks_its_epoch() -> None:
     assert (
         staged["stage1_last"] == 70.0 and staged["stage1_least_noisy_validation_loss"] == 90.0
     )  # epochs 7 and 1
+    refined = {"best_on_refined_validation": np.array([1.0, 2.0, *([2.0] * 8), 2.0, 1.0])}
+    assert (
+        measures.selection_rules(curve, refined)["best_on_refined_validation"] == 80.0
+    )  # epoch 10, the last of equals
     one = measures.selection_rules(curve, validation, np.ones(12))
     assert one["best_on_noisy_validation"] == 70.0 and "stage1_last" not in one
 

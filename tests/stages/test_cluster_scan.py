@@ -122,11 +122,16 @@ def test_what_is_missing_is_named_with_its_command(
 def test_an_encoder_and_neighbors_of_other_images_are_refused(home: Path, tmp_path: Path) -> None:
     other = other_images(home, tmp_path / "images.zarr")
     given = cluster_scan.Inputs(**vars(inputs(home, tmp_path / "out")) | {"images": other})
-    with pytest.raises(ArtifactError, match=r"encoder.safetensors was not trained on these images"):
+    with pytest.raises(
+        ArtifactError, match=r"encoder.safetensors was made from other images than .*; run `noisyctl pret"
+    ):
         cluster_scan.run(given, scan.Params(), pipeline.session(home))
     tensors, header = networks.read(given.encoder, "")
     header["inputs"]["images"] = store.read(other, IMAGES).digest
     networks.write(tmp_path / "encoder.safetensors", tensors, header)
     given = cluster_scan.Inputs(**vars(given) | {"encoder": tmp_path / "encoder.safetensors"})
-    with pytest.raises(ArtifactError, match=r"neighbors.zarr was not made from .*images.zarr"):
+    with pytest.raises(
+        ArtifactError,
+        match=r"neighbors.zarr was made from other images than .*images.zarr; run `noisyctl mine",
+    ):
         cluster_scan.run(given, scan.Params(), pipeline.session(home))

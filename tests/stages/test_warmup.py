@@ -10,7 +10,7 @@ import torch
 
 from noisyctl.artifacts import store
 from noisyctl.artifacts.kinds import TRACE
-from noisyctl.errors import DataError, ParamsError
+from noisyctl.errors import ArtifactError, DataError, ParamsError
 from noisyctl.nn.networks import build
 from noisyctl.seeds import stream
 from noisyctl.task import Task
@@ -44,6 +44,27 @@ def test_networks_start_apart_or_from_one_encoder_or_from_one_clustering(home: P
     clustered = run(home, tmp_path / "clusters", start="clusters")
     assert equal(clustered["network1"], clusters["network"])
     assert equal(clustered["network2"], clusters["network"])
+
+
+def test_a_warm_up_may_start_from_a_run_on_the_same_classes(home: Path, tmp_path: Path) -> None:
+    values = SMALL | {"start": "run", "networks": 1}
+    places = (home / "images.zarr", home / "labels.zarr", tmp_path / "out")
+    made, _ = training.read_networks(home / "warmup/networks.safetensors", "")
+    warmup.run(warmup.Inputs(*places, run=home / "warmup"), Params(**values), pipeline.session(home))
+    started, header = training.read_networks(tmp_path / "out/networks.safetensors", "")
+    assert equal(started["network1"], made["network1"]) and "run" in header["inputs"]
+    with pytest.raises(ParamsError, match="none is named; give --run DIR"):
+        warmup.run(warmup.Inputs(*places), Params(**values), pipeline.session(home))
+    with pytest.raises(ArtifactError, match="the warm-up builds small_cnn of width 8"):
+        warmup.run(
+            warmup.Inputs(*places, run=home / "warmup"),
+            Params(**values | {"width": 8}),
+            pipeline.session(home),
+        )
+    with pytest.raises(
+        ArtifactError, match=r"was trained on the classes 0, 1, .*the labels have a, b; give a run"
+    ):
+        warmup._load_run(home / "warmup", [], ["a", "b"])
 
 
 def test_the_first_of_two_networks_is_the_one_that_is_trained_alone(home: Path, tmp_path: Path) -> None:

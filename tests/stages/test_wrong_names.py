@@ -81,8 +81,28 @@ def test_metrics_that_are_not_there_and_runs_of_one_name(empty_folder: Path) -> 
         table.run(table.Inputs((Path("a.json"), Path("b.json")), Path("t.md")))
 
 
+@pytest.mark.parametrize("command", ["status", "mine-knn", "evaluate", "prepare-data"])
+@pytest.mark.parametrize(
+    "name, said",
+    [
+        ("phtoos", "did you mean 'photos'"),
+        ("cifar01", "did you mean 'cifar10'"),
+        ("mien", "did you mean 'mine'"),
+        ("xyzzy", "one of: "),
+    ],
+)
+def test_a_slip_in_a_data_set(command: str, name: str, said: str, empty_folder: Path) -> None:
+    (empty_folder / "data/photos").mkdir(parents=True)
+    (empty_folder / "params.yaml").write_text("datasets: {mine: {kind: folder, root: x}}\n")
+    with pytest.raises(ParamsError, match=f"no data set '{name}'; {said}.*--root FOLDER --out data/{name}"):
+        call(command, "--dataset", name)
+    call("mine-knn", "--dataset", "mine", "--dry-run")
+    call("mine-knn", "--dataset", "photos", "--dry-run")
+
+
 def test_status_names_the_data_set_and_goes_on_to_the_table(
     capsys: pytest.CaptureFixture[str], empty_folder: Path
 ) -> None:
+    (empty_folder / "data/photos").mkdir(parents=True)
     call("status", "--dataset", "photos", "--json")
     assert json.loads(capsys.readouterr().out)["next"] == "noisyctl prepare-data --dataset photos"

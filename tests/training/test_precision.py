@@ -133,7 +133,7 @@ def test_every_stage_that_trains_has_precision_layout_and_units_among_its_facts(
         (train_method, pipeline.inputs(home, "elr", tmp_path), pipeline.params_of("elr")),
         (warmup, warmup.Inputs(images, labels, tmp_path), WarmupParams(**small)),
         (pretrain, pretrain.Inputs("simclr", images, tmp_path), simclr.Params(**small)),
-        (cluster_scan, cluster_scan.Inputs(*places), scan.Params()),
+        (cluster_scan, cluster_scan.Inputs(*places), scan.Params(num_clusters=10)),
         (inject_noise, noise, semantic.Params()),
     ]
     for stage, inputs, params in stages:
