@@ -119,10 +119,19 @@ def _needed(
     store.require_input(truth, "images", images.digest, inputs.images)
     makers = {
         "sample_ids": lambda: images.array("train_id"),
+        "sample_paths": lambda: _paths(images),
         "images": lambda: images.array("train"),
         "probabilities": lambda: _probabilities(images, truth, params, session, inputs.out),
     }
     return {name: makers[name]() for name in needs}
+
+
+def _paths(images: store.Artifact) -> np.ndarray | None:
+    """Where the training images lie; None where they come from no files of their own."""
+    from stages import training
+
+    place = images.path.with_name("paths.zarr")
+    return training.read_paths(place, images).array("train_path") if place.exists() else None
 
 
 def _probabilities(

@@ -183,8 +183,8 @@ def _chosen(stage: Stage, given: dict[str, Any]) -> Chosen:
     """What the user chose, as far as it can be told from a call that failed."""
     try:
         file = config.read_params_file(Path(given["params_file"] or "params.yaml"))
-        layout, _ = _settings(stage, file, given, config.parse_set(given["set"] or []))
-        usual, _ = _settings(stage, file, {"json": False}, {})
+        layout, _ = _settings(file, given, config.parse_set(given["set"] or []))
+        usual, _ = _settings(file, {"json": False}, {})
     except NoisyctlError:
         return Chosen({})
     names = ("dataset", "noise", "pretrain", "seed")

@@ -127,12 +127,10 @@ def _link(link: Path, root: Path) -> None:
 
 
 def _write_paths(out: Path, data: Any, digest: str) -> None:
-    """Where the images lie; where they come from no files of their own, an older paths.zarr is removed."""
+    """Where the images lie, if they come from files of their own."""
     paths = {f"{name}_path": split.paths for name, split in data.splits.items() if split.paths is not None}
     if paths:
         store.write(out, PATHS, paths, inputs={"images": digest})
-    elif out.exists() and store.Form(PATHS).foreign(out) is None:
-        files.remove(out)
 
 
 def _write_features(inputs: Inputs, data: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ what is there, and runs the command again without one. What must hold in every t
 import argparse
 import contextlib
 import importlib
+import itertools
 import json
 import os
 import random
@@ -72,6 +73,7 @@ def stages(at: Path) -> list[Stage]:
     photos = ("prepare-data", "--dataset", "folder", "--image-size", "8", "--root", f"{at}/photos")
     checked = ("--truth-manifest", f"{at}/right.csv", "--verified-manifest", f"{at}/checked.csv")
     noise = ("inject-noise", "--truth", f"{at}/truth.zarr", "--kind")
+    network = ("--classifier", "small_cnn", "--width", "8", "--epochs", "10")
     pretrain = (*images, *NETWORK, "--embedding-size", "8")
     warm = ("warmup", *images, *labels, *NETWORK)
     on_files = (
@@ -98,10 +100,11 @@ def stages(at: Path) -> list[Stage]:
         ),
         Stage(
             "inject-noise (semantic)",
-            (*noise, "semantic", *images, "--rate", "0.3", "--clean-share", "0.5"),
+            (*noise, "semantic", *images, "--rate", "0.3", "--clean-share", "0.5", *network),
             (*noise, "pairflip", "--rate", "0.2"),
             "out/labels.zarr",
             ("truth.zarr", "images.zarr"),
+            trains=True,
         ),
         Stage(
             "pretrain-simclr",
@@ -312,6 +315,11 @@ def artifacts(out: Path) -> dict[str, dict[str, bytes]]:
     }
 
 
+def _in_use(hidden: Path) -> bool:
+    """Whether a process has the number that a hidden name ends with: the system gave it to another one meanwhile."""
+    return Path("/proc", hidden.name.rpartition("-")[2]).exists()
+
+
 def signature(path: Path) -> dict[str, tuple[int, int]]:
     """Size and time of every file below a path: tells quickly whether anything was written there."""
     found = {}
@@ -359,22 +367,21 @@ class Bench:
         self.trial.rename(self.older)
         for mode in ("new", "replace"):
             self.fresh(mode)
-            counted = self.root / "count"
-            code, said = in_child(lambda: self._counted(counted), self.trial)
+            code, said = in_child(self._counted, self.trial)
             assert code == 0, (stage.name, said)
-            self.steps[mode] = int(counted.read_text())
+            self.steps[mode] = int((self.root / "count").read_text())
             self.expected[mode] = artifacts(self.trial / "out")
         assert self.expected["new"] == self.expected["replace"], (
             f"{stage.name}: what stood there changed the output"
         )
 
-    def _counted(self, place: Path) -> None:
+    def _counted(self) -> None:
         fault = faults.Fault()
         faults.arm(self.trial, fault)
         try:
             command(self.stage, self.stage.words)()
         finally:
-            place.write_text(str(fault.count))
+            (self.root / "count").write_text(str(fault.count))
 
     def learn_imports(self, words: Sequence[str]) -> None:
         """Import what the command imports, once for all trials."""
@@ -457,8 +464,8 @@ class Bench:
         elif artifacts(self.trial / "out") != self.expected["new"]:
             self.fail(attack, "silent", f"{about}: the second run gave another output")
         self.check_kept(attack, f"{about}, again")
-        hidden = [p for p in self.trial.rglob(".*-*") if p not in self.strangers]
-        hidden += [p for p in (self.trial / "scratch").glob("scratch/*")]
+        hidden = [p for p in self.trial.rglob(".*-*") if p not in self.strangers and not _in_use(p)]
+        hidden += list((self.trial / "scratch").glob("scratch/*"))
         if hidden:
             self.fail(attack, "other", f"{about}: left behind: {hidden}")
 
@@ -720,22 +727,26 @@ class Mount:
         assert failed is None, failed
 
 
-def attack(stage: Stage, bench: Bench, effort: float, mount: Mount) -> None:
-    """All attacks on a stage; `effort` 1 is the full number of trials."""
+def attack(stage: Stage, bench: Bench, mount: Mount, effort: float, only: int | None) -> None:
+    """All attacks on a stage, or the one of this number; `effort` 1 is the full number of trials of each."""
 
     def times(full: int) -> int:
         return max(round(full * effort), 1)
 
     bench.begin(stage)
-    bench.killed(times(36))
-    bench.killed(times(12), exchange=False)
-    bench.full(times(24))
+    attacks = [
+        lambda: bench.killed(times(36)),
+        lambda: bench.killed(times(12), exchange=False),
+        lambda: bench.full(times(24)),
+        lambda: bench.flipped(times(24)),
+        lambda: bench.two_at_once(times(6)),
+        lambda: bench.vanished(times(12)),
+        lambda: bench.clock(times(3)),
+    ]
     if not mount.why:
-        bench.full_file_system(times(6), mount)
-    bench.flipped(times(24))
-    bench.two_at_once(times(6))
-    bench.vanished(times(12))
-    bench.clock(times(3))
+        attacks.append(lambda: bench.full_file_system(times(6), mount))
+    for act in attacks if only is None else [attacks[only % len(attacks)]]:
+        act()
 
 
 def table(tally: Tally) -> str:
@@ -767,6 +778,11 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--effort", type=float, default=1.0, help="share of the full number of trials [1]")
+    parser.add_argument("--rounds", type=int, default=6, help="the trials are spread over so many rounds [6]")
+    parser.add_argument("--minutes", type=float, default=1e9, help="begin no further stage after so many")
+    parser.add_argument(
+        "--sample", action="store_true", help="one kind of attack a stage, another one for the next"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the moments and places that are drawn")
     parser.add_argument("--stage", action="append", help="only stages whose name begins so, repeatable")
     parser.add_argument("--out", type=Path, help="file for the table, as Markdown")
@@ -778,21 +794,23 @@ def main() -> int:
         if mount.why:
             print(f"skipped: full tmpfs: {mount.why}", file=sys.stderr)
         bench = Bench(root, rng, tally)
-        for stage in stages(bench.at):
-            if asked.stage and not stage.name.startswith(tuple(asked.stage)):
-                continue
+        chosen = [s for s in stages(bench.at) if not asked.stage or s.name.startswith(tuple(asked.stage))]
+        for turn, (number, stage) in itertools.product(range(asked.rounds), enumerate(chosen)):
+            if time.monotonic() - begun > 60 * asked.minutes:
+                break
             before, since = sum(tally.trials.values()), time.monotonic()
-            attack(stage, bench, asked.effort, mount)
+            only = number + turn if asked.sample else None
+            attack(stage, bench, mount, asked.effort / asked.rounds, only)
             print(
-                f"{stage.name}: {sum(tally.trials.values()) - before} trials in {time.monotonic() - since:.0f} s, "
-                f"{tally.failures()} failures so far",
+                f"round {turn + 1}, {stage.name}: {sum(tally.trials.values()) - before} trials in "
+                f"{time.monotonic() - since:.0f} s, {tally.failures()} failures so far",
                 file=sys.stderr,
                 flush=True,
             )
+            if asked.out:
+                asked.out.write_text(table(tally))
     text = table(tally)
     print(text)
-    if asked.out:
-        asked.out.write_text(text)
     print(f"{sum(tally.trials.values())} trials in {time.monotonic() - begun:.0f} s", file=sys.stderr)
     return 1 if tally.failures() else 0
 

@@ -17,18 +17,17 @@ from noisyctl.nn.inference import evaluate_train
 from noisyctl.parts import supervised
 from noisyctl.parts.robust_losses import generalized_cross_entropy
 from noisyctl.parts.schedules import cosine
-from noisyctl.parts.supervised import SupervisedParams
-from noisyctl.task import EpochRecord, Needs, Task, param, state
+from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param, state
 
 NEEDS = Needs(networks=1)
 
 
-class Params(SupervisedParams):
+class Params(MethodParams):
     """`methods.gce_truncated` in params.yaml."""
 
     epochs: int = param(120, "after warm-up", source="GCE paper 4", ge=0)
     batch_size: int = param(128, "images a step", source="GCE paper 4", ge=2)
-    learning_rate: float = param(0.01, "at the start", source="GCE paper 4", gt=0)
+    learning_rate: float = param(0.01, "at the start of the cosine", source="GCE paper 4", gt=0)
     weight_decay: float = param(1e-4, "", source="GCE paper 4", ge=0)
     power: float = param(
         0.7, "to 0: cross-entropy, 1: mean absolute error [q]", source="GCE paper 4", gt=0, le=1
@@ -46,7 +45,7 @@ class State(supervised.State):
 
 
 def start(networks: list[nn.Module], task: Task, params: Params, rng: Generator) -> State:
-    plain = supervised.start(networks, task, params, rng)
+    plain = supervised.start_sgd(networks, task, params, rng)
     kept = torch.ones(task.num_samples, dtype=torch.bool, device=task.device)
     return State(plain.network, plain.optimizer, plain.plateau, kept)
 

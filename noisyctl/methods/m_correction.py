@@ -64,13 +64,7 @@ class Params(MethodParams):
     prior_weight: float = param(1.0, "of the penalty [eta]", source="official scripts", ge=0)
 
 
-predict = supervised.predict
-
-
-def start(networks: list[nn.Module], task: Task, params: Params, rng: Generator) -> supervised.State:
-    network, rate = networks[0], params.learning_rate
-    optimizer = torch.optim.SGD(network.parameters(), lr=rate, momentum=0.9, weight_decay=params.weight_decay)
-    return supervised.State(network, optimizer, {})
+start, predict = supervised.start_sgd, supervised.predict
 
 
 def run_epoch(state: supervised.State, task: Task, params: Params, epoch: int, rng: Generator) -> EpochRecord:

@@ -15,26 +15,25 @@ from torch import Generator
 from noisyctl.parts import supervised
 from noisyctl.parts.mixing import draw_beta, mix_pair
 from noisyctl.parts.schedules import cosine
-from noisyctl.parts.supervised import SupervisedParams
 from noisyctl.parts.targets import one_hot, soft_cross_entropy
-from noisyctl.task import EpochRecord, Needs, Task, param
+from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param
 
 NEEDS = Needs(networks=1)
 
 
-class Params(SupervisedParams):
+class Params(MethodParams):
     """`methods.mixup` in params.yaml."""
 
     epochs: int = param(200, "after warm-up", source="mixup 3.2: CIFAR-10", ge=0)
     batch_size: int = param(128, "images a step", source="mixup 3.2: CIFAR-10", ge=2)
-    learning_rate: float = param(0.1, "at the start", source="mixup 3.2: CIFAR-10", gt=0)
+    learning_rate: float = param(0.1, "at the start of the cosine", source="mixup 3.2: CIFAR-10", gt=0)
     weight_decay: float = param(1e-4, "", source="mixup 3.2: CIFAR-10", ge=0)
     alpha: float = param(
         1.0, "of the Beta; the larger, the nearer to halves", source="mixup 3.2; M-correction: 32", gt=0
     )
 
 
-start, predict = supervised.start, supervised.predict
+start, predict = supervised.start_sgd, supervised.predict
 
 
 def run_epoch(state: supervised.State, task: Task, params: Params, epoch: int, rng: Generator) -> EpochRecord:

@@ -3,13 +3,15 @@
 Every file holds
 
   Params
-  NEEDS = ()                               what `corrupt` takes beside labels: "sample_ids", "images", "probabilities"
+  NEEDS = ()                               what `corrupt` takes beside labels: "sample_ids", "sample_paths", "images",
+                                           "probabilities"
   corrupt(clean, num_classes, params, rng) noisy labels; exactly the names in NEEDS are further keyword arguments
   transition_matrix(num_classes, params)   the promised P(noisy | clean) [clean_class noisy_class], or None
   num_noisy_classes(num_classes, params)   only where noisy labels have fewer classes than clean ones: the first ones
 
-`sample_ids` [n] are the data set's ids, `images` uint8 [n h w ch]. `probabilities` [n c] come from a classifier that
-learned a part of the clean labels; a model that needs them has the params `clean_share`, `classifier`, `epochs`, `width`.
+`sample_ids` [n] are the data set's ids, `sample_paths` [n] where its images lie (None where they have no files),
+`images` uint8 [n h w ch]. `probabilities` [n c] come from a classifier that learned a part of the clean labels; a
+model that needs them has the params `clean_share`, `classifier`, `epochs`, `width`.
 """
 
 import importlib

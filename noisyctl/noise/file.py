@@ -1,10 +1,12 @@
 """Noisy labels from a file, such as human labels, with a check that they belong to these samples.
 
-  .csv        a header line; columns `label` and `id` (the data set's sample ids) or `clean_label` (its clean labels)
+  .csv        a header line; columns `label` and `id` (the data set's sample ids), `path` (of own images, relative to their
+              root) or `clean_label` (its clean labels)
   .npy .txt   the labels alone (.txt: one a line), in the data set's order: only with `unchecked_order`
 
-With `id`, rows are matched to samples whatever their order; with `clean_label`, each must equal the data set's. A label
-file in another order than the images looks like noise and ruins a study without a sign, so without either it is refused.
+With `id` or `path`, rows are matched to samples whatever their order; with `clean_label`, each must equal the data
+set's. A label file in another order than the images looks like noise and ruins a study without a sign, so without
+either it is refused.
 """
 
 import csv
@@ -19,14 +21,14 @@ from noisyctl.noise import check_labels, check_order, find_file
 from noisyctl.params import Params as Base
 from noisyctl.params import param
 
-NEEDS = ("sample_ids",)
+NEEDS = ("sample_ids", "sample_paths")
 
 
 class Params(Base):
     """A block of `noises:` with `kind: file`."""
 
     file: str = param(
-        meaning=".csv with columns label and id or clean_label; .npy or .txt with labels",
+        meaning=".csv with columns label and id, path or clean_label; .npy or .txt with labels",
         min_length=1,
         path=True,
     )
@@ -38,8 +40,9 @@ class Columns:
     """What a label file holds, in its own order."""
 
     labels: Int[np.ndarray, " n"]
-    ids: tuple[str, ...] | None = None
+    ids: tuple[str, ...] | None = None  # or paths, where `by_path`
     clean: Int[np.ndarray, " n"] | None = None
+    by_path: bool = False
 
 
 def corrupt(
@@ -49,12 +52,18 @@ def corrupt(
     rng: np.random.Generator,
     *,
     sample_ids: Shaped[np.ndarray, " n"],
+    sample_paths: Shaped[np.ndarray, " n"] | None = None,
 ) -> Int[np.ndarray, " n"]:
     """The file's labels in the order of the data set. Nothing is drawn from `rng`."""
     check_labels(clean, num_classes)
     found, file = read_columns(params.file), params.file
+    if found.by_path and sample_paths is None:
+        raise DataError(
+            f"{file} has a column path, and the data set's images have no paths; give a column id"
+        )
     if found.ids is not None:
-        found = by_id(found, [str(i) for i in sample_ids], file)
+        names = sample_paths if found.by_path and sample_paths is not None else sample_ids
+        found = by_id(found, [str(name) for name in names], file)
     if len(found.labels) != len(clean):
         raise DataError(
             f"{file} holds {len(found.labels)} labels, the data set {len(clean)} samples; "
@@ -114,8 +123,10 @@ def _read_csv(path: Path) -> Columns:
     def numbers(name: str) -> Int[np.ndarray, " n"]:
         return np.array([_number(row[name], path, line) for line, row in rows], np.int64)
 
-    ids = tuple(str(row["id"]) for _, row in rows) if "id" in names else None
-    return Columns(numbers("label"), ids, numbers("clean_label") if "clean_label" in names else None)
+    key = next((name for name in ("id", "path") if name in names), "")
+    ids = tuple(str(row[key]) for _, row in rows) if key else None
+    clean = numbers("clean_label") if "clean_label" in names else None
+    return Columns(numbers("label"), ids, clean, by_path=key == "path")
 
 
 def _read_npy(path: Path) -> Columns:

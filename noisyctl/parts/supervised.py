@@ -92,6 +92,24 @@ def start(networks: list[nn.Module], task: Task, params: Settings, rng: Generato
     return State(networks[0], make_optimizer(networks[0], params), {})
 
 
+@runtime_checkable
+class Rates(Protocol):
+    """What SGD reads of a method's Params."""
+
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+
+
+def start_sgd(networks: list[nn.Module], task: Task, params: Rates, rng: Generator) -> State:
+    """For a method with a loop and a schedule of its own: one network, SGD with momentum .9."""
+    optimizer = OPTIMIZERS["sgd"](
+        networks[0].parameters(), lr=params.learning_rate, weight_decay=params.weight_decay
+    )
+    return State(networks[0], optimizer, {})
+
+
 def require_validation(task: Task, params: Settings) -> None:
     """Raises ParamsError where the schedule follows a validation accuracy that nothing measures."""
     if params.schedule == "plateau" and not len(task.validation_index):

@@ -118,3 +118,16 @@ def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path) -> Non
 
 def test_a_file_promises_no_matrix() -> None:
     assert file.transition_matrix(3, file.Params(file="l.csv")) is None
+
+
+def test_rows_are_matched_by_path(tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_text("path,label\nb/2.png,1\na/1.png,0\n")
+    params = file.Params(file=str(tmp_path / "l.csv"))
+    ids, paths = np.array(["f0", "f1"]), np.array(["a/1.png", "b/2.png"])
+    given = {"sample_ids": ids, "sample_paths": paths}
+    clean, rng = np.array([1, 1]), np.random.default_rng(0)
+    assert file.corrupt(clean, 2, params, rng, **given).tolist() == [0, 1]
+    with pytest.raises(
+        DataError, match="has a column path, and the data set's images have no paths; give a column"
+    ):
+        file.corrupt(clean, 2, params, rng, **given | {"sample_paths": None})

@@ -56,7 +56,7 @@ def test_every_kind_tells_its_fields_without_an_import_and_has_the_same_function
     parameters = inspect.signature(module.corrupt).parameters
     keywords = tuple(n for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY)
     assert keywords == module.NEEDS
-    assert set(module.NEEDS) <= {"sample_ids", "images", "probabilities"}
+    assert set(module.NEEDS) <= {"sample_ids", "sample_paths", "images", "probabilities"}
     assert list(parameters)[:4] == ["clean", "num_classes", "params", "rng"]
 
 

@@ -15,7 +15,7 @@ from stages import cli, mine_knn, progress
 
 ROOT = Path(cli.__file__).parent.parent
 NOISYCTL = [sys.executable, "-c", "from stages.cli import main; main()"]
-SMALL = ["--device", "cpu", "--threads", "1"]
+SMALL = ["--device", "cpu", "--threads", "1", "--precision", "float32"]
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:

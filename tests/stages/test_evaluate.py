@@ -84,7 +84,8 @@ def test_the_list_is_sorted_by_the_mean_of_two_networks(
     ]
     assert [(r["id"], r["given"], r["suggested"], r["verdict"], r["rank"]) for r in rows[:2]] == [
         ("y", "b", "a", "relabel", "1"),
-        ("'=w", "a", "b", "keep", "2"),  # no spreadsheet takes it for a formula
+        # an apostrophe: no spreadsheet computes it
+        ("'=w", "a", "b", "keep", "2"),
     ]
     assert {(r["id"], r["given"], r["suggested"], r["verdict"]) for r in rows[2:]} == {
         ("x", "a", "a", "keep"),

@@ -194,6 +194,7 @@ def test_nothing_that_is_set_is_passed_over(
 def test_names_with_points_and_digits(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    Path("data/2024").mkdir(parents=True)
     Path("params.yaml").write_text(
         "dataset: 2024\nnoises:\n  sym0.6: {kind: symmetric, rate: 0.6, include_true_class: false}\n"
     )
