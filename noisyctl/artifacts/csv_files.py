@@ -28,6 +28,7 @@ QUARANTINE = ("path", "reason")
 HEADS = (SAMPLES, PREDICTIONS, QUARANTINE)
 
 # the last four are the full-width forms of the first four
+NOTHING = "-"  # of tables: no number; nothing to compute
 FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?( \u00b1 \d+\.?\d*)?")  # perhaps with a deviation
 
@@ -46,7 +47,7 @@ def as_text(rows: Iterable[Sequence[Any]]) -> str:
 
 def quoted(cell: Any) -> Any:
     """A text that a spreadsheet would compute with an apostrophe in front; whatever else as it is."""
-    if isinstance(cell, str) and FORMULA.match(cell) and not NUMBER.fullmatch(cell):
+    if isinstance(cell, str) and FORMULA.match(cell) and not NUMBER.fullmatch(cell) and cell != NOTHING:
         return f"'{cell}"
     return cell
 

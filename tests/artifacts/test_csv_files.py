@@ -46,7 +46,7 @@ def test_every_text_comes_back_and_none_begins_as_a_formula(text: str) -> None:
     cell = csv_files.quoted(text)
     assert csv_files.unquoted(cell) == text
     assert cell[:1] not in tuple("=@\t\r\n") or not cell
-    assert cell[:1] not in ("+", "-") or csv_files.NUMBER.fullmatch(cell)
+    assert cell[:1] not in ("+", "-") or csv_files.NUMBER.fullmatch(cell) or cell == csv_files.NOTHING
 
 
 def test_bytes_of_harmless_rows_are_those_of_the_csv_module() -> None:
@@ -72,3 +72,7 @@ def test_a_table_for_a_spreadsheet() -> None:
     table = [["method", "gap"], ["=HYPERLINK(1)", "-1.2"], ["elr", "\u2014"]]
     assert render(table, "csv") == "method,gap\n'=HYPERLINK(1),-1.2\nelr,\u2014\n"
     assert "| =HYPERLINK(1) |" in render(table, "md")
+
+
+def test_a_lone_dash_which_tables_write_for_no_number_stays_one() -> None:
+    assert csv_files.as_text([["-", "-1", "-x"]]) == "-,-1,'-x\n"

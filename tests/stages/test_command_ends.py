@@ -147,21 +147,35 @@ def test_training_says_what_it_kept_and_goes_on_from_there(
     kept = 0
     for _ in range(2):
         process = subprocess.Popen(
-            [*words, "--out", "out"], cwd=place, env=running, stderr=subprocess.PIPE, text=True
+            [*words, "--out", "out"],
+            cwd=place,
+            env=running,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=_heed_ctrl_c,
         )
-        assert process.stderr is not None
-        first = process.stderr.readline()
-        assert first.startswith(f"warmup  epoch {kept + 1}/100000  "), first
-        process.stderr.readline()
-        process.send_signal(number)
-        said = process.stderr.read().splitlines()[-1]
-        assert process.wait() == code, said
+        try:
+            assert process.stderr is not None
+            first = process.stderr.readline()
+            assert first.startswith(f"warmup  epoch {kept + 1}/100000  "), first
+            process.stderr.readline()
+            process.send_signal(number)
+            said = process.communicate(timeout=60)[1].splitlines()[-1]
+            assert process.returncode == code, said
+        finally:
+            process.kill()
+            process.wait()
         found = re.fullmatch(
             r"error: warmup stopped at epoch (\d+) of 100000; the same command goes on from there", said
         )
         assert found, said
         kept = int(found[1])
     assert not (place / "out").exists()
+
+
+def _heed_ctrl_c() -> None:
+    """A shell's background job, and what it starts, is told to ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_a_closed_pipe_is_no_traceback() -> None:
