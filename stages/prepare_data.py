@@ -1,8 +1,8 @@
 """Bring a data set to images.zarr, and its labels to truth.zarr (known to be right) or labels.zarr (as given)."""
 
+import contextlib
 import itertools
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,10 +41,18 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     return counts | ({"removed": ", ".join(removed)} if removed else {})
 
 
-def _places(out: Path) -> dict[Path, int]:
-    """What there is of all that this command may write, each with the number of its file."""
+def _places(out: Path) -> dict[Path, tuple[int, int]]:
+    """What there is of all that this command may write, each with the number of its file and when it came there.
+
+    The number alone does not tell: the system gives that of a removed file to the next one.
+    """
     places = [*WRITES(out).places, out / FILES]
-    return {path: path.lstat().st_ino for path in places if os.path.lexists(path)}
+    found = {}
+    for path in places:
+        with contextlib.suppress(FileNotFoundError):
+            about = path.lstat()
+            found[path] = about.st_ino, about.st_ctime_ns
+    return found
 
 
 def _remove_stale(out: Path, places: list[Path]) -> list[str]:

@@ -112,3 +112,22 @@ def test_a_failed_run_removes_nothing(photos: Path, monkeypatch: pytest.MonkeyPa
         prepare(photos)
     assert pipeline.tree(photos / "out") == before
     assert "clean_labels" in store.read(photos / "out/truth.zarr", TRUTH)
+
+
+def test_a_file_with_the_number_of_a_removed_one_is_no_stale_one(photos: Path) -> None:
+    """Two runs at once: the other one's new labels get the number that the labels before this run had."""
+    prepare_with_all(photos)
+    labels = photos / "out/labels.zarr"
+    before = prepare_data._places(photos / "out")
+    labels.rename(photos / "away")  # comes back with its number, as a new file may
+    (photos / "away").rename(labels)
+    after = prepare_data._places(photos / "out")
+    assert before[labels][0] == after[labels][0]
+    assert [path for path in before if before[path] != after[path]] == [labels]
+
+
+def test_what_another_process_has_just_removed_is_passed_over(photos: Path) -> None:
+    prepare_with_all(photos)
+    files.discard(photos / "out/truth.zarr")
+    files.discard(photos / "out/truth.zarr")
+    assert "truth.zarr" not in held(photos)
