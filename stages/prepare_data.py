@@ -29,28 +29,19 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
 
     with images_are_reported_to(session.progress("prepare-data", "images")):
         data = datasets.load(inputs.kind).prepare(params)
-    before = _places(inputs.out)
     if inputs.kind == "features":
-        counts = _write_features(inputs, data)
+        counts, written = _write_features(inputs, data)
     else:
-        counts = _write_images(inputs, data, getattr(params, "root", None))
-    # a place that was written holds another file than before
-    removed = _remove_stale(
-        inputs.out, [p for p, file in _places(inputs.out).items() if before.get(p) == file]
-    )
+        counts, written = _write_images(inputs, data, getattr(params, "root", None))
+    removed = _remove_stale(inputs.out, written)
     return counts | ({"removed": ", ".join(removed)} if removed else {})
 
 
-def _places(out: Path) -> dict[Path, int]:
-    """What there is of all that this command may write, each with the number of its file."""
-    places = [*WRITES(out).places, out / FILES]
-    return {path: path.lstat().st_ino for path in places if os.path.lexists(path)}
-
-
-def _remove_stale(out: Path, places: list[Path]) -> list[str]:
+def _remove_stale(out: Path, written: set[str]) -> list[str]:
     """Remove what an earlier run of this command wrote and the present one did not, and give the names."""
     forms = {**WRITES(out).places, out / FILES: files.Link()}
-    stale = [p for p in places if forms[p].foreign(p) is None and not _of_another_command(p)]
+    others = [p for p in forms if p.name not in written and os.path.lexists(p)]
+    stale = [p for p in others if forms[p].foreign(p) is None and not _of_another_command(p)]
     for path in stale:
         files.discard(path)
     return [path.name for path in stale]
@@ -74,7 +65,8 @@ def _header(path: Path) -> dict[str, Any]:
         return {}
 
 
-def _write_images(inputs: Inputs, data: Any, root: str | None) -> dict[str, Any]:
+def _write_images(inputs: Inputs, data: Any, root: str | None) -> tuple[dict[str, Any], set[str]]:
+    """The counts, and the names of what was written."""
     from noisyctl.datasets import Files
 
     arrays = {f"{name}_id": split.ids for name, split in data.splits.items()}
@@ -89,10 +81,16 @@ def _write_images(inputs: Inputs, data: Any, root: str | None) -> dict[str, Any]
     digest = store.write(
         inputs.out / "images.zarr", IMAGES, arrays, params={"dataset": inputs.kind}, attributes=about
     )
-    _write_paths(inputs.out / "paths.zarr", data, digest)
+    written = {"images.zarr"}
+    paths = {f"{name}_path": split.paths for name, split in data.splits.items() if split.paths is not None}
+    if paths:  # the images come from files of their own
+        written.add("paths.zarr")
+        store.write(inputs.out / "paths.zarr", PATHS, paths, inputs={"images": digest})
     if root is not None and "image_size" in about:
+        written.add(FILES)
         _link(inputs.out / FILES, Path(root).expanduser().resolve())
     if data.truth:
+        written.add("truth.zarr")
         truth = {
             ("clean_labels" if split == "train" else f"{split}_labels"): y for split, y in data.truth.items()
         }
@@ -104,8 +102,10 @@ def _write_images(inputs: Inputs, data: Any, root: str | None) -> dict[str, Any]
             attributes={"class_names": names},
         )
     if data.given_labels is not None:
+        written.add("labels.zarr")
         _write_labels(inputs.out, data.given_labels, names, digest)
     if data.verified is not None:
+        written.add("verified.zarr")
         index, labels = data.verified
         store.write(
             inputs.out / "verified.zarr",
@@ -115,9 +115,14 @@ def _write_images(inputs: Inputs, data: Any, root: str | None) -> dict[str, Any]
             attributes={"class_names": names},
         )
     if data.quarantine:
+        written.add("quarantine.csv")
         _write_quarantine(inputs.out / "quarantine.csv", data.quarantine)
     counts = {f"{name} images": len(split.ids) for name, split in data.splits.items()}
-    return counts | {"classes": len(names), "quarantined": len(data.quarantine), "found": data.detected}
+    return counts | {
+        "classes": len(names),
+        "quarantined": len(data.quarantine),
+        "found": data.detected,
+    }, written
 
 
 def _link(link: Path, root: Path) -> None:
@@ -126,19 +131,16 @@ def _link(link: Path, root: Path) -> None:
         partial.symlink_to(root, target_is_directory=True)
 
 
-def _write_paths(out: Path, data: Any, digest: str) -> None:
-    """Where the images lie, if they come from files of their own."""
-    paths = {f"{name}_path": split.paths for name, split in data.splits.items() if split.paths is not None}
-    if paths:
-        store.write(out, PATHS, paths, inputs={"images": digest})
-
-
-def _write_features(inputs: Inputs, data: Any) -> dict[str, Any]:
+def _write_features(inputs: Inputs, data: Any) -> tuple[dict[str, Any], set[str]]:
+    """The counts, and the names of what was written."""
     arrays = {"features": np.asarray(data.features), "embeddings": np.asarray(data.features)}
     digest = store.write(inputs.out / "features.zarr", FEATURES, arrays, params={"dataset": "features"})
+    written = {"features.zarr"}
     if data.given_labels is not None:
+        written.add("labels.zarr")
         _write_labels(inputs.out, data.given_labels, list(data.class_names), digest, train_id=data.ids)
-    return {"rows": len(data.features), "classes": len(data.class_names), "found": data.detected}
+    counts = {"rows": len(data.features), "classes": len(data.class_names), "found": data.detected}
+    return counts, written
 
 
 def _write_labels(out: Path, labels: np.ndarray, names: list[str], digest: str, **ids: np.ndarray) -> None:

@@ -72,8 +72,8 @@ def test_no_two_printed_numbers_of_a_table_are_the_same_cell_and_metric(paper: s
     twice = {key for key, count in keys.items() if count > 1}
     if (
         paper == "two_stage"
-    ):  # Tables 3 and 4 print cross-entropy as reported by others and as run by themselves
-        twice = {key for key in twice if "cross_entropy" not in key[1]}
+    ):  # Tables 3 and 4 print cross-entropy, on clean labels too, as reported by others and as run by themselves
+        twice = {key for key in twice if "cross_entropy" not in key[1] and key[0] != "4 row 10"}
     assert twice == set()
 
 

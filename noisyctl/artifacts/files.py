@@ -321,10 +321,12 @@ def remove_remains(path: Path) -> None:
 
 
 def discard(path: Path) -> None:
-    """Remove a file or a folder so that nobody ever finds a part of it: it is first renamed to a hidden sibling."""
+    """Remove a file or a folder, if it is there, so that nobody finds a part of it: it is first renamed out of sight."""
     hidden = _sibling(path, "partial")
     try:
         path.rename(hidden)
+    except FileNotFoundError:
+        return
     except OSError as error:
         raise disk_error(path, error) from error
     remove(hidden)

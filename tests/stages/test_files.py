@@ -93,7 +93,9 @@ def test_scanmix_on_a_graph_of_images_that_stay_in_their_files(photos: Path) -> 
     mine_knn.run(mined, mine_knn.Params(k=3), session)
     places = home / "images.zarr", home / "labels.zarr"
     made_from = (places[0], home / "simclr/encoder.safetensors", home / "neighbors.zarr")
-    cluster_scan.run(cluster_scan.Inputs(*made_from, home), scan.Params(epochs=1, batch_size=16), session)
+    cluster_scan.run(
+        cluster_scan.Inputs(*made_from, home), scan.Params(epochs=1, batch_size=16, num_clusters=3), session
+    )
     clusters = home / "clusters.safetensors"
     profile = Params(**small, epochs=1, batch_size=16, start="clusters")
     warmup.run(warmup.Inputs(*places, home / "two", None, clusters), profile, session)

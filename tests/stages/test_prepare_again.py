@@ -87,8 +87,7 @@ def test_labels_of_inject_noise_stay(photos: Path) -> None:
     places = photos / "out/truth.zarr", photos / "out/labels.zarr"
     inject_noise.run(inject_noise.Inputs("symmetric", *places), noise, pipeline.session(photos))
     digest = store.read(places[1], LABELS).digest
-    before = prepare_data._places(photos / "out")
-    assert prepare_data._remove_stale(photos / "out", [*before]) != []
+    assert prepare_data._remove_stale(photos / "out", set()) != []
     assert store.read(places[1], LABELS).digest == digest
 
 
@@ -99,7 +98,7 @@ def test_what_is_not_of_this_command_stays(photos: Path) -> None:
     (photos / "out/files/mine.txt").write_text("mine")
     (photos / "out/quarantine.csv").write_text("mine")
     (photos / "out/notes.txt").write_text("mine")
-    prepare_data._remove_stale(photos / "out", [*prepare_data._places(photos / "out")])
+    prepare_data._remove_stale(photos / "out", set())
     assert held(photos) == {"files", "quarantine.csv", "notes.txt"}
     assert (photos / "out/files/mine.txt").exists()
 
@@ -112,3 +111,18 @@ def test_a_failed_run_removes_nothing(photos: Path, monkeypatch: pytest.MonkeyPa
         prepare(photos)
     assert pipeline.tree(photos / "out") == before
     assert "clean_labels" in store.read(photos / "out/truth.zarr", TRUTH)
+
+
+def test_what_was_written_stays_whatever_number_its_file_has(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second process may have replaced the file meanwhile, and file numbers are used again."""
+    prepare(photos)
+    before = (photos / "out/quarantine.csv").read_bytes()
+
+    def in_place(path: Path, quarantined: object) -> None:
+        path.write_bytes(before)
+
+    monkeypatch.setattr(prepare_data, "_write_quarantine", in_place)
+    prepare(photos)
+    assert (photos / "out/quarantine.csv").read_bytes() == before
