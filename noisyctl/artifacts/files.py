@@ -24,9 +24,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from noisyctl.errors import ArtifactError, OutputError
 
-MANIFEST = (
-    ".noisyctl.json"  # inside a folder that is replaced as a whole: its kind, and the sha256 of every file
-)
+MANIFEST = ".noisyctl.json"  # in a folder that is replaced as a whole: its kind, and the sha256 of every file
+NO_FILE = "is a folder, and a file never replaces a folder"
 IN_SCRATCH = ("scratch", "sweep")  # what noisyctl keeps in NOISYCTL_SCRATCH
 NETWORKS_KEY = "noisyctl"  # of the metadata of a safetensors file
 AT_FDCWD, RENAME_NOREPLACE, RENAME_EXCHANGE = -100, 1, 2  # of renameat2
@@ -50,7 +49,7 @@ class Text:
 
     def foreign(self, path: Path) -> str | None:
         if not path.is_file():
-            return "is a folder, and a file never replaces a folder"
+            return NO_FILE
         try:
             with path.open("rb") as file:
                 first = file.readline(4096).decode("utf-8-sig", "replace").strip()
@@ -69,7 +68,7 @@ class Networks:
 
     def foreign(self, path: Path) -> str | None:
         if not path.is_file():
-            return "is a folder, and a file never replaces a folder"
+            return NO_FILE
         header = networks_header(path)
         if header is None:
             return "is not a file that noisyctl wrote, or is damaged"
@@ -102,7 +101,7 @@ class Own:
     """Any file in a folder that noisyctl alone fills, such as its scratch folder."""
 
     def foreign(self, path: Path) -> str | None:
-        return None if path.is_file() else "is a folder, and a file never replaces a folder"
+        return None if path.is_file() else NO_FILE
 
 
 @dataclass(frozen=True)
@@ -155,6 +154,11 @@ class Writes:
     inside: Path | None = None
 
 
+def _foreign(path: Path, reason: str) -> OutputError:
+    """The refusal to replace what stands at `path`, with the cure."""
+    return OutputError(f"{path} {reason}; nothing was written. Choose another --out, or move it away first")
+
+
 def refuse_foreign(path: Path, form: Form) -> None:
     """Raise OutputError where something stands at `path` that is not of this form, or lies there by a link."""
     if path.is_symlink() and not isinstance(form, Link):
@@ -164,9 +168,7 @@ def refuse_foreign(path: Path, form: Form) -> None:
     elif not os.path.lexists(path):
         return
     if (reason := form.foreign(path)) is not None:
-        raise OutputError(
-            f"{path} {reason}; nothing was written. Choose another --out, or move it away first"
-        )
+        raise _foreign(path, reason)
 
 
 def check(
@@ -380,9 +382,7 @@ def _remove_old(old: Path, path: Path, form: Form) -> None:
             _rename_with(old, path, RENAME_EXCHANGE)
         except OSError as error:
             raise _Kept(f"{path} {reason}; it lies at {old} now, move it from there") from error
-        raise OutputError(
-            f"{path} {reason}; nothing was written. Choose another --out, or move it away first"
-        )
+        raise _foreign(path, reason)
     remove(old)
 
 
