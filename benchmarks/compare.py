@@ -24,6 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from noisyctl import methods
 from noisyctl.artifacts import files
 from noisyctl.config import read_params_file
+from noisyctl.layout import Layout
 from stages import (
     cluster_scan,
     evaluate,
@@ -35,7 +36,7 @@ from stages import (
     train_method,
     warmup,
 )
-from stages.common import Layout, Session, Stage
+from stages.common import Session, Stage
 from stages.options import command
 
 

@@ -28,6 +28,7 @@ PLUMBING = (
     "noisyctl.code",
     "noisyctl.config",
     "noisyctl.errors",
+    "noisyctl.layout",
     "noisyctl.params",
     "noisyctl.runs",
     "stages",

@@ -14,60 +14,11 @@ from typing import Any
 from noisyctl.artifacts.files import Form, Networks, Writes
 from noisyctl.config import ParamsFile
 from noisyctl.errors import NoisyctlError, ParamsError
+from noisyctl.layout import Layout
 from stages import progress
 
 LAYOUT = "channels_last"  # of networks, as artifacts and facts name it
 FILES = "files"  # beside images.zarr: a link to the folder of images that stay in their files
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The default of every path option. `noise` is a block of `noises:`, or `given` for the user's own labels."""
-
-    dataset: str = "digits"
-    pretrain: str = "simclr"
-    noise: str = "given"
-    seed: int = 0
-    root: Path = Path("data")
-
-    @property
-    def home(self) -> Path:
-        return self.root / self.dataset
-
-    @property
-    def labels(self) -> Path:
-        return (
-            self.home / "labels.zarr"
-            if self.noise == "given"
-            else self.home / "noise" / self.cell / "labels.zarr"
-        )
-
-    @property
-    def cell(self) -> str:
-        return f"{self.noise}-s{self.seed}"
-
-    @property
-    def encoder(self) -> Path:
-        """Where features lie: your own in the data set's folder, an encoder's in that of its pretraining."""
-        return self.home if (self.home / "features.zarr").exists() else self.home / self.pretrain
-
-    @property
-    def encoder_file(self) -> Path:
-        return self.encoder / "encoder.safetensors"
-
-    @property
-    def neighbors(self) -> Path:
-        return self.encoder / "neighbors.zarr"
-
-    @property
-    def clusters(self) -> Path:
-        return self.encoder / "clusters.safetensors"
-
-    def warmup(self, profile: str) -> Path:
-        return self.home / "warmup" / profile / self.cell
-
-    def run(self, method: str) -> Path:
-        return self.home / "runs" / method / self.cell
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from noisyctl.artifacts import store
 from noisyctl.artifacts.files import Writes
 from noisyctl.artifacts.kinds import IMAGES, LABELS, NOISE, TRUTH, VERIFIED
 from noisyctl.errors import ArtifactError, DataError, ParamsError
-from stages.common import Layout, Option, Session, Stage, modules_in
+from noisyctl.layout import Layout
+from stages.common import Option, Session, Stage, modules_in
 
 ROWS = 8192  # images that the logistic regression labels at a time
 REGULARIZATION = 0.01  # its C: pixels are many and strongly correlated

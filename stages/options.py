@@ -19,7 +19,8 @@ from typer.core import TyperGroup
 from noisyctl import config, params
 from noisyctl.cli.cures import Chosen, complete
 from noisyctl.errors import NoisyctlError, ParamsError, suggest
-from stages.common import Layout, Option, Session, Stage, block_of, holds_artifacts, modules_in
+from noisyctl.layout import Layout
+from stages.common import Option, Session, Stage, block_of, holds_artifacts, modules_in
 
 COMMON = (
     ("dataset", "data set, or a block of `datasets:`", "name"),

@@ -20,8 +20,8 @@ import yaml
 
 from noisyctl import config, methods
 from noisyctl.errors import ParamsError, suggest
+from noisyctl.layout import Layout
 from noisyctl.params import FieldSpec, ModuleSpec, module_spec
-from stages.common import Layout
 from stages.papers import GIVEN, HOME, Budget, Number, Paper, budgets, load, names, read, read_fast
 
 STANDIN_VERIFIED = 5  # a class, where a budget replaces the data set

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from noisyctl.cli.cures import Chosen, complete
+from noisyctl.layout import Layout
 from noisyctl.runs import fresh
-from stages.common import Layout, Session, Stage
+from stages.common import Session, Stage
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from noisyctl.layout import Layout
 from noisyctl.params import Needs, module_spec
-from stages.common import RUN, Layout, Option, Session, Stage
+from stages.common import RUN, Option, Session, Stage
 
 
 @dataclass(frozen=True)

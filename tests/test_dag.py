@@ -13,8 +13,8 @@ import yaml
 
 from noisyctl import code, methods, noise
 from noisyctl.config import read_params_file
+from noisyctl.layout import Layout
 from stages import plan
-from stages.common import Layout
 
 ROOT = Path(__file__).parent.parent
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]

@@ -21,10 +21,11 @@ from noisyctl.artifacts import metrics, networks, store
 from noisyctl.artifacts.kinds import TRACE
 from noisyctl.errors import NoisyctlError, ParamsError
 from noisyctl.evaluation import tables
+from noisyctl.layout import Layout
 from noisyctl.params import module_spec
 from noisyctl.training import warmup
 from stages import paper_cells, papers, plan, table
-from stages.common import Layout, Session
+from stages.common import Session
 
 ROOT = Path(__file__).parent.parent
 PAPERS = ("jo_src", "mixnn", "scanmix", "smp", "two_stage")

@@ -12,11 +12,11 @@ import pytest
 from noisyctl.artifacts import store
 from noisyctl.artifacts.kinds import FEATURES, IMAGES, LABELS, TRUTH
 from noisyctl.errors import ArtifactError
+from noisyctl.layout import Layout
 from noisyctl.pretraining import scan
 from noisyctl.runs import fresh
 from noisyctl.training import warmup as warmup_method
 from stages import cluster_scan, evaluate, mine_knn, status, train_method, warmup
-from stages.common import Layout
 
 
 @pytest.fixture

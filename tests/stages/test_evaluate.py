@@ -14,9 +14,10 @@ import torch
 from noisyctl.artifacts import store
 from noisyctl.artifacts.kinds import IMAGES, TRACE, TRUTH, VERIFIED
 from noisyctl.errors import ArtifactError, ParamsError
+from noisyctl.layout import Layout
 from noisyctl.nn.inference import evaluating
 from stages import evaluate, train_method, training
-from stages.common import Layout, Session
+from stages.common import Session
 
 
 def trace(out: Path, names: list[str], **arrays: np.ndarray) -> None:
