@@ -37,15 +37,16 @@ def available() -> tuple[str, ...]:
 
 def load(name: str) -> ModuleType:
     """A method's module. Raises ParamsError naming the methods there are."""
-    return importlib.import_module(_module(name))
+    return importlib.import_module(module_of(name))
 
 
 def spec_of(name: str) -> ModuleSpec:
     """What a method's source says of it, without importing it."""
-    return module_spec(_module(name))
+    return module_spec(module_of(name))
 
 
-def _module(name: str) -> str:
+def module_of(name: str) -> str:
+    """The module of a method. Raises ParamsError naming the methods there are."""
     found = modules()
     if present_name(name) not in found:
         raise ParamsError(f"unknown method {name!r}; {suggest(name, sorted(found))}")

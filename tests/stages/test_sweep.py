@@ -14,7 +14,9 @@ import pytest
 import yaml
 
 from noisyctl.errors import NoisyctlError, ParamsError
-from stages import jobs, sweep
+from noisyctl.sweep import engine, local, slurm
+from noisyctl.sweep.command import Command
+from stages import sweep
 from stages.common import Session
 
 NOISYCTL = Path(sys.executable).with_name("noisyctl")
@@ -30,6 +32,11 @@ else:
     open(f"{name}.txt", "w").write("".join(open(s).read() for s in sources) + name)
 open("times.txt", "a").write(f"{name} {start} {time.time()}\\n")
 """
+
+
+@pytest.fixture(autouse=True)
+def scratch_in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOISYCTL_SCRATCH", raising=False)
 
 
 def repository(folder: Path, stages: dict[str, list[str]], seconds: float = 0, **more: Any) -> Path:
@@ -197,7 +204,7 @@ def test_a_stage_that_ended_before_the_sweep_could_record_it_is_recorded_not_run
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(sweep, "_record", killed)
+        patch.setattr(engine, "_record", killed)
         with pytest.raises(KeyboardInterrupt):
             go(patch, tmp_path)
     assert not (tmp_path / "dvc.lock").exists()
@@ -251,7 +258,7 @@ def test_cores_and_gpus_are_shared_among_local_jobs(tmp_path: Path, monkeypatch:
     go(monkeypatch, tmp_path, jobs=2, gpus="4,7")
     assert [(tmp_path / f"s{i}.txt").read_text().split() for i in range(2)] == [["4", "4"], ["4", "7"]]
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert jobs.Local(2).threads == "3"
+    assert local.Local(2).threads == "3"
 
 
 # A cluster of one node: sbatch starts the batch file, srun its command, sacct knows what has ended.
@@ -351,7 +358,7 @@ def test_ctrl_c_cancels_the_slurm_jobs(
 
 def test_a_job_that_slurm_ended_is_told_from_one_that_failed_by_itself(tmp_path: Path) -> None:
     paths = SimpleNamespace(result_pickle=tmp_path / "result.pkl", stdout="out.log")
-    job = jobs.SlurmJob(
+    job = slurm.SlurmJob(
         SimpleNamespace(job_id="7", state="TIMEOUT", paths=paths, exception=lambda: OSError())
     )
     assert job.failure() == "SLURM job 7 ended as TIMEOUT, see out.log"
@@ -382,7 +389,7 @@ def test_the_command_line(tmp_path: Path) -> None:
     def call(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([NOISYCTL, "sweep", *words], cwd=tmp_path, capture_output=True, text=True)
 
-    assert call("--dry-run").stderr.splitlines() == ["a", "bad"]
+    assert call("--dry-run").stdout.splitlines() == ["a", "bad"]
     assert json.loads(call("a", "--json").stdout) == {"ran": 1, "restored": 0, "unchanged": 0}
     done = call("--jobs", "2")
     assert done.returncode == 1
@@ -398,11 +405,11 @@ def test_submitits_own_local_executor_runs_a_command_and_tells_of_its_failure(tm
     executor = submitit.LocalExecutor(tmp_path / "jobs")
     executor.update_parameters(timeout_min=1)
     places = {name: str(tmp_path / name) for name in ("log", "mark", "note")}
-    good = jobs.Command("echo done > made.txt", folder=str(tmp_path), key="k", **places)
+    good = Command("echo done > made.txt", folder=str(tmp_path), key="k", **places)
     executor.submit(good).result()
     assert (tmp_path / "made.txt").read_text() == "done\n"
     assert (tmp_path / "mark").read_text() == "k"
-    bad = jobs.Command("echo no >&2; exit 3", folder=str(tmp_path), key="k", **places)
+    bad = Command("echo no >&2; exit 3", folder=str(tmp_path), key="k", **places)
     with pytest.raises(Exception, match="exit code 3"):
         executor.submit(bad).result()
     assert (tmp_path / "log").read_text().endswith("no\n")
