@@ -7,13 +7,14 @@ from typing import Any
 import yaml
 
 from noisyctl.artifacts import files
+from noisyctl.cli.stage import Option, Stage
 from noisyctl.config import ParamsFile
 from noisyctl.errors import ParamsError
 from noisyctl.layout import Layout
 from noisyctl.papers import demonstration, project
 from noisyctl.papers.grid import Grid
 from noisyctl.papers.plan import Plan
-from stages.common import Option, Session, Stage
+from noisyctl.session import Session
 from stages.warmup import PROFILES
 
 HEAD = "# Made by `noisyctl plan` from params.yaml and the NEEDS of each method; a test keeps it in step.\n"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from noisyctl.papers.project import Choice
-from stages.common import Session
+from noisyctl.session import Session
 from stages.warmup import PROFILES
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from noisyctl.artifacts import files, metrics
+from noisyctl.cli.stage import Option, Stage
 from noisyctl.errors import ArtifactError
-from stages.common import Option, Session, Stage
+from noisyctl.session import Session
 
 TABLES = files.Folder("tables of a paper")
 FORMS = {  # what the first line of a table of ours begins with

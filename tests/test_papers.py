@@ -29,9 +29,9 @@ from noisyctl.papers import printed as papers
 from noisyctl.papers.cells import GROUPS, Cell, Cells, merge
 from noisyctl.papers.plan import Plan
 from noisyctl.params import module_spec
+from noisyctl.session import Session
 from noisyctl.training import warmup
 from stages import plan, table
-from stages.common import Session
 from stages.warmup import PROFILES
 
 ROOT = Path(__file__).parent.parent
@@ -389,7 +389,7 @@ def test_no_path_is_the_output_of_two_cells() -> None:
 @pytest.mark.parametrize("paper", PAPERS)
 def test_every_command_is_one_that_the_command_line_understands(paper: str) -> None:
     """Every option of a cell is one of its command."""
-    from stages.options import command
+    from noisyctl.cli.options import command
 
     known: dict[str, set[str]] = {}
     for cell in all_cells(full(paper)):
@@ -403,7 +403,7 @@ def test_every_command_is_one_that_the_command_line_understands(paper: str) -> N
 
 
 def _stage(words: list[str]) -> object:
-    from stages.cli import COMMANDS
+    from noisyctl.cli.main import COMMANDS
 
     module = importlib.import_module(COMMANDS[words[1]][0])
     if words[1] == "train-method":
@@ -851,8 +851,8 @@ def test_a_row_s_bool_reaches_the_command_and_comes_back_as_it_was(
     value: bool, option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`cosine: false` in a row: the command as it is typed gives the params that the table compares a run with."""
-    from stages.common import Stage
-    from stages.options import command
+    from noisyctl.cli.options import command
+    from noisyctl.cli.stage import Stage
 
     (tmp_path / "switched.py").write_text(PLUGIN)
     monkeypatch.syspath_prepend(tmp_path)
@@ -904,7 +904,7 @@ def test_a_smoke_run_of_the_smallest_table_ends_in_a_table(paper: str, copy: Pat
 
 
 def run_command(line: str) -> None:
-    from stages.cli import app
+    from noisyctl.cli.main import app
 
     words = shlex.split(line)
     assert words[0] == "noisyctl"

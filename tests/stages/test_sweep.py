@@ -14,10 +14,10 @@ import pytest
 import yaml
 
 from noisyctl.errors import NoisyctlError, ParamsError
+from noisyctl.session import Session
 from noisyctl.sweep import engine, local, slurm
 from noisyctl.sweep.command import Command
 from stages import sweep
-from stages.common import Session
 
 NOISYCTL = Path(sys.executable).with_name("noisyctl")
 STAMP = """
