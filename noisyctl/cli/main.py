@@ -31,7 +31,10 @@ COMMANDS = {
     "evaluate": ("stages.evaluate", "Judge runs: metrics, figures, and the list of labels to look at."),
     "table": ("stages.table", "Put the metrics of many runs into one table."),
     "predict": ("stages.predict", "Label a folder of images with a run's model alone."),
-    "sweep": ("stages.sweep", "Plan and run a paper, or run a dvc.yaml, several stages at a time, here or on SLURM."),
+    "sweep": (
+        "stages.sweep",
+        "Plan and run a paper, or run a dvc.yaml, several stages at a time, here or on SLURM.",
+    ),
     "plan": ("stages.plan", "Plan the runs of a paper or of a grid, and tell what they cost."),
     "methods": ("stages.methods", "List the methods: what each does, its paper, what it needs."),
     "doctor": ("stages.doctor", "Tell what is installed, what is missing, what would be faster."),

@@ -80,7 +80,7 @@ def _cell(column: tuple[str, ...], group: list[Mapping[str, Any]]) -> str:
     if column == ("list", "warning"):
         lists = [run["list"] for run in group if run.get("list")]
         return NOTHING if not lists else "untrustworthy" if any(one.get("warning") for one in lists) else "ok"
-    values = [value for run in group if isinstance(value := _dig(run, column), int | float)]
+    values = [float(value) for run in group if isinstance(value := _dig(run, column), int | float)]
     if not values:
         return NOTHING
     if column[0] == "list":
@@ -203,7 +203,7 @@ def narrowed(table: list[list[str]], width: int) -> tuple[list[list[str]], list[
     """
     head, *rows = table
     widths = {
-        title: max([len(word) for word in title.split()] + [len(row[i]) for row in rows])
+        title: max([len(word) + PADDING for word in title.split()] + [len(row[i]) for row in rows])
         for i, title in enumerate(head)
     }
     left_out: list[str] = []
@@ -234,6 +234,7 @@ def _alignment(table: list[list[str]]) -> tuple[str, ...]:
 
 
 GAP = "  "  # between the columns of a text
+PADDING = 2  # that tabulate adds to a title
 WRITTEN = "written by noisyctl table"
 
 

@@ -83,7 +83,7 @@ class Stage:
         from dvc.stage.cache import RunCacheNotFoundError
 
         try:
-            with contextlib.chdir(self.root):  # DVC looks for what it restores from the working folder
+            with contextlib.chdir(self.root):  # DVC takes the working folder for a part of the project
                 self.inner.repo.stage_cache.restore(self.inner)
         except RunCacheNotFoundError:
             return False
@@ -91,8 +91,9 @@ class Stage:
 
     def record(self) -> None:
         """Write the stage to dvc.lock and its outputs to the cache, as `dvc commit -f` does."""
-        self.inner.save()
-        self.inner.commit()
+        with contextlib.chdir(self.root):
+            self.inner.save()
+            self.inner.commit()
         self.inner.dvcfile.dump_stages([self.inner], update_pipeline=False)
 
 
