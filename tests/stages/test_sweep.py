@@ -21,10 +21,19 @@ from stages import sweep
 
 NOISYCTL = Path(sys.executable).with_name("noisyctl")
 STAMP = """
-import sys, time
+import glob, sys, time
 name, seconds, *sources = sys.argv[1:]
 start = time.time()
-time.sleep(float(seconds))
+if seconds == "meet":  # until another stage that meets has begun; alone it fails
+    open(f"{name}.begun", "w").close()
+    for _ in range(3000):
+        if len(glob.glob("*.begun")) > 1:
+            break
+        time.sleep(0.01)
+    else:
+        sys.exit("nobody else came")
+else:
+    time.sleep(float(seconds))
 assert "bad" not in name, "meant to fail"
 if name.startswith("same"):
     open(f"{name}.txt", "w").write("always the same")
@@ -39,14 +48,16 @@ def scratch_in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOISYCTL_SCRATCH", raising=False)
 
 
-def repository(folder: Path, stages: dict[str, list[str]], seconds: float = 0, **more: Any) -> Path:
+def repository(
+    folder: Path, stages: dict[str, list[str]], seconds: float = 0, meet: str = "", **more: Any
+) -> Path:
     """Stages by name, each with the files it reads; it writes NAME.txt."""
     folder.mkdir(exist_ok=True)
     (folder / "stamp.py").write_text(STAMP)
     (folder / "source.txt").write_text("source\n")
     described = {
         name: {
-            "cmd": f"{sys.executable} -S stamp.py {name} {seconds} {' '.join(sources)}",
+            "cmd": f"{sys.executable} -S stamp.py {name} {'meet' if name in list(meet) else seconds} {' '.join(sources)}",
             "deps": sources,
             "outs": [f"{name}.txt"],
         }
@@ -83,7 +94,7 @@ def together(spans: dict[str, list[tuple[float, float]]]) -> int:
 
 def test_two_at_a_time_in_the_order_of_dependencies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stages = {"last": ["a.txt", "b.txt", "c.txt"], "a": ["first.txt"], "b": ["first.txt"], "c": ["first.txt"]}
-    repository(tmp_path, stages | {"first": ["source.txt"]}, seconds=0.4)
+    repository(tmp_path, stages | {"first": ["source.txt"]}, meet="abc")
     assert go(monkeypatch, tmp_path, jobs=2) == {"ran": 5, "restored": 0, "unchanged": 0}
     spans = times(tmp_path)
     assert together(spans) == 2
