@@ -70,7 +70,7 @@ def arrange(photos: Iterable[tuple[Listed, str]], root: Path, folder: Path, how:
 
     A place is a folder such as train/dress. A name that is taken there already gets the photo's id behind it.
     """
-    put: dict[str, str] = {}
+    places: dict[str, str] = {}
     taken: set[str] = set()
     for photo, place in photos:
         name = Path(photo.path).name
@@ -78,11 +78,15 @@ def arrange(photos: Iterable[tuple[Listed, str]], root: Path, folder: Path, how:
         if target.casefold() in taken:  # also where the file system does not tell A from a
             target = f"{target.removesuffix(Path(name).suffix)}-{photo.id}{Path(name).suffix}"
         taken.add(target.casefold())
-        put[photo.id] = target
-        to, source = folder / target, (root / photo.path).absolute()
-        to.parent.mkdir(parents=True, exist_ok=True)
-        if how == "links":
-            to.symlink_to(source)
-        else:
-            shutil.copyfile(source, to)
-    return put
+        places[photo.id] = target
+        (folder / target).parent.mkdir(parents=True, exist_ok=True)
+        put(root / photo.path, folder / target, how)
+    return places
+
+
+def put(source: Path, target: Path, how: As) -> None:
+    """Make a link to a photo, or a copy of it."""
+    if how == "links":
+        target.symlink_to(source.absolute())
+    else:
+        shutil.copyfile(source, target)

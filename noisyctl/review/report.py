@@ -51,18 +51,16 @@ def write(
     result: Result,
     out: Path,
     *,
-    only: Sequence[Listed] | None = None,
     inside: int = INSIDE,
     most: int = MOST,
     title: str = "",
 ) -> Written:
     """Write the report of a result to the file `out`; above `inside` photos, their pictures go to a folder beside it.
 
-    `only` makes it the report of an audit: these photos, in this order, without what the list says of them. At most `most`
-    photos are shown, the most suspicious first. A photo that cannot be read has no picture. Raises OutputError where
-    something else stands at `out`.
+    At most `most` photos are shown, the most suspicious first. A photo that cannot be read has no picture. Raises
+    OutputError where something else stands at `out`.
     """
-    rows = list(result.rows[:most] if only is None else only)
+    rows = list(result.rows[:most])
     beside = out.with_name(f"{out.stem}-photos")
     if len(rows) > inside:
         with files.publish(beside, FOLDER) as partial:
@@ -70,12 +68,21 @@ def write(
             FOLDER.seal(partial)
     else:
         pictures = _pictures_inside(rows, result.root)
-    text = page(result, rows, pictures, out, audit=only is not None, title=title)
+    text = page(result, rows, pictures, out, audit=False, title=title)
     with files.publish(out, FORM) as partial:
         partial.write_text(text, encoding="utf-8", newline="")
     if len(rows) <= inside and beside.is_dir() and FOLDER.foreign(beside) is None:
         files.discard(beside)  # of an earlier report of more photos
     return Written(len(rows), pictures.count(""), len(text.encode()))
+
+
+def write_audit(result: Result, file: Path, out: Path, sample: Sequence[Listed]) -> None:
+    """Write the page on which a person answers an audit to `file`, which will lie at `out`.
+
+    It shows the photos of the sample in their order, with the given label and without what the list says of them.
+    """
+    pictures = _pictures_inside(sample, result.root)
+    file.write_text(page(result, sample, pictures, out, audit=True), encoding="utf-8", newline="")
 
 
 def page(

@@ -328,7 +328,7 @@ def test_focus_is_visible_and_everything_has_a_name(open_page: Open, tmp_path: P
 def test_an_audit_s_report_does_not_tell_what_the_list_says(open_page: Open, tmp_path: Path) -> None:
     made = folders.make(tmp_path)
     sample = [made.rows[k] for k in (7, 2, 11)]
-    report.write(made, tmp_path / "audit.html", only=sample)
+    report.write_audit(made, tmp_path / "audit.html", tmp_path / "audit.html", sample)
     text = (tmp_path / "audit.html").read_text(encoding="utf-8")
     assert "relabel" not in text.split('id="data"')[1].split("</script>")[0]
     page = open_page(tmp_path / "audit.html")
