@@ -23,11 +23,11 @@ from typing import Any
 from noisyctl.artifacts import csv_files, files
 from noisyctl.errors import DataError, OutputError
 from noisyctl.review import decisions as decided
-from noisyctl.review.decisions import Decision, Merged
+from noisyctl.review.decisions import Merged
 from noisyctl.review.photos import As, LeftOut, arrange, folder_name, require_root, why_not
 from noisyctl.review.result import DROP, Listed, Result
 
-CLEANED = files.Folder("labels that apply cleaned")
+CLEANED = files.Folder("labels that apply cleaned")  # stages/apply.py names it too, without importing this
 MANIFEST, VERIFIED, DECISIONS = "manifest.csv", "verified.csv", "decisions.csv"
 CONFLICTS, LEFT_OUT, ABOUT, PHOTOS = "conflicts.csv", "left_out.csv", "apply.json", "photos"
 CONFLICT_COLUMNS = ("id", "path", "given", "decision", "label", "file", "row")
@@ -221,7 +221,7 @@ def revert(cleaned: Path) -> None:
     files.discard(cleaned)
 
 
-def lines(about: Mapping[str, Any], out: Path, decisions: Sequence[Decision] = ()) -> list[str]:
+def lines(about: Mapping[str, Any], out: Path) -> list[str]:
     """What apply did, for people."""
     said = [
         f"{about['photos']} photos in {out / MANIFEST}: {about['relabeled']} labels changed, {about['kept']} confirmed, "

@@ -9,6 +9,7 @@ passed over counts as right in lower bounds and as wrong in upper ones. The boun
 decided on beforehand, not for one at which the figures looked good.
 """
 
+import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -263,6 +264,94 @@ def summary(audited: Audited, rate: float, level: float = LEVEL) -> dict[str, An
         "threshold": threshold,
         "below_threshold": 0 if threshold is None else int((audited.probability < threshold).sum()),
     }
+
+
+def judge(
+    result: Result,
+    answers: Path,
+    place: Path,
+    *,
+    rate: float,
+    level: float = LEVEL,
+    predictions: tuple[Path | None, Path | None] = (None, None),
+) -> dict[str, Any]:
+    """What the answers in a file prove. The design lies beside them, or in the folder `place`.
+
+    `predictions` of a model before and after cleaning are compared on the answered photos.
+    """
+    beside = answers.parent / DESIGN
+    design = read_design(beside if beside.is_file() else place / DESIGN, result)
+    said = decisions.read(answers, result)
+    numbers = summary(answered(result, design, said), rate, level)
+    before, after = predictions
+    if (before is None) != (after is None):
+        raise ParamsError("--before and --after are compared with each other; give both, or neither")
+    if before is not None and after is not None:
+        right = [_right(path, said) for path in (before, after)]
+        both = sorted(right[0].keys() & right[1].keys())
+        first, second = (np.array([one[id_] for id_ in both], bool) for one in right)
+        compared = paired(first, second, level)
+        numbers["models"] = vars(compared).copy()
+    return numbers
+
+
+def _right(path: Path, said: Mapping[str, Decision]) -> dict[str, bool]:
+    """Whether a predictions.csv has the label that the person gave, by id; photos that were dropped have none."""
+    try:
+        lines = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path} cannot be read ({error}); give a predictions.csv of `noisyctl predict`"
+        ) from error
+    if not lines or not csv_files.is_ours(lines[0]) or tuple(lines[0]) != csv_files.PREDICTIONS:
+        raise DataError(f"{path} is no predictions.csv; make it with `noisyctl predict`")
+    predicted = {csv_files.unquoted(line[0]): csv_files.unquoted(line[1]) for line in lines[1:]}
+    return {
+        id_: predicted[one.photo.path] == one.outcome
+        for id_, one in said.items()
+        if one.outcome is not None and one.photo.path in predicted
+    }
+
+
+def lines(about: Mapping[str, Any]) -> list[str]:
+    """What was drawn, or what the answers prove, for people."""
+    if "noise_rate" not in about:
+        return [
+            f"{about['photos']} photos drawn ({', '.join(map(str, about['strata']))} by rising clean probability)",
+            f"answer all of them in {Path(about['out']) / REPORT}, or in the column decision of {ANSWERS} beside it, then "
+            "run the command again with --answers",
+        ]
+    level = f"{100 * about['level']:g} %"
+    told = [
+        f"{about['answered']} photos answered, {about['skipped']} skipped; {about['wrong']} labels are wrong",
+        f"of all {about['photos']} labels {_interval(about['noise_rate'], level)} are wrong",
+    ]
+    if about["precision"] is not None:
+        told.append(
+            f"of the {about['listed']} that the list calls wrong {_interval(about['precision'], level)} are wrong"
+        )
+    share = f"{100 * about['false_discovery_rate']:g} %"
+    if about["threshold"] is None:
+        told.append(f"no threshold is proven to let at most {share} right labels pass; answer more photos")
+    else:
+        told.append(
+            f"of the {about['below_threshold']} photos with a clean probability below {about['threshold']:g} at most "
+            f"{share} have a right label ({level} sure)"
+        )
+    if "models" in about:
+        one = about["models"]
+        told.append(
+            f"on {one['photos']} answered photos: accuracy {100 * one['before']:.1f} % before, {100 * one['after']:.1f} % "
+            f"after; difference {100 * one['difference']:+.1f} points, {level} interval {100 * one['low']:+.1f} to "
+            f"{100 * one['high']:+.1f}; McNemar's p = {one['p_value']:.3f}"
+        )
+    return told
+
+
+def _interval(bounds: Mapping[str, float | None], level: str) -> str:
+    low, high, estimate = bounds["low"], bounds["high"], bounds["estimate"]
+    about = "" if estimate is None else f"about {100 * estimate:.1f} %, "
+    return f"{about}{100 * (low or 0):.1f} to {100 * (high or 0):.1f} % ({level} sure)"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from noisyctl.artifacts import files
-from noisyctl.review.result import DROP, DUPLICATE, KEEP, LOOK, RELABEL, VERDICTS, Listed, Noise, Result
+from noisyctl.review.result import MEANINGS, VERDICTS, Listed, Noise, Result
 
 FORM = files.Text(("<!doctype html><!-- noisyctl report -->",))
 FOLDER = files.Folder("photos of a report")
@@ -29,13 +29,6 @@ QUALITY = 62
 MATRIX = 16  # classes; more are shown as a list of pairs
 PAIRS = 60
 HEATS = 5
-MEANINGS = {
-    RELABEL: "the label looks wrong, another one fits",
-    DROP: "it seems to belong to no class",
-    LOOK: "doubtful: look at it",
-    DUPLICATE: "a copy of another photo",
-    KEEP: "nothing speaks against the label",
-}
 
 
 @dataclass(frozen=True)

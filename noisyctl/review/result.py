@@ -40,6 +40,13 @@ LAST = ("neighbors", "duplicate_of", "group")
 SPLIT = "split"  # a column that a list may have beside these: train, val or test
 KEEP, RELABEL, LOOK, DROP, DUPLICATE = "keep", "relabel", "look", "drop", "duplicate"
 VERDICTS = (RELABEL, DROP, LOOK, DUPLICATE, KEEP)  # in the order in which people read them
+MEANINGS = {
+    RELABEL: "the label looks wrong, another one fits",
+    DROP: "it seems to belong to no class",
+    LOOK: "doubtful: look at it",
+    DUPLICATE: "a copy of another photo",
+    KEEP: "nothing speaks against the label",
+}
 SUSPICIOUS = (RELABEL, DROP, LOOK)  # verdicts on the label itself
 SPLITS = {"train": "train", "test": "test", "val": "val", "valid": "val", "validation": "val"}
 REMAKE = "make it again with `noisyctl clean`"

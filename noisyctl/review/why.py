@@ -1,9 +1,10 @@
 """What is known of one photo of the list, as text and as JSON."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
-from noisyctl.review.result import DROP, DUPLICATE, KEEP, LOOK, RELABEL, Listed, Result
+from noisyctl.review.result import MEANINGS, Result
 
 
 def facts(result: Result, sample: str) -> dict[str, Any]:
@@ -41,43 +42,33 @@ def _path(result: Result, id_: str) -> str:
     return known.path if known else ""
 
 
-def text(result: Result, sample: str) -> str:
+def text(about: Mapping[str, Any]) -> str:
     """The same for people."""
-    row, about = result.find(sample), facts(result, sample)
+    given, suggested, near = about["given"], about["suggested"], about["neighbors"]
+    group = f", group {about['group']}" if about["group"] else ""
     lines = [
-        f"{row.path or row.id}  (id {row.id}{f', group {row.group}' if row.group else ''})",
-        f"  given label      {row.given}",
-        f"  suggested label  {row.suggested}",
-        f"  verdict          {row.verdict}: {_reason(row)}",
-        f"  rank             {row.rank} of {about['of']}, 1 is the most suspicious",
-        f"probability that {row.given!r} is right",
-        f"  together         {_percent(row.clean_probability)}",
-        *(f"  {name:<16} {_percent(value)}" for name, value in row.opinions.items()),
+        f"{about['path'] or about['id']}  (id {about['id']}{group})",
+        f"  given label      {given}",
+        f"  suggested label  {suggested}",
+        f"  verdict          {about['verdict']}: {MEANINGS[about['verdict']]}",
+        f"  rank             {about['rank']} of {about['of']}, 1 is the most suspicious",
+        f"probability that {given!r} is right",
+        f"  together         {_percent(about['clean_probability'])}",
+        *(f"  {name:<16} {_percent(value)}" for name, value in about["opinions"].items()),
     ]
-    if row.neighbors:
-        same = sum(near.label == row.given for near in row.neighbors)
-        other = sum(near.label == row.suggested for near in row.neighbors)
-        counted = f"{same} of {len(row.neighbors)} are labeled {row.given!r}"
-        if row.suggested != row.given:
-            counted += f", {other} {row.suggested!r}"
+    if near:
+        labels = [one["label"] for one in near]
+        counted = f"{labels.count(given)} of {len(near)} are labeled {given!r}"
+        if suggested != given:
+            counted += f", {labels.count(suggested)} {suggested!r}"
         lines.append(f"most similar photos: {counted}")
-        width = max(len(near.label) for near in row.neighbors)
-        lines += [f"  {near.label:<{width}}  {_path(result, near.id) or near.id}" for near in row.neighbors]
+        width = max(map(len, labels))
+        lines += [f"  {one['label']:<{width}}  {one['path'] or one['id']}" for one in near]
     if about["duplicates"]:
         lines.append("copies of it")
         lines += [f"  {copy['given']}  {copy['path']}" for copy in about["duplicates"]]
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _percent(value: float) -> str:
-    return "not known" if math.isnan(value) else f"{100 * value:.1f} %"
-
-
-def _reason(row: Listed) -> str:
-    return {
-        KEEP: "nothing speaks against the label",
-        RELABEL: f"the label looks wrong, {row.suggested!r} fits",
-        LOOK: "doubtful, a person has to look",
-        DROP: "it seems to belong to no class",
-        DUPLICATE: "a copy of another photo",
-    }[row.verdict]
+def _percent(value: float | None) -> str:
+    return "not known" if value is None else f"{100 * value:.1f} %"

@@ -29,7 +29,7 @@ def test_by_id_by_path_and_by_the_place_on_disk(tmp_path: Path, monkeypatch: pyt
 def test_text_says_all_of_it(tmp_path: Path) -> None:
     listed = folders.make(tmp_path, 12)
     row = listed.rows[0]
-    told = why.text(listed, row.id)
+    told = why.text(why.facts(listed, row.id))
     for part in (
         row.path,
         row.given,
@@ -47,4 +47,4 @@ def test_text_says_all_of_it(tmp_path: Path) -> None:
 def test_an_unknown_photo_is_said_with_a_near_one(tmp_path: Path) -> None:
     listed = folders.make(tmp_path, 12)
     with pytest.raises(DataError, match=r"neither an id nor a path.*did you mean"):
-        why.text(listed, listed.rows[0].path.replace("photo", "foto"))
+        why.facts(listed, listed.rows[0].path.replace("photo", "foto"))
