@@ -193,7 +193,7 @@ def test_the_same_output_can_be_made_again(
             command,
             *commands(made)[command],
         ]
-        place = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent.parent)}
+        place = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent.parent.parent)}
         for _ in range(2):
             subprocess.run([*words, *SMALL, "--out", out], check=True, env=place, capture_output=True)
         return
