@@ -7,14 +7,12 @@
     OUT/work/            the artifacts
     OUT/result.json      where the photos lie, the classes, the estimated noise, and the digest of labels.csv
 
-The digest is the sha256 of labels.csv. A person's decisions carry it, so that decisions made on another list are refused.
+The digest is the sha256 of what the list says, whatever file holds it. A person's decisions carry it, so that decisions
+made on another list are refused.
 """
 
-import csv
 import hashlib
-import io
 import json
-import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,11 +20,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from noisyctl.artifacts import csv_files
+from noisyctl.artifacts import label_list
+from noisyctl.artifacts.label_list import LabelList
 from noisyctl.errors import ArtifactError, DataError, suggest
 
-LABELS = "labels.csv"
-PARQUET = "labels.parquet"
+LABELS, PARQUET = label_list.CSV, label_list.PARQUET
 REPORT = "report.html"
 REPORT_PHOTOS = "report-photos"
 MODEL = "model"
@@ -35,9 +33,6 @@ ABOUT = "result.json"
 KIND = "result of clean"
 VERSION = 1
 
-FIRST = ("id", "path", "given", "suggested", "clean_probability", "verdict", "rank")
-LAST = ("neighbors", "duplicate_of", "group")
-SPLIT = "split"  # a column that a list may have beside these: train, val or test
 KEEP, RELABEL, LOOK, DROP, DUPLICATE = "keep", "relabel", "look", "drop", "duplicate"
 VERDICTS = (RELABEL, DROP, LOOK, DUPLICATE, KEEP)  # in the order in which people read them
 MEANINGS = {
@@ -48,7 +43,7 @@ MEANINGS = {
     KEEP: "nothing speaks against the label",
 }
 SUSPICIOUS = (RELABEL, DROP, LOOK)  # verdicts on the label itself
-SPLITS = {"train": "train", "test": "test", "val": "val", "valid": "val", "validation": "val"}
+TRAIN = "train"  # the part of photos of which nothing else is said
 REMAKE = "make it again with `noisyctl clean`"
 
 
@@ -139,44 +134,27 @@ class Result:
         return found
 
 
-def as_csv(rows: Sequence[Listed], opinions: Sequence[str], *, splits: bool = False) -> str:
-    """The text of labels.csv; texts that a spreadsheet would compute are quoted."""
-    last = (*LAST, SPLIT) if splits else LAST
-    table: list[Sequence[Any]] = [(*FIRST, *opinions, *last)]
-    for row in rows:
-        first = (row.id, row.path, row.given, row.suggested, _number(row.clean_probability), row.verdict)
-        votes = [_number(row.opinions[name]) for name in opinions]
-        near = " ".join(f"{neighbor.id}:{neighbor.label}" for neighbor in row.neighbors)
-        split = (row.split,) if splits else ()
-        table.append((*first, row.rank, *votes, near, row.duplicate_of, row.group, *split))
-    return csv_files.as_file_text(table)
-
-
-def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.6f}"
-
-
 def as_about(
-    labels_csv: bytes,
+    labels: LabelList,
     out: Path,
     root: Path,
     class_names: Sequence[str],
     *,
     noise: Noise | None = None,
-    parts: bool = False,
+    splits: Mapping[str, Sequence[str]] | None = None,
 ) -> str:
-    """The text of result.json, for a labels.csv that will lie in the folder `out`.
+    """The text of result.json, for a list that will lie in the folder `out`.
 
-    `parts` tells that the folders at the top of `root` are train, val and test. The place of the photos is kept relative
-    to `out`, so that both can be moved together.
+    `splits` are the ids of the photos of the parts beside train: test, val; None where the photos have no parts. The place
+    of the photos is kept relative to `out`, so that both can be moved together.
     """
     about: dict[str, Any] = {
         "kind": KIND,
         "schema_version": VERSION,
-        "digest": digest_of(labels_csv),
+        "digest": digest_of(labels),
         "root": Path(os.path.relpath(root.resolve(), out.resolve())).as_posix(),
         "class_names": list(class_names),
-        "parts": parts,
+        "splits": None if splits is None else {name: sorted(ids) for name, ids in splits.items()},
     }
     if noise is not None:
         about["noise"] = {
@@ -188,8 +166,24 @@ def as_about(
     return json.dumps(about, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def digest_of(labels_csv: bytes) -> str:
-    return hashlib.sha256(labels_csv).hexdigest()
+def digest_of(labels: LabelList) -> str:
+    """The sha256 of a list, with probabilities of as many digits as labels.csv has."""
+    digest = hashlib.sha256(json.dumps([label_list.VERSION, list(labels.opinions)]).encode())
+    for row in _listed(labels, {}):
+        said = [
+            row.id,
+            row.path,
+            row.given,
+            row.suggested,
+            row.verdict,
+            row.rank,
+            row.duplicate_of,
+            row.group,
+        ]
+        numbers = [f"{p:.{label_list.DIGITS}f}" for p in (row.clean_probability, *row.opinions.values())]
+        near = [[one.id, one.label] for one in row.neighbors]
+        digest.update(json.dumps([said, numbers, near]).encode())
+    return digest.hexdigest()
 
 
 def read(folder: Path, root: Path | None = None) -> Result:
@@ -198,28 +192,23 @@ def read(folder: Path, root: Path | None = None) -> Result:
     Raises ArtifactError where something is missing, was changed or is not what clean writes.
     """
     about = _read_about(folder)
-    path = folder / LABELS
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ArtifactError(f"{path} cannot be read ({error.strerror}); {REMAKE}") from error
-    if digest_of(content) != about["digest"]:
+    labels = label_list.read(folder / LABELS)
+    if digest_of(labels) != about["digest"]:
         raise ArtifactError(
-            f"{path} is not as clean wrote it; decide in the report or in a decisions.csv, and {REMAKE}"
+            f"{folder / LABELS} is not as clean wrote it; decide in the report or in a decisions.csv, and {REMAKE}"
         )
-    opinions, cells = _read_cells(path, content)
+    splits = about.get("splits")
+    part = {id_: name for name, ids in (splits or {}).items() for id_ in ids}
     place = root if root is not None else (folder / about["root"])
-    has_splits = bool(about.get("parts")) or bool(cells and SPLIT in cells[0])
-    rows = _listed(path, opinions, cells, bool(about.get("parts")))
     return Result(
         folder=folder,
         digest=about["digest"],
         root=Path(os.path.normpath(place)),
         class_names=tuple(about["class_names"]),
-        opinions=tuple(opinions),
-        rows=tuple(sorted(rows, key=lambda row: row.rank)),
+        opinions=tuple(labels.opinions),
+        rows=tuple(_listed(labels, part)),
         noise=Noise(**about["noise"]) if about.get("noise") else None,
-        has_splits=has_splits,
+        has_splits=splits is not None,
     )
 
 
@@ -238,6 +227,7 @@ def _read_about(folder: Path) -> dict[str, Any]:
             and isinstance(about["root"], str)
             and isinstance(names, list)
             and all(isinstance(name, str) for name in names)
+            and isinstance(about.get("splits"), dict | None)
             and (noise is None or set(noise) == {"wrong", "low", "high", "level"})
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -251,75 +241,27 @@ def _read_about(folder: Path) -> dict[str, Any]:
     return about
 
 
-def _read_cells(path: Path, content: bytes) -> tuple[list[str], list[dict[str, str]]]:
-    """The names of the opinions, and each row as a dict of texts."""
-    try:
-        lines = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ArtifactError(f"{path} is not CSV in UTF-8 ({error}); {REMAKE}") from error
-    header = lines[0] if lines else []
-    lacking = [name for name in (*FIRST, *LAST) if name not in header]
-    if lacking:
-        raise ArtifactError(f"{path} has no column {', '.join(lacking)}; {REMAKE}")
-    opinions = header[header.index("rank") + 1 : header.index("neighbors")]
-    rows = [dict(zip(header, map(csv_files.unquoted, line), strict=False)) for line in lines[1:] if line]
-    short = next((number for number, row in enumerate(rows, start=2) if len(row) < len(header)), None)
-    if short is not None:
-        raise ArtifactError(f"{path}: row {short} has too few cells; {REMAKE}")
-    return opinions, rows
-
-
-def _listed(
-    path: Path, opinions: Sequence[str], cells: Sequence[Mapping[str, str]], parts: bool
-) -> list[Listed]:
-    """The rows, checked."""
-    labels = {row["id"]: row["given"] for row in cells}
-    if len(labels) < len(cells):
-        raise ArtifactError(f"{path} names an id twice; {REMAKE}")
-    found = []
-    for number, row in enumerate(cells, start=2):
-        try:
-            if row["verdict"] not in VERDICTS:
-                raise ValueError(f"verdict {row['verdict']!r} is none of {', '.join(VERDICTS)}")
-            found.append(
-                Listed(
-                    id=row["id"],
-                    path=row["path"],
-                    given=row["given"],
-                    suggested=row["suggested"],
-                    clean_probability=float(row["clean_probability"]),
-                    verdict=row["verdict"],
-                    rank=int(row["rank"]),
-                    opinions={name: float(row[name]) for name in opinions if row[name]},
-                    neighbors=tuple(neighbors_of(row["neighbors"], labels)),
-                    duplicate_of=row["duplicate_of"],
-                    group=row["group"],
-                    split=_split_of(row, parts),
-                )
-            )
-        except ValueError as error:
-            raise ArtifactError(f"{path}: row {number}: {error}; {REMAKE}") from error
-    return found
-
-
-def _split_of(row: Mapping[str, str], parts: bool) -> str:
-    if row.get(SPLIT):
-        return row[SPLIT]
-    return SPLITS.get(row["path"].split("/", 1)[0].casefold(), "train") if parts else "train"
-
-
-def neighbors_of(text: str, labels: Mapping[str, str]) -> Iterable[Neighbor]:
-    """The neighbors that `id:label id:label ...` names; `labels` gives the label of each id.
-
-    Labels may hold blanks and colons, so an entry is known by its id and the label that belongs to it. An entry whose id
-    is not in the list ends at the next blank.
-    """
-    while text:
-        id_, colon, rest = text.partition(":")
-        label = labels.get(id_)
-        if not colon:
-            raise ValueError(f"neighbors: {text!r} is not written as id:label")
-        if label is None or not (rest == label or rest.startswith(f"{label} ")):
-            label = rest.partition(" ")[0]
-        yield Neighbor(id_, label)
-        text = rest[len(label) :].removeprefix(" ")
+def _listed(labels: LabelList, part: Mapping[str, str]) -> Iterable[Listed]:
+    """The rows, by rank; `part` is the part of a photo that is not for training, by id."""
+    opinions = {name: values.tolist() for name, values in labels.opinions.items()}
+    none = [""] * len(labels)
+    duplicate_of = none if labels.duplicate_of is None else labels.duplicate_of.tolist()
+    group = none if labels.group is None else labels.group.tolist()
+    near = labels.neighbors or ((),) * len(labels)
+    columns = (labels.ids, labels.paths, labels.given, labels.suggested, labels.verdict, labels.rank)
+    ids, paths, given, suggested, verdict, rank = (column.tolist() for column in columns)
+    for k in sorted(range(len(labels)), key=rank.__getitem__):
+        yield Listed(
+            id=ids[k],
+            path=paths[k],
+            given=given[k],
+            suggested=suggested[k],
+            clean_probability=float(labels.clean_probability[k]),
+            verdict=verdict[k],
+            rank=rank[k],
+            opinions={name: values[k] for name, values in opinions.items()},
+            neighbors=tuple(Neighbor(id_, label) for id_, label in near[k]),
+            duplicate_of=duplicate_of[k],
+            group=group[k],
+            split=part.get(ids[k], TRAIN),
+        )

@@ -1,12 +1,14 @@
 """A result of clean for tests: drawn photos, a list of them, and the folder in which both are found."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from noisyctl.artifacts import label_list
+from noisyctl.artifacts.label_list import LabelList
 from noisyctl.review import result
 from noisyctl.review.result import Listed, Neighbor, Noise
 
@@ -57,6 +59,25 @@ def rows(root: Path, number: int, classes: Sequence[str] = CLASSES, *, pictures:
     ]
 
 
+def as_list(listed: Sequence[Listed]) -> LabelList:
+    def texts(values: Iterable[str]) -> np.ndarray:
+        return np.array(list(values), np.dtypes.StringDType())
+
+    return LabelList(
+        ids=texts(row.id for row in listed),
+        paths=texts(row.path for row in listed),
+        given=texts(row.given for row in listed),
+        suggested=texts(row.suggested for row in listed),
+        clean_probability=np.array([row.clean_probability for row in listed]),
+        verdict=texts(row.verdict for row in listed),
+        rank=np.array([row.rank for row in listed]),
+        opinions={name: np.array([row.opinions[name] for row in listed]) for name in listed[0].opinions},
+        neighbors=tuple(tuple((near.id, near.label) for near in row.neighbors) for row in listed),
+        duplicate_of=texts(row.duplicate_of for row in listed),
+        group=texts(row.group for row in listed),
+    )
+
+
 def write(
     out: Path,
     root: Path,
@@ -64,14 +85,13 @@ def write(
     classes: Sequence[str] = CLASSES,
     noise: Noise | None = Noise(0.25, 0.2, 0.31),
     *,
-    parts: bool = False,
+    splits: Mapping[str, Sequence[str]] | None = None,
 ) -> Path:
     """Write the result's folder as clean does."""
     out.mkdir(parents=True, exist_ok=True)
-    opinions = list(listed[0].opinions) if listed else []
-    content = result.as_csv(listed, opinions).encode()
-    (out / result.LABELS).write_bytes(content)
-    about = result.as_about(content, out, root, classes, noise=noise, parts=parts)
+    labels = as_list(listed)
+    label_list.write(out, labels)
+    about = result.as_about(labels, out, root, classes, noise=noise, splits=splits)
     (out / result.ABOUT).write_text(about, encoding="utf-8")
     return out
 

@@ -104,7 +104,8 @@ def test_parts_become_the_column_split_and_changes_in_test_are_told(tmp_path: Pa
     for row in rows:
         (root / row.path).parent.mkdir(parents=True, exist_ok=True)
         (root / row.path.split("/", 1)[1]).rename(root / row.path)
-    listed = result.read(folders.write(tmp_path / "out", root, rows, parts=True))
+    test = [row.id for row in rows if row.path.startswith("test/")]
+    listed = result.read(folders.write(tmp_path / "out", root, rows, splits={"test": test}))
     about = apply.apply(
         [write(tmp_path / "d.csv", rows_of(listed))], listed, tmp_path / "cleaned", how="links"
     )

@@ -34,7 +34,8 @@ def listed(tmp_path: Path) -> Result:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / row.path).rename(root / path)
         rows.append(replace(row, path=path))
-    return result.read(folders.write(tmp_path / "out", root, rows, CLASSES, parts=True))
+    test = [row.id for row in rows if row.path.startswith("test/")]
+    return result.read(folders.write(tmp_path / "out", root, rows, CLASSES, splits={"test": test}))
 
 
 def expected(listed: Result, decided: bool) -> Labels:
