@@ -23,8 +23,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from noisyctl import methods
 from noisyctl.artifacts import files
+from noisyctl.cli.options import command
+from noisyctl.cli.stage import Stage
 from noisyctl.config import read_params_file
 from noisyctl.layout import Layout
+from noisyctl.session import Session
 from stages import (
     cluster_scan,
     evaluate,
@@ -36,8 +39,6 @@ from stages import (
     train_method,
     warmup,
 )
-from stages.common import Session, Stage
-from stages.options import command
 
 
 def main() -> None:

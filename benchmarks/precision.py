@@ -27,13 +27,13 @@ from noisyctl.datasets import digits
 from noisyctl.methods import cross_entropy
 from noisyctl.nn.networks import build
 from noisyctl.noise import symmetric
+from noisyctl.precision import cpu_units
 from noisyctl.seeds import stream
+from noisyctl.session import Session
 from noisyctl.task import Task
-from noisyctl.training.precision import cpu_units
 from noisyctl.training.warmup import Params as WarmupParams
 from noisyctl.views import Views
 from stages import inject_noise, prepare_data, train_method, warmup
-from stages.common import Session
 
 CPU, NUMBER, BATCH = torch.device("cpu"), 512, 64
 MODES = {

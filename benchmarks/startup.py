@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from stages.cli import COMMANDS
+from noisyctl.cli.main import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent

@@ -24,15 +24,17 @@ BY_NAME = {  # commands that find a module by name, and the package it lies in
 PLUMBING = (
     "noisyctl",
     "noisyctl.artifacts",
-    "noisyctl.training.precision",
+    "noisyctl.cli",
     "noisyctl.code",
     "noisyctl.config",
     "noisyctl.errors",
     "noisyctl.layout",
     "noisyctl.params",
+    "noisyctl.precision",
     "noisyctl.runs",
+    "noisyctl.runs.fresh",
+    "noisyctl.session",
     "stages",
-    "stages.common",
 )
 
 
@@ -90,7 +92,7 @@ def _find(package: str, name: str) -> str:
 
 
 def _is_plumbing(module: str) -> bool:
-    return module in PLUMBING or module.startswith(("noisyctl.artifacts.", "noisyctl.runs."))
+    return module in PLUMBING or module.startswith(("noisyctl.artifacts.", "noisyctl.cli."))
 
 
 def _source(module: str) -> Path | None:

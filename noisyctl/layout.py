@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+FILES = "files"  # beside images.zarr: a link to the folder of images that stay in their files
+
 
 @dataclass(frozen=True)
 class Layout:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from noisyctl.cli.stage import Option, Stage
 from noisyctl.errors import DataError, ParamsError, suggest
-from stages.common import Option, Session, Stage
+from noisyctl.session import Session
 
 SAMPLE = 256  # images that are decoded of a data set without published checksums
 TERMS = {  # of the data sets with published checksums

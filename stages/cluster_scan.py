@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from noisyctl.cli.stage import Option, Stage, inside
 from noisyctl.errors import ParamsError
-from stages.common import Option, Session, Stage, inside
+from noisyctl.session import Session
 
 ENCODER_BY = "noisyctl pretrain-simclr` or `noisyctl pretrain-moco"
 
@@ -29,11 +30,10 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     from noisyctl.artifacts.kinds import NEIGHBORS
     from noisyctl.nn.networks import build
     from noisyctl.pretraining import scan
-    from noisyctl.runs import fresh
+    from noisyctl.runs import fresh, training
     from noisyctl.seeds import stream
     from noisyctl.training.loop import fit
     from noisyctl.training.scratch import hold
-    from stages import training
 
     device = session.start()
     made = fresh.label_free(inputs.images, inputs.encoder.parent, encoder=inputs.encoder)
@@ -82,7 +82,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
 def _read_encoder(path: Path, images: str) -> tuple[Any, str]:
     """The encoder and its digest. Raises ArtifactError where it is another network, or of other images."""
     from noisyctl.errors import ArtifactError
-    from stages import training
+    from noisyctl.runs import training
 
     built, header = training.read_networks(path, ENCODER_BY)
     if header["kind"] != "encoder":

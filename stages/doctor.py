@@ -6,7 +6,8 @@ import os
 import sys
 from typing import Any
 
-from stages.common import Session, Stage
+from noisyctl.cli.stage import Stage
+from noisyctl.session import Session
 
 PACKAGES = (
     "torch",
@@ -26,7 +27,7 @@ def run(inputs: Any = None, params: Any = None, session: Session = Session()) ->
     """Versions, device, precision, cores, and advice."""
     import torch
 
-    from noisyctl.training.precision import resolve
+    from noisyctl.precision import resolve
 
     found: dict[str, Any] = {"python": sys.version.split()[0]}
     for package in PACKAGES:

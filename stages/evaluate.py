@@ -14,8 +14,9 @@ import numpy as np
 
 from noisyctl.artifacts import csv_files, files, store
 from noisyctl.artifacts.kinds import FEATURES, NOISE, PATHS, TRACE, TRUTH, VERIFIED
+from noisyctl.cli.stage import Option, Stage, one
 from noisyctl.errors import ArtifactError, ParamsError
-from stages.common import Option, Session, Stage, one
+from noisyctl.session import Session
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
 
 
 def _find(folders: tuple[Path, ...]) -> list[tuple[str, store.Artifact]]:
-    from stages import training
+    from noisyctl.runs import training
 
     found = []
     for folder in folders:
@@ -449,8 +450,8 @@ def _draw_points(
 
     from noisyctl.evaluation import figures, measures
     from noisyctl.nn.inference import BATCH, evaluating
+    from noisyctl.runs import training
     from noisyctl.seeds import stream
-    from stages import training
 
     if inputs.images is None:
         raise ParamsError("--tsne: the images are not in the default place; give --images")
@@ -633,8 +634,8 @@ def _probe(encoder: Path, images_path: Path, truth: store.Artifact, session: Ses
     from noisyctl.nn.inference import evaluating, outputs
     from noisyctl.nn.networks import build
     from noisyctl.parts.neighbors import knn_classify
+    from noisyctl.runs import training
     from noisyctl.seeds import stream
-    from stages import training
 
     device = session.start()
     features = store.read(encoder / "features.zarr", FEATURES)

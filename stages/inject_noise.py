@@ -11,9 +11,10 @@ import numpy as np
 from noisyctl.artifacts import store
 from noisyctl.artifacts.files import Writes
 from noisyctl.artifacts.kinds import IMAGES, LABELS, NOISE, TRUTH, VERIFIED
+from noisyctl.cli.stage import Option, Stage, modules_in
 from noisyctl.errors import ArtifactError, DataError, ParamsError
 from noisyctl.layout import Layout
-from stages.common import Option, Session, Stage, modules_in
+from noisyctl.session import Session
 
 ROWS = 8192  # images that the logistic regression labels at a time
 REGULARIZATION = 0.01  # its C: pixels are many and strongly correlated
@@ -129,7 +130,7 @@ def _needed(
 
 def _paths(images: store.Artifact) -> np.ndarray | None:
     """Where the training images lie; None where they come from no files of their own."""
-    from stages import training
+    from noisyctl.runs import training
 
     place = images.path.with_name("paths.zarr")
     return training.read_paths(place, images).array("train_path") if place.exists() else None
@@ -191,12 +192,12 @@ def _network(
 
     from noisyctl.nn.inference import evaluating, outputs
     from noisyctl.nn.networks import build
+    from noisyctl.runs import training
     from noisyctl.seeds import stream
     from noisyctl.task import Task
     from noisyctl.training import warmup
     from noisyctl.training.loop import fit
     from noisyctl.training.scratch import hold
-    from stages import training
 
     device = session.start()
     every, _ = training.make_task(images, device, num_classes=len(truth.attributes["class_names"]))

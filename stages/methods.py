@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from noisyctl import methods
+from noisyctl.cli.stage import Stage
 from noisyctl.params import Needs, module_spec
-from stages.common import Session, Stage
+from noisyctl.session import Session
 
 AUTHORS = r"(?:van |de )?[A-Z][\w-]+(?:, [A-Z][\w-]+)*(?: and [A-Z][\w-]+| et al\.)?"
 PAPER = re.compile(rf'({AUTHORS}), "([^"]+)"(?: \([^)]*\))?, ([^.;:]*?\d{{4}})')

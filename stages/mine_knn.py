@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from noisyctl.cli.stage import Option, Stage, one
 from noisyctl.params import Params as Base
 from noisyctl.params import param
-from stages.common import Option, Session, Stage, one
+from noisyctl.session import Session
 
 
 class Params(Base):

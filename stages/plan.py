@@ -7,11 +7,12 @@ from typing import Any
 import yaml
 
 from noisyctl.artifacts import files
+from noisyctl.cli.stage import Option, Stage, one
 from noisyctl.config import ParamsFile
 from noisyctl.errors import ParamsError, suggest
 from noisyctl.layout import Layout
+from noisyctl.session import Session
 from stages import paper_cells, papers
-from stages.common import Option, Session, Stage, one
 from stages.warmup import PROFILES
 
 HEAD = "# Made by `noisyctl plan` from params.yaml and the NEEDS of each method; a test keeps it in step.\n"

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from noisyctl.artifacts import csv_files, files
+from noisyctl.cli.stage import Option, Stage, one
 from noisyctl.errors import ArtifactError
-from stages.common import Option, Session, Stage, one
+from noisyctl.session import Session
 
 PREDICTIONS = files.Text((",".join(csv_files.PREDICTIONS),))
 MADE_BY = "noisyctl train-method NAME"
@@ -39,9 +40,9 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
     from noisyctl.datasets import Quarantined
     from noisyctl.datasets.folder import read_blocks
     from noisyctl.nn import inference
+    from noisyctl.runs import training
     from noisyctl.training import warmup
     from noisyctl.views import Views
-    from stages import training
 
     device = session.start()
     networks, header = training.read_run(inputs.run, MADE_BY)

@@ -11,7 +11,9 @@ import numpy as np
 
 from noisyctl.artifacts import csv_files, files, store
 from noisyctl.artifacts.kinds import FEATURES, IMAGES, LABELS, PATHS, TRUTH, VERIFIED
-from stages.common import FILES, Option, Session, Stage, inside, modules_in
+from noisyctl.cli.stage import Option, Stage, inside, modules_in
+from noisyctl.layout import FILES
+from noisyctl.session import Session
 
 QUARANTINE = files.Text((",".join(csv_files.QUARANTINE),))
 

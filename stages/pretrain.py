@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.common import Option, Session, Stage, inside
+from noisyctl.cli.stage import Option, Stage, inside
+from noisyctl.session import Session
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,10 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     from noisyctl.artifacts.kinds import FEATURES
     from noisyctl.nn.inference import evaluating, outputs
     from noisyctl.nn.networks import build
+    from noisyctl.runs import training
     from noisyctl.seeds import stream
     from noisyctl.training.loop import fit
     from noisyctl.training.scratch import hold
-    from stages import training
 
     device = session.start()
     images = training.read_images(inputs.images)

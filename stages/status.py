@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from noisyctl.cli.cures import Chosen, complete
+from noisyctl.cli.stage import Stage
 from noisyctl.layout import Layout
 from noisyctl.runs import fresh
-from stages.common import Session, Stage
+from noisyctl.session import Session
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,8 @@ from typing import Any
 
 from noisyctl.artifacts import files
 from noisyctl.errors import ArtifactError, NoisyctlError, ParamsError
+from noisyctl.session import Session
 from stages import jobs
-from stages.common import Session
 
 
 class Stopped(NoisyctlError):

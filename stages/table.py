@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from noisyctl.artifacts import files, metrics
+from noisyctl.cli.stage import Option, Stage
 from noisyctl.errors import ArtifactError
-from stages.common import Option, Session, Stage
+from noisyctl.session import Session
 
 STALE = "made with other params; run it again"
 TABLES = files.Folder("tables of a paper")

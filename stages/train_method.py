@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from noisyctl.cli.stage import RUN, Option, Stage
 from noisyctl.layout import Layout
 from noisyctl.params import Needs, module_spec
-from stages.common import RUN, Option, Session, Stage
+from noisyctl.session import Session
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,9 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     from noisyctl.artifacts import store
     from noisyctl.artifacts.kinds import NEIGHBORS
     from noisyctl.errors import ArtifactError, ParamsError
-    from noisyctl.runs import fresh
+    from noisyctl.runs import fresh, training
     from noisyctl.training.loop import fit
     from noisyctl.training.scratch import hold
-    from stages import training
 
     device = session.start()
     name_of_method, method = methods.present_name(inputs.method), methods.load(inputs.method)

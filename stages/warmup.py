@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.common import RUN, Option, Session, Stage, block_of
+from noisyctl.cli.stage import RUN, Option, Stage, block_of
+from noisyctl.session import Session
 
 PROFILES: dict[
     str, dict[str, Any]
@@ -30,12 +31,11 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     import torch
 
     from noisyctl.nn.networks import build
-    from noisyctl.runs import fresh
+    from noisyctl.runs import fresh, training
     from noisyctl.seeds import stream
     from noisyctl.training import warmup
     from noisyctl.training.loop import fit
     from noisyctl.training.scratch import hold
-    from stages import training
 
     device = session.start()
     fresh.require(_made_from(inputs, params.start))
@@ -106,7 +106,7 @@ def _made_from(inputs: Inputs, start: str) -> list[Any]:
 
 def _load(path: Path | None, networks: list[Any], images: Any, made_by: str, *, head: bool) -> str:
     """Start all networks from the weights of label-free work: its backbone, or its head too. Gives its digest."""
-    from stages import training
+    from noisyctl.runs import training
 
     assert path is not None
     built, header = training.read_networks(path, made_by)
@@ -118,7 +118,7 @@ def _load(path: Path | None, networks: list[Any], images: Any, made_by: str, *, 
 def _load_run(folder: Path | None, networks: list[Any], names: list[str]) -> str:
     """Start all networks from the first one of a run, whose images may have been others. Gives its digest."""
     from noisyctl.errors import ArtifactError, ParamsError
-    from stages import training
+    from noisyctl.runs import training
 
     if folder is None:
         raise ParamsError(

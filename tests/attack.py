@@ -278,8 +278,8 @@ def in_child(act: Callable[[], object], cwd: Path) -> tuple[int, str]:
 
 def command(stage: Stage, words: Sequence[str]) -> Callable[[], None]:
     """The command line in this process, without the catch at its top: what is unforeseen shows as a traceback."""
+    from noisyctl.cli import main as cli
     from noisyctl.errors import NoisyctlError
-    from stages import cli
 
     def call() -> None:
         os.environ["NOISYCTL_SCRATCH"] = "scratch"

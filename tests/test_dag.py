@@ -39,7 +39,7 @@ PAPERS = {  # stages of papers/, and the stages of the demonstration whose code 
     "cluster": "cluster-scan",
     "train": "train-method",
 }
-PROBE = ("noisyctl/nn", "noisyctl/parts", "noisyctl/task.py", "noisyctl/views", "stages/training.py")
+PROBE = ("noisyctl/nn", "noisyctl/parts", "noisyctl/task.py", "noisyctl/views", "noisyctl/runs/training.py")
 TABLES_OF_PAPERS = {"stages.papers", "stages.paper_cells", "noisyctl.methods"}  # the demonstration has none
 
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from noisyctl import methods
-from stages.cli import COMMANDS
+from noisyctl.cli.main import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 NOISYCTL = Path(sys.executable).with_name("noisyctl")
@@ -63,7 +63,7 @@ def test_the_readme_s_stages_by_hand_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_every_command_has_help_with_an_example_and_needs_no_torch(command: str) -> None:
-    code = f"import sys; sys.argv = ['noisyctl', {command!r}, '--help']\nfrom stages.cli import app\n"
+    code = f"import sys; sys.argv = ['noisyctl', {command!r}, '--help']\nfrom noisyctl.cli.main import app\n"
     code += "try: app()\nexcept SystemExit: pass\n"
     code += "print([m for m in ('torch', 'zarr', 'faiss', 'sklearn', 'torchvision') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)

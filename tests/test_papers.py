@@ -23,9 +23,9 @@ from noisyctl.errors import NoisyctlError, ParamsError
 from noisyctl.evaluation import tables
 from noisyctl.layout import Layout
 from noisyctl.params import module_spec
+from noisyctl.session import Session
 from noisyctl.training import warmup
 from stages import paper_cells, papers, plan, table
-from stages.common import Session
 
 ROOT = Path(__file__).parent.parent
 PAPERS = ("jo_src", "mixnn", "scanmix", "smp", "two_stage")
@@ -396,7 +396,7 @@ def test_no_path_is_the_output_of_two_cells() -> None:
 @pytest.mark.parametrize("paper", PAPERS)
 def test_every_command_is_one_that_the_command_line_understands(paper: str) -> None:
     """Every option of a cell is one of its command, and every path that it names is among what it reads or writes."""
-    from stages.options import command
+    from noisyctl.cli.options import command
 
     made = paper_cells.read_plan(paper)
     known: dict[str, set[str]] = {}
@@ -412,7 +412,7 @@ def test_every_command_is_one_that_the_command_line_understands(paper: str) -> N
 
 
 def _stage(words: list[str]) -> object:
-    from stages.cli import COMMANDS
+    from noisyctl.cli.main import COMMANDS
 
     module = importlib.import_module(COMMANDS[words[1]][0])
     if words[1] == "train-method":
@@ -820,7 +820,7 @@ def test_a_smoke_run_of_the_smallest_table_ends_in_a_table(paper: str, copy: Pat
 
 
 def run_command(line: str) -> None:
-    from stages.cli import app
+    from noisyctl.cli.main import app
 
     words = shlex.split(line)
     assert words[0] == "noisyctl"

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from noisyctl.nn.inference import BATCH, evaluating, modules_of, outputs
 from noisyctl.nn.networks import LAYOUT
+from noisyctl.precision import Precision
 from noisyctl.seeds import draw_seed, stream
 from noisyctl.task import EpochRecord, Method, PredictsFurther, Reporter, Task
 from noisyctl.training import checkpoint
-from noisyctl.training.precision import Precision
 from noisyctl.training.scratch import Scratch
 
 TRACE_NAMES = {"predictions": "train_predictions"}

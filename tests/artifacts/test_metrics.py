@@ -7,8 +7,8 @@ import pytest
 
 from noisyctl.artifacts import metrics
 from noisyctl.errors import ArtifactError
+from noisyctl.session import Session
 from stages import table
-from stages.common import Session
 
 FOUND = {
     "runs": {"elr/given-s0": {"method": "elr", "params": {"seed": 0}, "test_accuracy": {"last": 93.25}}},

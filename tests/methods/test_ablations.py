@@ -11,10 +11,11 @@ import tiny
 import torch
 
 from noisyctl.methods import smp, two_stage
+from noisyctl.runs import training
 from noisyctl.seeds import stream
 from noisyctl.task import Task
 from noisyctl.training.warmup import Params
-from stages import evaluate, train_method, training, warmup
+from stages import evaluate, train_method, warmup
 
 LABELS = torch.where(torch.arange(24) < 6, (tiny.TRUTH + 1) % tiny.CLASSES, tiny.TRUTH)  # a quarter is wrong
 

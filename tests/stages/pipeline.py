@@ -10,6 +10,7 @@ from noisyctl.artifacts.kinds import IMAGES, LABELS, TRUTH
 from noisyctl.datasets import digits
 from noisyctl.noise import symmetric
 from noisyctl.pretraining import scan, simclr
+from noisyctl.session import Session
 from noisyctl.training import warmup as warmup_method
 from stages import (
     cluster_scan,
@@ -21,7 +22,6 @@ from stages import (
     train_method,
     warmup,
 )
-from stages.common import Session
 
 SIZE = 256
 

@@ -10,7 +10,8 @@ import pytest
 from noisyctl.artifacts import store
 from noisyctl.artifacts.kinds import FEATURES, IMAGES, LABELS, VERIFIED
 from noisyctl.errors import ArtifactError, DataError, NoisyctlError, ParamsError
-from stages import mine_knn, train_method, training, warmup
+from noisyctl.runs import training
+from stages import mine_knn, train_method, warmup
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from noisyctl.artifacts import networks, store
 from noisyctl.artifacts.kinds import IMAGES
 from noisyctl.errors import ArtifactError, ParamsError
 from noisyctl.pretraining import scan
+from noisyctl.runs import training
 from noisyctl.training import warmup as warmup_method
-from stages import cluster_scan, training, warmup
+from stages import cluster_scan, warmup
 
 
 def inputs(home: Path, out: Path) -> cluster_scan.Inputs:

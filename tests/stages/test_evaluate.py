@@ -16,8 +16,9 @@ from noisyctl.artifacts.kinds import IMAGES, TRACE, TRUTH, VERIFIED
 from noisyctl.errors import ArtifactError, ParamsError
 from noisyctl.layout import Layout
 from noisyctl.nn.inference import evaluating
-from stages import evaluate, train_method, training
-from stages.common import Session
+from noisyctl.runs import training
+from noisyctl.session import Session
+from stages import evaluate, train_method
 
 
 def trace(out: Path, names: list[str], **arrays: np.ndarray) -> None:

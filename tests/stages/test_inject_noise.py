@@ -14,8 +14,9 @@ from test_docs import ROOT, call
 from noisyctl import noise
 from noisyctl.artifacts import store
 from noisyctl.artifacts.kinds import IMAGES, LABELS, NOISE, TRUTH, VERIFIED
+from noisyctl.cli import options
 from noisyctl.errors import ArtifactError, DataError, ParamsError
-from stages import inject_noise, options
+from stages import inject_noise
 
 NAMES = [f"class {c}" for c in range(6)]
 

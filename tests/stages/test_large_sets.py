@@ -16,10 +16,11 @@ import pytest
 from noisyctl import datasets
 from noisyctl.artifacts import store
 from noisyctl.artifacts.kinds import IMAGES, LABELS, PATHS, TRACE, TRUTH, VERIFIED
+from noisyctl.cli import options
 from noisyctl.datasets import ImageData, Split, clothing1m, food101n, mnist, webvision
 from noisyctl.errors import DataError, ParamsError
 from noisyctl.training.warmup import Params as Profile
-from stages import check_data, evaluate, options, prepare_data, warmup
+from stages import check_data, evaluate, prepare_data, warmup
 
 MODULES = {"clothing1m": clothing1m, "food101n": food101n, "webvision": webvision}
 NAMES = "annotations/category_names_eng.txt"

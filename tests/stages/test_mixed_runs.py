@@ -11,7 +11,8 @@ import pytest
 from noisyctl.artifacts import networks, store
 from noisyctl.artifacts.kinds import TRACE
 from noisyctl.errors import ArtifactError
-from stages import evaluate, predict, train_method, training, warmup
+from noisyctl.runs import training
+from stages import evaluate, predict, train_method, warmup
 
 MIXED = "holds the networks of one training and the trace of another; make the run again with `noisyctl "
 

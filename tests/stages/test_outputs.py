@@ -16,8 +16,8 @@ from PIL import Image
 
 from noisyctl.artifacts import files, networks, store
 from noisyctl.artifacts.kinds import LABELS, NEIGHBORS
+from noisyctl.cli import main as cli
 from noisyctl.errors import OutputError
-from stages import cli
 
 SMALL = ["--device", "cpu", "--threads", "1", "--json"]
 TINY = ["--backbone", "small_cnn", "--width", "4", "--epochs", "0", "--batch-size", "64"]
@@ -189,11 +189,11 @@ def test_the_same_output_can_be_made_again(
         words = [
             sys.executable,
             "-c",
-            "from stages.cli import main; main()",
+            "from noisyctl.cli.main import main; main()",
             command,
             *commands(made)[command],
         ]
-        place = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent.parent)}
+        place = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent.parent.parent)}
         for _ in range(2):
             subprocess.run([*words, *SMALL, "--out", out], check=True, env=place, capture_output=True)
         return

@@ -18,7 +18,8 @@ from noisyctl.artifacts import csv_files, networks
 from noisyctl.datasets import folder
 from noisyctl.datasets._images import Pixels
 from noisyctl.errors import ArtifactError, DataError
-from stages import predict, training
+from noisyctl.runs import training
+from stages import predict
 
 ROOT = Path(predict.__file__).parent.parent
 
@@ -61,8 +62,9 @@ def test_blocks_say_what_all_images_at_once_would(run: Path, photos: Path, tmp_p
         from noisyctl.methods import cross_entropy
         from noisyctl.nn import inference
         from noisyctl.views import Views
-        from stages import predict, training
-        from stages.common import Session
+        from noisyctl.runs import training
+        from stages import predict
+        from noisyctl.session import Session
         torch.set_num_threads(1)
         inference.BATCH = 8
         run, root = Path({str(run)!r}), Path({str(photos)!r})

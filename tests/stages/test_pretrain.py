@@ -11,8 +11,9 @@ from noisyctl.artifacts import networks, store
 from noisyctl.artifacts.kinds import FEATURES
 from noisyctl.nn.inference import evaluating
 from noisyctl.pretraining import moco
+from noisyctl.runs import training
 from noisyctl.views import Views
-from stages import pretrain, training
+from stages import pretrain
 
 PARAMS = moco.Params(
     backbone="small_cnn", width=4, epochs=2, batch_size=64, embedding_size=16, queue_size=100

@@ -11,8 +11,9 @@ import pytest
 from noisyctl import methods
 from noisyctl.artifacts import store
 from noisyctl.artifacts.kinds import TRACE
+from noisyctl.cli import main as cli
+from noisyctl.cli import options
 from noisyctl.errors import ArtifactError, ParamsError
-from stages import cli, options
 
 SMALL = "backbone: small_cnn, width: 4"
 PARAMS = f"""\

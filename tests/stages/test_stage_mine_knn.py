@@ -8,10 +8,11 @@ import pytest
 
 from noisyctl.artifacts import store
 from noisyctl.artifacts.kinds import FEATURES, NEIGHBORS
+from noisyctl.cli import progress
 from noisyctl.errors import ArtifactError, NoisyctlError
 from noisyctl.parts import neighbors
-from stages import mine_knn, progress
-from stages.common import Session
+from noisyctl.session import Session
+from stages import mine_knn
 
 N = store.ROWS + 300  # two chunks
 QUIET = Session(device="cpu", threads=1, quiet=True)
@@ -107,7 +108,7 @@ def test_progress_is_printed_by_the_stage(
     features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(progress, "EVERY", 0.0)
-    loud = Session(device="cpu", threads=1)
+    loud = Session(device="cpu", threads=1, shows=progress.Terminal())
     mine_knn.run(mine_knn.Inputs(features, tmp_path / "n.zarr"), mine_knn.Params(k=2), loud)
     said = capsys.readouterr().err.splitlines()
     assert said[-1] == f"mine-knn  {N:,}/{N:,} samples" and said[0].startswith(

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from noisyctl.errors import NoisyctlError, ParamsError
+from noisyctl.session import Session
 from stages import jobs, sweep
-from stages.common import Session
 
 NOISYCTL = Path(sys.executable).with_name("noisyctl")
 STAMP = """

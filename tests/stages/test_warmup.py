@@ -12,10 +12,11 @@ from noisyctl.artifacts import store
 from noisyctl.artifacts.kinds import TRACE
 from noisyctl.errors import ArtifactError, DataError, ParamsError
 from noisyctl.nn.networks import build
+from noisyctl.runs import training
 from noisyctl.seeds import stream
 from noisyctl.task import Task
 from noisyctl.training.warmup import Params
-from stages import training, warmup
+from stages import warmup
 
 SMALL: dict[str, Any] = {"backbone": "small_cnn", "width": 4, "epochs": 0, "networks": 2}
 

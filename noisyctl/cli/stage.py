@@ -1,11 +1,9 @@
-"""What every stage shares: where things lie, who computes, and the declaration a command is made from."""
+"""The declaration that a command is made from: its options, its params, and the function that does the work."""
 
 from __future__ import annotations
 
 import importlib.util
-import os
 import pkgutil
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,83 +11,9 @@ from typing import Any
 
 from noisyctl.artifacts.files import Form, Networks, Writes
 from noisyctl.config import ParamsFile
-from noisyctl.errors import NoisyctlError, ParamsError
+from noisyctl.errors import ParamsError
 from noisyctl.layout import Layout
-from stages import progress
-
-LAYOUT = "channels_last"  # of networks, as artifacts and facts name it
-FILES = "files"  # beside images.zarr: a link to the folder of images that stay in their files
-
-
-@dataclass(frozen=True)
-class Session:
-    """Who computes: device, precision, CPU threads, seed, scratch folder, and where progress goes."""
-
-    device: str = "auto"
-    precision: str = "auto"
-    threads: int = 0
-    seed: int = 0
-    quiet: bool = False
-    scratch: Path = field(default_factory=lambda: Path(os.environ.get("NOISYCTL_SCRATCH", ".noisyctl")))
-
-    def start(self) -> Any:
-        """Set the threads and give the torch device. Raises NoisyctlError where the device is not there."""
-        import torch
-
-        if self.threads:
-            torch.set_num_threads(self.threads)
-        if self.device not in ("auto", "cpu", "cuda"):
-            raise ParamsError(f"--device is {self.device!r}; one of: auto, cpu, cuda")
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise NoisyctlError(
-                "--device cuda: torch sees no GPU here; choose --device cpu, or see `noisyctl doctor`"
-            )
-        return torch.device("cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu")
-
-    def precision_on(self, device: Any) -> Any:
-        """What networks compute in there; `auto` is bfloat16 where the device has its units, else float32."""
-        from noisyctl.training.precision import resolve
-
-        return resolve(self.precision, device)[0]
-
-    def numerics(self, device: Any, precision: str | None = None) -> dict[str, Any]:
-        """What the bytes of a run depend on beside params and inputs: facts of an unfinished run, so that none is mixed.
-
-        `precision` is that of work that leaves the user no choice. Where the choice is `auto` it is announced, with its
-        reason.
-        """
-        from noisyctl.training.precision import resolve
-
-        resolved, why = resolve(precision or self.precision, device)
-        if precision is None and self.precision != "float32" and not self.quiet:
-            print(f"precision {resolved}: {why}", file=sys.stderr)
-        return {"device": str(device), "precision": resolved, "layout": LAYOUT, "units": _units(device)}
-
-    def hardware(self, device: Any) -> str:
-        """The same in words, for what is published: units, precision, layout, threads."""
-        import torch
-
-        about = f"{_units(device)}, {self.precision_on(device)}, {LAYOUT}"
-        return about if device.type == "cuda" else f"CPU {about}, {torch.get_num_threads()} threads"
-
-    def report(self, what: str) -> Callable[[int, int, Mapping[str, float]], None]:
-        """For the epochs of a run: a bar on a terminal, a line an epoch otherwise, on stderr."""
-        return progress.epochs(what, self.quiet)
-
-    def progress(self, what: str, unit: str) -> Callable[[int, int], None]:
-        """For the parts of other work, `done` of `total`: a bar on a terminal, else a line now and then, on stderr."""
-        return progress.steps(what, unit, self.quiet)
-
-
-def _units(device: Any) -> str:
-    """A GPU's name, or a processor's instructions and its units for bfloat16, which torch's name does not tell."""
-    import torch
-
-    from noisyctl.training.precision import cpu_units
-
-    if device.type == "cuda":
-        return str(torch.cuda.get_device_name(device))
-    return " ".join((torch.backends.cpu.get_cpu_capability(), *cpu_units()))
+from noisyctl.session import Session
 
 
 @dataclass(frozen=True)

@@ -55,14 +55,12 @@ class Commands(TyperGroup):
             raise ParamsError(f"unknown command {cmd_name!r}; {suggest(cmd_name, COMMANDS)}")
         if ctx.resilient_parsing or set(sys.argv[1:2]) & {"--help"}:
             return _plain(cmd_name, COMMANDS[cmd_name][1])
-        from stages.options import command, method_group
+        from noisyctl.cli.options import command, method_group
 
         if cmd_name == "train-method":
             return method_group()
         if cmd_name == "sweep":
-            from stages import sweep
-
-            return sweep.command()
+            return importlib.import_module(COMMANDS[cmd_name][0]).command()
         module = importlib.import_module(COMMANDS[cmd_name][0])
         pretraining = cmd_name.removeprefix("pretrain-")
         return command(module.STAGE if pretraining == cmd_name else module.stage(pretraining))
@@ -79,12 +77,13 @@ app = typer.Typer(
 )
 
 
-def _version(asked: bool) -> None:
+def _version(asked: bool) -> bool:
     if asked:
         from importlib.metadata import version
 
         print(version("noisyctl"))
         raise typer.Exit
+    return asked
 
 
 @app.callback()
@@ -114,8 +113,8 @@ def main() -> None:
     What a user can act on says so and exits with its code. Any other exception is a defect of noisyctl: its traceback goes
     to a file that the line names. Ctrl-C and SIGTERM tell what was kept, and exit with 130 and 143.
     """
+    from noisyctl.cli import progress
     from noisyctl.errors import NoisyctlError
-    from stages import progress
 
     debug = "--debug" in sys.argv
     sys.argv = [word for word in sys.argv if word != "--debug"]

@@ -9,17 +9,19 @@ import pipeline
 import pytest
 import torch
 
-from noisyctl import methods
+from noisyctl import methods, precision
 from noisyctl.artifacts import networks, store
 from noisyctl.artifacts.kinds import IMAGES, TRACE
+from noisyctl.cli.progress import Terminal
 from noisyctl.errors import ParamsError
 from noisyctl.nn.inference import evaluating, outputs
 from noisyctl.noise import semantic
 from noisyctl.pretraining import scan, simclr
-from noisyctl.training import precision, scratch
+from noisyctl.runs import training
+from noisyctl.session import Session
+from noisyctl.training import scratch
 from noisyctl.training.warmup import Params as WarmupParams
-from stages import cluster_scan, doctor, inject_noise, pretrain, train_method, training, warmup
-from stages.common import Session
+from stages import cluster_scan, doctor, inject_noise, pretrain, train_method, warmup
 
 CPU = torch.device("cpu")
 FLAGS = {
@@ -71,14 +73,14 @@ def test_a_stage_and_doctor_say_which_and_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     processor(monkeypatch, tmp_path, "avx512f avx512_bf16")
-    session = Session(device="cpu", threads=1)
+    session = Session(device="cpu", threads=1, shows=Terminal())
     facts = session.numerics(CPU)
     assert capsys.readouterr().err == "precision bfloat16: this processor has AVX512_BF16\n"
     assert facts["precision"] == "bfloat16"
     assert facts["layout"] == "channels_last"
     assert facts["units"].endswith(" AVX512_BF16")
     assert session.hardware(CPU) == f"CPU {facts['units']}, bfloat16, channels_last, 1 threads"
-    replace(session, quiet=True).numerics(CPU)
+    replace(session, shows=Terminal(quiet=True)).numerics(CPU)
     replace(session, precision="float32").numerics(CPU)
     assert capsys.readouterr().err == ""
     if not torch.cuda.is_available():

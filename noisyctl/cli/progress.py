@@ -52,6 +52,26 @@ def close() -> None:
         _now.bar.stop()
 
 
+@dataclass(frozen=True)
+class Terminal:
+    """Shows on stderr: a bar where it is a terminal, else lines. `quiet` only notes what is at work, for `kept`."""
+
+    quiet: bool = False
+
+    def epochs(self, what: str) -> Callable[[int, int, Mapping[str, float]], None]:
+        """A bar, or a line an epoch."""
+        return epochs(what, self.quiet)
+
+    def steps(self, what: str, unit: str) -> Callable[[int, int], None]:
+        """A bar, or a line now and then."""
+        return steps(what, unit, self.quiet)
+
+    def say(self, text: str) -> None:
+        """One line."""
+        if not self.quiet:
+            print(text, file=sys.stderr)
+
+
 def epochs(what: str, quiet: bool) -> Callable[[int, int, Mapping[str, float]], None]:
     """A reporter of finished epochs and their scalars: a bar, or a line each."""
     show = _show(_start(what, "epochs", resumable=True), quiet, every=0.0)

@@ -18,9 +18,11 @@ from typer.core import TyperGroup
 
 from noisyctl import config, params
 from noisyctl.cli.cures import Chosen, complete
+from noisyctl.cli.progress import Terminal
+from noisyctl.cli.stage import Option, Stage, block_of, holds_artifacts, modules_in
 from noisyctl.errors import NoisyctlError, ParamsError, suggest
 from noisyctl.layout import Layout
-from stages.common import Option, Session, Stage, block_of, holds_artifacts, modules_in
+from noisyctl.session import Session
 
 COMMON = (
     ("dataset", "data set, or a block of `datasets:`", "name"),
@@ -101,8 +103,7 @@ def method_group() -> Any:
                 if cmd_name.startswith("-"):
                     return None
                 raise ParamsError(f"unknown method {cmd_name!r}; {suggest(cmd_name, sorted(modules))}")
-            from stages.train_method import stage
-
+            stage = importlib.import_module("stages.train_method").stage
             if name != cmd_name:
                 _tell_renamed(cmd_name)
             return command(stage(name, modules[name], params.module_spec(modules[name]).summary))
@@ -440,6 +441,7 @@ def _settings(file: config.ParamsFile, given: dict[str, Any], sets: dict[str, An
         threads=values["threads"],
         seed=values["seed"],
         quiet=bool(given["json"]),
+        shows=Terminal(quiet=bool(given["json"])),
     )
 
 

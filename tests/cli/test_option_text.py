@@ -8,10 +8,10 @@ from typing import Any, Literal
 import pytest
 
 from noisyctl import config
+from noisyctl.cli import main as cli
 from noisyctl.datasets.folder import Params as Folder
 from noisyctl.errors import ParamsError
 from noisyctl.params import Params, param
-from stages import cli
 from stages.mine_knn import Params as Knn
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from noisyctl.artifacts import metrics
+from noisyctl.cli import main as cli
 from noisyctl.errors import ArtifactError, ParamsError
-from stages import cli, table
+from stages import table
 
 
 def call(*words: str) -> None:

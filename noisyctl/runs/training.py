@@ -10,12 +10,12 @@ import torch
 from noisyctl.artifacts import networks, store
 from noisyctl.artifacts.kinds import IMAGES, LABELS, PATHS, TRACE, VERIFIED
 from noisyctl.errors import ArtifactError, ParamsError
+from noisyctl.layout import FILES
 from noisyctl.nn.inference import modules_of
 from noisyctl.nn.networks import from_spec
 from noisyctl.seeds import stream
 from noisyctl.task import Task
 from noisyctl.views import Views
-from stages.common import FILES
 
 
 def read_images(path: Path) -> store.Artifact:

@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
-from stages import cli, mine_knn, progress
+from noisyctl.cli import main as cli
+from noisyctl.cli import progress
+from stages import mine_knn
 
-ROOT = Path(cli.__file__).parent.parent
-NOISYCTL = [sys.executable, "-c", "from stages.cli import main; main()"]
+ROOT = Path(cli.__file__).parent.parent.parent
+NOISYCTL = [sys.executable, "-c", "from noisyctl.cli.main import main; main()"]
 SMALL = ["--device", "cpu", "--threads", "1", "--precision", "float32"]
 
 
@@ -44,6 +46,7 @@ def raising(error: BaseException) -> Any:
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NOISYCTL_SCRATCH", raising=False)
     monkeypatch.setattr(progress, "_now", None)
     return tmp_path
 
@@ -236,6 +239,8 @@ def test_a_bar_keeps_count_and_time_on_a_narrow_terminal(monkeypatch: pytest.Mon
     assert "\x1b[?25h" in terminal.getvalue()  # the cursor is back
 
 
-@pytest.mark.parametrize("seconds, text", [(0.1, ""), (59.6, "60 s"), (170, "3 min"), (7500, "2 h 05 min")])
+@pytest.mark.parametrize(
+    "seconds, text", [(0.1, ""), (59.6, "60 s"), (170.0, "3 min"), (7500.0, "2 h 05 min")]
+)
 def test_times(seconds: float, text: str) -> None:
     assert progress._left(seconds) == (f"{text} left  " if text else "")
