@@ -141,7 +141,7 @@ def embedded(images: Any, place: Path, image_size: int = 0) -> np.ndarray:
     """Features of the default encoder, from --cache where they are there."""
     if place.exists():
         return np.load(place)[: len(images)]
-    from noisyctl.training.precision import resolve
+    from noisyctl.precision import resolve
 
     device = torch.device("cpu")
     autocast = torch.bfloat16 if resolve("auto", device)[0] == "bfloat16" else None

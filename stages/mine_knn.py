@@ -15,7 +15,7 @@ class Params(Base):
 
     k: int = param(20, "neighbors a sample [K]", source="ScanMix 4.2", ge=1)
     space: Literal["embeddings", "features"] = param(
-        "embeddings", "array of features.zarr", source="ScanMix code"
+        "embeddings", "array of features.zarr; features where it has no other", source="ScanMix code"
     )
     engine: Literal["auto", "faiss", "torch", "hnsw"] = param(
         "auto",
@@ -49,7 +49,8 @@ def run(inputs: Inputs, params: Params, session: Session = Session()) -> dict[st
         made = fresh.label_free(images, inputs.features.parent, features=inputs.features)
         fresh.require([made["features"]])
     features = store.read(inputs.features, FEATURES)
-    rows = features.checked_rows(params.space)
+    space = params.space if params.space in features else "features"
+    rows = features.checked_rows(space)
     report = session.progress("mine-knn", "samples")
     if params.engine == "hnsw":
         engine = "hnsw"
@@ -61,7 +62,7 @@ def run(inputs: Inputs, params: Params, session: Session = Session()) -> dict[st
         mined = neighbors.mine(rows, params.k, params.engine, device=device, report=report)
     facts = {
         "k": params.k,
-        "space": params.space,
+        "space": space,
         "metric": "cosine",
         "engine": engine,
         "recall": mined.recall,

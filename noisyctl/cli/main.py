@@ -24,6 +24,7 @@ COMMANDS = {
     "inject-noise": ("stages.inject_noise", "Make noisy labels from clean ones."),
     "pretrain-simclr": ("stages.pretrain", "Train an encoder without labels (SimCLR)."),
     "pretrain-moco": ("stages.pretrain", "Train an encoder without labels (MoCo v2)."),
+    "embed": ("stages.embed", "Write the features of every image by an encoder that comes trained."),
     "mine-knn": ("stages.mine_knn", "Mine the nearest neighbors of every training image."),
     "cluster-scan": ("stages.cluster_scan", "Sort images into clusters without labels (SCAN)."),
     "warmup": ("stages.warmup", "Train networks on all noisy labels for a few epochs."),

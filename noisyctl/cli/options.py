@@ -46,7 +46,7 @@ DEFAULTS: dict[str, Any] = {
     "precision": "auto",
     "threads": 0,
 }
-BLOCKS = ("datasets", "noises", "warmups", "methods", "simclr", "moco", "scan", "knn")
+BLOCKS = ("datasets", "noises", "warmups", "methods", "simclr", "moco", "scan", "knn", "embed")
 GROUPS = ("datasets", "noises", "warmups", "methods")  # blocks of blocks
 ONE_MODULE = {
     "warmups": "noisyctl.training.warmup",
@@ -54,6 +54,7 @@ ONE_MODULE = {
     "moco": "noisyctl.pretraining.moco",
     "scan": "noisyctl.pretraining.scan",
     "knn": "stages.mine_knn",
+    "embed": "stages.embed",
 }
 NUMBERS = ("seed", "threads")
 TOP_LEVEL = (*DEFAULTS, "noise", *BLOCKS)

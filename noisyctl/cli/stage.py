@@ -83,7 +83,15 @@ class Stage:
     )  # values of a block without being written
 
 
-LAYOUT_FOLDERS = ("noise", "warmup", "runs", "results", "simclr", "moco")  # of a data set's folder
+LAYOUT_FOLDERS = (
+    "noise",
+    "warmup",
+    "runs",
+    "results",
+    "simclr",
+    "moco",
+    "efficientnet_lite0",
+)  # of a data set's folder
 
 
 def holds_artifacts(folder: Path) -> bool:

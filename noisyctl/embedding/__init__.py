@@ -89,11 +89,6 @@ def load(name: str, weights: Path | None = None, download: bool = False, image_s
     return encoder if image_size in (0, encoder.image_size) else _of_size(encoder, image_size)
 
 
-def folder_of(name: str) -> str:
-    """The folder of an encoder's artifacts below a data set's folder: the name without what no file may be called."""
-    return "".join(c if c.isalnum() or c in "._-" else "-" for c in name)
-
-
 @torch.no_grad()
 def features_of(
     encoder: Encoder,
@@ -132,7 +127,7 @@ def _ahead(images: Any, batches: list[Tensor]) -> AbstractContextManager[None]:
 
 
 def _family(name: str) -> ModuleType:
-    return importlib.import_module(f"{__name__}.{name}")
+    return importlib.import_module(f"noisyctl.embedding.{name}")
 
 
 def _of_size(encoder: Encoder, image_size: int) -> Encoder:

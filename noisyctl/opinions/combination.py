@@ -45,7 +45,7 @@ def combined(
     theta = np.concatenate([np.zeros(k + c), np.log(start).ravel()])
     given = sparse.csr_array((np.ones(n), labels, np.arange(n + 1)), shape=(n, c))
     found = minimize(
-        _loss,
+        loss_and_gradient,
         theta,
         args=(stacked, labels, given, prior),
         jac=True,
@@ -57,7 +57,7 @@ def combined(
     return Combined(probabilities, softmax(logits.reshape(c, c), axis=1))
 
 
-def _loss(
+def loss_and_gradient(
     theta: Float64[np.ndarray, " t"],
     stacked: Float64[np.ndarray, "k n c"],
     labels: Int[np.ndarray, " n"],

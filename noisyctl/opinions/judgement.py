@@ -91,11 +91,11 @@ class Judgement:
 
 def judge(
     features: Float[np.ndarray, "n d"],
-    labels: Int[np.ndarray, " n"],
+    labels: Int[np.ndarray, " _"],
     class_names: tuple[str, ...],
-    ids: Shaped[np.ndarray, " n"],
-    paths: Shaped[np.ndarray, " n"],
-    groups: Shaped[np.ndarray, " n"] | None,
+    ids: Shaped[np.ndarray, " _"],
+    paths: Shaped[np.ndarray, " _"],
+    groups: Shaped[np.ndarray, " _"] | None,
     rng: np.random.Generator,
     progress: Progress = lambda done, total: None,
 ) -> Judgement:
@@ -302,7 +302,7 @@ def _concluded(
     verdict = decide.verdicts(
         clean,
         runner_up_probability,
-        decide.remote(data.similarity[:, :SHOWN]),
+        decide.remote(data.similarity[:, :SHOWN]) & (mean.max(axis=1) < decide.SURE),
         duplicates.conflicting(data.copies, labels),
         kept >= 0,
     )

@@ -11,14 +11,14 @@ FAR = 5.0  # robust deviations below the usual similarity to neighbors, for a sa
 def verdicts(
     clean_probability: Float[np.ndarray, " n"],
     suggestion_probability: Float[np.ndarray, " n"],
-    remote: Bool[np.ndarray, " n"],
+    foreign: Bool[np.ndarray, " n"],
     conflicting: Bool[np.ndarray, " n"],
     is_copy: Bool[np.ndarray, " n"],
 ) -> Shaped[np.ndarray, " n"]:
     """One of VERDICTS for every sample.
 
     keep: the label is right with probability SURE at least. relabel: it is more likely wrong than right, and the suggested
-    class is the true one with probability SURE, given that. drop: likely wrong, and unlike the samples of every class.
+    class is the true one with probability SURE, given that. drop: `foreign`, so that no class is likely.
     look: whatever else is uncertain, and every copy whose label contradicts that of another copy. duplicate: a copy of a
     sample of the same label, of which one is enough.
     """
@@ -26,7 +26,7 @@ def verdicts(
     found = np.full(len(wrong), "look", np.dtypes.StringDType())
     found[clean_probability >= SURE] = "keep"
     found[wrong & (suggestion_probability >= SURE)] = "relabel"
-    found[wrong & remote] = "drop"
+    found[foreign] = "drop"
     found[conflicting & (found == "keep")] = "look"
     found[is_copy & ~conflicting] = "duplicate"
     return found

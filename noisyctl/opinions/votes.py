@@ -9,15 +9,15 @@ PRIOR = 2.0  # votes that are spread over all classes
 
 
 def votes(
-    indices: Int[np.ndarray, "n k"],
-    similarity: Float[np.ndarray, "n k"],
-    allowed: Bool[np.ndarray, "n k"],
+    indices: Int[np.ndarray, "q k"],
+    similarity: Float[np.ndarray, "q k"],
+    allowed: Bool[np.ndarray, "q k"],
     labels: Int[np.ndarray, " n"],
     num_classes: int,
     weights: Float[np.ndarray, " n"],
     k: int,
-) -> Float64[np.ndarray, "n c"]:
-    """Shares of the classes among the k nearest neighbors that are allowed, mixed with PRIOR equal votes.
+) -> Float64[np.ndarray, "q c"]:
+    """Shares of the classes among the k nearest neighbors of each query that are allowed, mixed with PRIOR equal votes.
 
     A neighbor's vote is exp((similarity - the nearest's) / TEMPERATURE) times its weight. A sample without an allowed
     neighbor has equal shares.

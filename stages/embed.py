@@ -1,0 +1,88 @@
+"""Features of every image by an encoder that comes trained: label-free, once per data set."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from noisyctl.cli.stage import Option, Stage, one
+from noisyctl.layout import TRAINED_HERE, Layout, folder_of
+from noisyctl.params import Params as Base
+from noisyctl.params import param
+from noisyctl.session import Session
+
+DEFAULT = "efficientnet_lite0"
+
+
+class Params(Base):
+    """`embed` in params.yaml."""
+
+    weights: str | None = param(
+        None,
+        "file of the encoder's weights: safetensors, or torch's without programs",
+        source="ours",
+        path=True,
+    )
+    download: bool = param(False, "fetch the weights of a timm encoder", source="ours: nothing unasked")
+    image_size: int = param(0, "pixels a side that the encoder sees; 0: its own", source="ours", ge=0)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    encoder: str
+    images: Path
+    out: Path
+
+
+def run(inputs: Inputs, params: Params, session: Session = Session()) -> dict[str, Any]:
+    """Write features.zarr of every split."""
+    import torch
+
+    from noisyctl import embedding
+    from noisyctl.runs import training
+    from noisyctl.runs.embedding import embed
+    from noisyctl.training.scratch import hold
+
+    device = session.start()
+    weights = Path(params.weights).expanduser() if params.weights else None
+    encoder = embedding.load(inputs.encoder, weights, params.download, params.image_size)
+    images = training.read_images(inputs.images)
+    recorded = {"encoder": encoder.name, "image_size": encoder.image_size, "threads": torch.get_num_threads()}
+    facts = {"params": recorded, "weights": encoder.weights, "images": images.digest}
+    with hold(session.scratch, "embed", facts | session.numerics(device), inputs.out) as scratch:
+        return embed(
+            images,
+            training.splits_of(images, device, encoder.resize),
+            encoder,
+            inputs.out,
+            scratch,
+            device,
+            params=recorded,
+            autocast=torch.bfloat16 if session.precision_on(device) == "bfloat16" else None,
+            report=session.progress("embed", "images"),
+        )
+
+
+def _inputs(given: Any, layout: Layout, extra: Any) -> Inputs:
+    out = given["out"] or layout.home / folder_of(given["encoder"]) / "features.zarr"
+    return Inputs(given["encoder"], given["images"], out)
+
+
+STAGE = Stage(
+    name="embed",
+    summary="Write the features of every image by an encoder that comes trained.",
+    example="noisyctl embed",
+    run=run,
+    inputs=_inputs,
+    options=(
+        Option(
+            "encoder",
+            f"{DEFAULT}, or timm:NAME; that of --pretrain if it comes trained",
+            lambda layout: DEFAULT if layout.pretrain in TRAINED_HERE else layout.pretrain,
+            metavar="name",
+        ),
+        Option("images", "images.zarr", lambda layout: layout.home / "images.zarr"),
+        Option("out", "features to write, in the encoder's folder by default", writes=one("features.zarr")),
+    ),
+    params=lambda file, layout, given: ("embed", "stages.embed"),
+    fields=("stages.embed",),
+)
