@@ -55,7 +55,9 @@ STAGE = Stage(
     options=(
         Option("photos", "folder with a folder for each class", required=True, argument=True),
         Option("manifest", "table of the photos instead of folders: columns path, label [, split] [, group]"),
-        Option("groups", "table of photos that belong together, as those of one product: columns path, group"),
+        Option(
+            "groups", "table of photos that belong together, as those of one product: columns path, group"
+        ),
         Option("encoder", f"{DEFAULT}, or timm:NAME", lambda layout: DEFAULT, metavar="name"),
         Option("out", "folder to write [NAME-clean]"),
     ),

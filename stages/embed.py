@@ -35,31 +35,17 @@ class Inputs:
 
 def run(inputs: Inputs, params: Params, session: Session = Session()) -> dict[str, Any]:
     """Write features.zarr of every split."""
-    import torch
+    from noisyctl.runs.embedding import embed_images
 
-    from noisyctl import embedding
-    from noisyctl.runs import training
-    from noisyctl.runs.embedding import embed
-    from noisyctl.training.scratch import hold
-
-    device = session.start()
-    weights = Path(params.weights).expanduser() if params.weights else None
-    encoder = embedding.load(inputs.encoder, weights, params.download, params.image_size)
-    images = training.read_images(inputs.images)
-    recorded = {"encoder": encoder.name, "image_size": encoder.image_size, "threads": torch.get_num_threads()}
-    facts = {"params": recorded, "weights": encoder.weights, "images": images.digest}
-    with hold(session.scratch, "embed", facts | session.numerics(device), inputs.out) as scratch:
-        return embed(
-            images,
-            training.splits_of(images, device, encoder.resize),
-            encoder,
-            inputs.out,
-            scratch,
-            device,
-            params=recorded,
-            autocast=torch.bfloat16 if session.precision_on(device) == "bfloat16" else None,
-            report=session.progress("embed", "images"),
-        )
+    return embed_images(
+        inputs.images,
+        inputs.encoder,
+        inputs.out,
+        session,
+        weights=Path(params.weights).expanduser() if params.weights else None,
+        download=params.download,
+        image_size=params.image_size,
+    )
 
 
 def _inputs(given: Any, layout: Layout, extra: Any) -> Inputs:

@@ -16,6 +16,10 @@ import typer
 from typer.core import TyperGroup
 
 COMMANDS = {
+    "clean": (
+        "stages.clean",
+        "Find the wrong labels in a folder of photos, and write a report to review them in.",
+    ),
     "prepare-data": ("stages.prepare_data", "Bring a data set or your own folder of images to images.zarr."),
     "check-data": (
         "stages.check_data",

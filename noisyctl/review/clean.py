@@ -107,9 +107,15 @@ def find_photos(root: Path, manifest: Path | None = None, groups: Path | None = 
         layout = f"folders {', '.join(parts)}, in them a folder for each class"
     else:
         source = from_folders(root)
-        found, aside, layout = [Photo(s.path, s.label, "") for s in source.samples], source.aside, source.layout
+        found, aside, layout = (
+            [Photo(s.path, s.label, "") for s in source.samples],
+            source.aside,
+            source.layout,
+        )
     if not found:
-        raise DataError(f"{root} has no photo in a folder of a class; put each photo into ROOT/CLASS/, or give a --manifest")
+        raise DataError(
+            f"{root} has no photo in a folder of a class; put each photo into ROOT/CLASS/, or give a --manifest"
+        )
     classes = {photo.label for photo in found}
     if len(classes) < 2:
         raise DataError(
@@ -171,7 +177,9 @@ def require_place(out: Path, root: Path) -> None:
     if real == photos or photos in real.parents:
         raise OutputError(f"{out} lies among the photos in {root}; nothing was written. Choose another --out")
     if real in photos.parents:
-        raise OutputError(f"{out} is a folder around the photos in {root}; nothing was written. Choose another --out")
+        raise OutputError(
+            f"{out} is a folder around the photos in {root}; nothing was written. Choose another --out"
+        )
     if out.is_dir() and any(out.iterdir()):
         ours = STATE.foreign(out / results.WORK / SEEN) is None
         if not ours:
@@ -224,7 +232,7 @@ def _relabel(found: Found, work: Path) -> None:
     store.write(
         work / "labels.zarr",
         LABELS,
-        {"noisy_labels": encoded(texts, names), "train_id": images.array("train_id")},
+        {"noisy_labels": encoded(texts, names)},
         inputs={"images": images.digest},
         attributes={"class_names": list(names)},
     )
@@ -242,9 +250,15 @@ def _readable(work: Path) -> bool:
 
 def _digest_of_photos(found: Found) -> str:
     """Changes when a photo is added, removed or written anew; not when its label is corrected in a manifest."""
-    stats = [(found.root / photo.path).stat() if (found.root / photo.path).is_file() else None for photo in found.photos]
+    stats = [
+        (found.root / photo.path).stat() if (found.root / photo.path).is_file() else None
+        for photo in found.photos
+    ]
     return _digest(
-        [(p.path, s.st_size if s else -1, s.st_mtime_ns if s else -1) for p, s in zip(found.photos, stats, strict=True)]
+        [
+            (p.path, s.st_size if s else -1, s.st_mtime_ns if s else -1)
+            for p, s in zip(found.photos, stats, strict=True)
+        ]
     )
 
 
@@ -291,7 +305,7 @@ def _judged(found: Found, out: Path, seen: dict[str, Any], session: Session) -> 
         features.array("features"),
         labels.array("noisy_labels"),
         names,
-        labels.array("train_id"),
+        store.read(work / "images.zarr", IMAGES).array("train_id"),
         paths,
         groups,
         numpy_stream(session.seed, "clean"),
@@ -395,7 +409,9 @@ def summary(cleaned: Cleaned) -> list[str]:
         other = sum(by_id[row.duplicate_of].given != row.given for row in copies if row.duplicate_of in by_id)
         lines.append(f"Copies: {len(copies)} photos repeat another one, {other} of them with another label")
     counts = {verdict: sum(row.verdict == verdict for row in rows) for verdict in results.VERDICTS}
-    lines.append("Verdicts: " + ", ".join(f"{verdict} {number}" for verdict, number in counts.items() if number))
+    lines.append(
+        "Verdicts: " + ", ".join(f"{verdict} {number}" for verdict, number in counts.items() if number)
+    )
     lines.append(f"List: {out / results.LABELS}")
     lines.append(f"Report: {out / results.REPORT}  (open it in a browser, decide, and save decisions.csv)")
     lines.append(f"Then: noisyctl apply decisions.csv --result {out} --out {out}ed")

@@ -9,13 +9,49 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
+from noisyctl import embedding
 from noisyctl.artifacts import networks, store
 from noisyctl.artifacts.files import exists
 from noisyctl.artifacts.kinds import FEATURES
 from noisyctl.embedding import BLOCK, Encoder, features_of
-from noisyctl.training.scratch import Scratch
+from noisyctl.runs import training
+from noisyctl.session import Session
+from noisyctl.training.scratch import Scratch, hold
 
 Report = Callable[[int, int], None]
+
+
+def embed_images(
+    images_file: Path,
+    name: str,
+    out: Path,
+    session: Session,
+    *,
+    weights: Path | None = None,
+    download: bool = False,
+    image_size: int = 0,
+) -> dict[str, Any]:
+    """Write the features of every split of images.zarr by the encoder `name` to `out`, and return their facts.
+
+    `weights`, `download` and `image_size` are as in `embedding.load`. Raises ParamsError where there is no such encoder.
+    """
+    device = session.start()
+    encoder = embedding.load(name, weights, download, image_size)
+    images = training.read_images(images_file)
+    recorded = {"encoder": encoder.name, "image_size": encoder.image_size, "threads": torch.get_num_threads()}
+    facts = {"params": recorded, "weights": encoder.weights, "images": images.digest}
+    with hold(session.scratch, "embed", facts | session.numerics(device), out) as scratch:
+        return embed(
+            images,
+            training.splits_of(images, device, encoder.resize),
+            encoder,
+            out,
+            scratch,
+            device,
+            params=recorded,
+            autocast=torch.bfloat16 if session.precision_on(device) == "bfloat16" else None,
+            report=session.progress("embed", "images"),
+        )
 
 
 def embed(
