@@ -1,4 +1,4 @@
-"""From a folder of photos to the list: what is found, what is redone, what is refused, and that the photos stay as they are."""
+"""From a folder of photos to the list: what is found, redone and refused, and that the photos stay as they are."""
 
 import csv
 import hashlib
