@@ -1,5 +1,6 @@
 """Features of every image by an encoder that comes trained: label-free, once per data set."""
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ def run(inputs: Inputs, params: Params, session: Session = Session()) -> dict[st
     from noisyctl.runs.embedding import embed
     from noisyctl.training.scratch import hold
 
+    start = time.perf_counter()
     device = session.start()
     weights = Path(params.weights).expanduser() if params.weights else None
     encoder = embedding.load(inputs.encoder, weights, params.download, params.image_size)
@@ -49,7 +51,7 @@ def run(inputs: Inputs, params: Params, session: Session = Session()) -> dict[st
     recorded = {"encoder": encoder.name, "image_size": encoder.image_size, "threads": torch.get_num_threads()}
     facts = {"params": recorded, "weights": encoder.weights, "images": images.digest}
     with hold(session.scratch, "embed", facts | session.numerics(device), inputs.out) as scratch:
-        return embed(
+        made = embed(
             images,
             training.splits_of(images, device, encoder.resize),
             encoder,
@@ -60,6 +62,8 @@ def run(inputs: Inputs, params: Params, session: Session = Session()) -> dict[st
             autocast=torch.bfloat16 if session.precision_on(device) == "bfloat16" else None,
             report=session.progress("embed", "images"),
         )
+    seconds = time.perf_counter() - start
+    return made | {"images_per_s": round(made["samples"] / seconds, 1)}
 
 
 def _inputs(given: Any, layout: Layout, extra: Any) -> Inputs:

@@ -115,7 +115,7 @@ def read(path: Path) -> LabelList:
         verdict=_text(cells["verdict"])[order],
         rank=np.array(numbers, np.int64)[order],
         opinions={name: np.array([_number(text) for text in cells[name]])[order] for name in opinions},
-        neighbors=tuple(_neighbors(path, cells["neighbors"][i], i + 2) for i in order)
+        neighbors=tuple(_neighbors(path, cells["neighbors"][i], i + 2) for i in order.tolist())
         if "neighbors" in cells
         else (),
         duplicate_of=_text(cells["duplicate_of"])[order] if "duplicate_of" in cells else None,
