@@ -34,6 +34,7 @@ SIMILAR = {
     "longsleeve": "t-shirt", "shirt": "outwear", "outwear": "shirt", "hat": "shoes", "shoes": "hat",
 }  # fmt: skip
 PLANTED = {"uniform 10 %": 0.1, "class-dependent 20 %": 0.2, "similar pairs 20 %": 0.2, "uniform 30 %": 0.3}
+NOISES = (*PLANTED, "worse", "aggre", "random1")
 COLUMNS = (
     "data", "noise", "seed", "method", "samples", "wrong", "average_precision", "auc", "precision_at_n",
     "calibration_error", "estimated_over_true", "interval", "suggestion_right", "cpu_seconds",
@@ -183,7 +184,7 @@ def cifar_n(options: argparse.Namespace) -> list[dict[str, Any]]:
     features = embedded(pixels, options.cache / "cifar10-160.npy", 160)
     stored, rows = np.load(options.labels), []
     true = stored["c10_clean"][: options.samples].astype(np.int64)
-    for noise in ("worse", "aggre", "random1"):
+    for noise in NOISES[len(PLANTED) :]:
         labels = stored[f"c10_{noise}"][: options.samples].astype(np.int64)
         for method in options.methods:
             row = {"data": "CIFAR-10N", "noise": noise, "seed": 1}
@@ -241,6 +242,7 @@ def publish(rows: list[dict[str, Any]], out: Path) -> None:
         {name: f"{value:.5g}" if isinstance(value, float) else value for name, value in row.items()}
         for row in rows
     ]
+    rows.sort(key=lambda r: (NOISES.index(r["noise"]), list(METHODS).index(r["method"]), int(r["seed"])))
     with place.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()

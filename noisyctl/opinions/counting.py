@@ -17,6 +17,7 @@ from noisyctl.opinions.preparation import folds_of
 
 CORRECTION = 0.5  # of the difference between both counts; chosen on planted noise (docs/results.md)
 SMALL, LARGE = 3_000, 10_000  # below: both halves of three splits are judged; below: of one; above: one half
+MISFIT = 0.1  # of the number: its usual error where the noise or the opinions are not as assumed, likewise
 Z = 1.96  # standard errors of a 95 % interval
 
 
@@ -38,7 +39,8 @@ def number_wrong(
 ) -> Estimate:
     """The number of wrong labels; `judged_alone` gives clean probabilities of some samples, judged without all others.
 
-    The interval's standard error has two parts: that of the sum of independent samples, and the correction's own size.
+    The interval's standard error has three parts: that of the sum of independent samples, the correction's own size, and a
+    share MISFIT of the number.
     """
     n = len(labels)
     splits = [folds_of(labels, groups, rng, 2) for _ in range(3 if n < SMALL else 1)]
@@ -48,7 +50,7 @@ def number_wrong(
     share = 1 - float(np.concatenate(judged).mean())
     correction = CORRECTION * max(share * n - float(wrong.sum()), 0.0)
     value = max(float(wrong.sum()) - correction, 0.0)
-    error = float(np.sqrt((wrong * clean_probability).sum() + correction**2))
+    error = float(np.sqrt((wrong * clean_probability).sum() + correction**2 + (MISFIT * value) ** 2))
     return Estimate(value, max(value - Z * error, 0.0), min(value + Z * error, float(n)))
 
 

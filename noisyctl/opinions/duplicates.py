@@ -10,7 +10,9 @@ from jaxtyping import Bool, Float, Int, Shaped
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-# Of normalized features (`preparation.normalized`). On 713 photos of clothes the nearest of two distinct pictures have TODO
+# Cosine of normalized features (`preparation.normalized`). Among 713 photos of clothes the two most alike that show
+# different things have 0.86. Copies of 60 of them, by their median: mirrored 0.95, brighter 0.95, turned by 3 degrees 0.93,
+# saved with JPEG quality 50 0.91; cut by 5 % 0.88, of half the size 0.82: most of these two are not found.
 NEARLY_EQUAL = 0.9
 CONTENT_ID = re.compile(
     r"([0-9a-f]{16})-\d+"
