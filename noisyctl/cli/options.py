@@ -53,7 +53,7 @@ ONE_MODULE = {
     "simclr": "noisyctl.pretraining.simclr",
     "moco": "noisyctl.pretraining.moco",
     "scan": "noisyctl.pretraining.scan",
-    "knn": "stages.mine_knn",
+    "knn": "noisyctl.runs.mine_knn",
 }
 NUMBERS = ("seed", "threads")
 TOP_LEVEL = (*DEFAULTS, "noise", *BLOCKS)
