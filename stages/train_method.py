@@ -65,6 +65,7 @@ def stage(method: str, module: str, summary: str) -> Stage:
 
     return Stage(
         name=method,
+        group="train-method",
         summary=summary,
         example=f"noisyctl train-method {method} --dry-run",
         run=run,
