@@ -7,24 +7,9 @@ from typing import Any
 
 from noisyctl.cli.stage import Option, Stage, one
 from noisyctl.layout import TRAINED_HERE, Layout, folder_of
-from noisyctl.params import Params as Base
-from noisyctl.params import param
 from noisyctl.session import Session
 
 DEFAULT = "efficientnet_lite0"
-
-
-class Params(Base):
-    """`embed` in params.yaml."""
-
-    weights: str | None = param(
-        None,
-        "file of the encoder's weights: safetensors, or torch's without programs",
-        source="ours",
-        path=True,
-    )
-    download: bool = param(False, "fetch the weights of a timm encoder", source="ours: nothing unasked")
-    image_size: int = param(0, "pixels a side that the encoder sees; 0: its own", source="ours", ge=0)
 
 
 @dataclass(frozen=True)
@@ -34,7 +19,7 @@ class Inputs:
     out: Path
 
 
-def run(inputs: Inputs, params: Params, session: Session = Session()) -> dict[str, Any]:
+def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, Any]:
     """Write features.zarr of every split."""
     from noisyctl.runs.embedding import embed_images
 
@@ -72,6 +57,6 @@ STAGE = Stage(
         Option("images", "images.zarr", lambda layout: layout.home / "images.zarr"),
         Option("out", "features to write, in the encoder's folder by default", writes=one("features.zarr")),
     ),
-    params=lambda file, layout, given: ("embed", "stages.embed"),
-    fields=("stages.embed",),
+    params=lambda file, layout, given: ("embed", "noisyctl.runs.embedding"),
+    fields=("noisyctl.runs.embedding",),
 )

@@ -53,8 +53,8 @@ ONE_MODULE = {
     "simclr": "noisyctl.pretraining.simclr",
     "moco": "noisyctl.pretraining.moco",
     "scan": "noisyctl.pretraining.scan",
-    "knn": "stages.mine_knn",
-    "embed": "stages.embed",
+    "knn": "noisyctl.runs.mine_knn",
+    "embed": "noisyctl.runs.embedding",
 }
 NUMBERS = ("seed", "threads")
 TOP_LEVEL = (*DEFAULTS, "noise", *BLOCKS)

@@ -14,11 +14,27 @@ from noisyctl.artifacts import networks, store
 from noisyctl.artifacts.files import exists
 from noisyctl.artifacts.kinds import FEATURES
 from noisyctl.embedding import BLOCK, Encoder, features_of
-from noisyctl.runs import training
+from noisyctl.params import Params as Base
+from noisyctl.params import param
+from noisyctl.runs.reading import read_images
+from noisyctl.runs.tasks import splits_of
 from noisyctl.session import Session
 from noisyctl.training.scratch import Scratch, hold
 
 Report = Callable[[int, int], None]
+
+
+class Params(Base):
+    """`embed` in params.yaml."""
+
+    weights: str | None = param(
+        None,
+        "file of the encoder's weights: safetensors, or torch's without programs",
+        source="ours",
+        path=True,
+    )
+    download: bool = param(False, "fetch the weights of a timm encoder", source="ours: nothing unasked")
+    image_size: int = param(0, "pixels a side that the encoder sees; 0: its own", source="ours", ge=0)
 
 
 def embed_images(
@@ -37,13 +53,13 @@ def embed_images(
     """
     device = session.start()
     encoder = embedding.load(name, weights, download, image_size)
-    images = training.read_images(images_file)
+    images = read_images(images_file)
     recorded = {"encoder": encoder.name, "image_size": encoder.image_size, "threads": torch.get_num_threads()}
     facts = {"params": recorded, "weights": encoder.weights, "images": images.digest}
     with hold(session.scratch, "embed", facts | session.numerics(device), out) as scratch:
         return embed(
             images,
-            training.splits_of(images, device, encoder.resize),
+            splits_of(images, device, encoder.resize),
             encoder,
             out,
             scratch,
