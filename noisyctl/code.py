@@ -33,6 +33,7 @@ PLUMBING = (
     "noisyctl.precision",
     "noisyctl.runs",
     "noisyctl.runs.fresh",
+    "noisyctl.runs.needed",
     "noisyctl.session",
     "stages",
 )

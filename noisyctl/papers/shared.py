@@ -16,7 +16,7 @@ from noisyctl.papers.printed import GIVEN, Number
 from noisyctl.params import module_spec
 
 STANDIN_VERIFIED = 5  # verified samples per class, where a budget replaces the data set
-MINING = "stages.mine_knn"  # where the params of mine-knn are declared
+MINING = "noisyctl.runs.mine_knn"  # where the params of mine-knn are declared
 
 
 @dataclass(frozen=True)
