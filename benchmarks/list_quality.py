@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from noisyctl.streaming import FileImages
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from noisyctl.datasets._streaming import FileImages
 from noisyctl.embedding import features_of, load
 from noisyctl.opinions import judge
 from noisyctl.parts import neighbors

@@ -7,24 +7,9 @@ from typing import Any
 
 from noisyctl.cli.stage import Option, Stage, one
 from noisyctl.layout import TRAINED_HERE, Layout, folder_of
-from noisyctl.params import Params as Base
-from noisyctl.params import param
 from noisyctl.session import Session
 
 DEFAULT = "efficientnet_lite0"
-
-
-class Params(Base):
-    """`embed` in params.yaml."""
-
-    weights: str | None = param(
-        None,
-        "file of the encoder's weights: safetensors, or torch's without programs",
-        source="ours",
-        path=True,
-    )
-    download: bool = param(False, "fetch the weights of a timm encoder", source="ours: nothing unasked")
-    image_size: int = param(0, "pixels a side that the encoder sees; 0: its own", source="ours", ge=0)
 
 
 @dataclass(frozen=True)
@@ -34,36 +19,21 @@ class Inputs:
     out: Path
 
 
-def run(inputs: Inputs, params: Params, session: Session = Session()) -> dict[str, Any]:
+def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, Any]:
     """Write features.zarr of every split."""
-    import torch
-
-    from noisyctl import embedding
-    from noisyctl.runs import training
-    from noisyctl.runs.embedding import embed
-    from noisyctl.training.scratch import hold
+    from noisyctl.runs.embedding import embed_images
 
     start = time.perf_counter()
-    device = session.start()
-    weights = Path(params.weights).expanduser() if params.weights else None
-    encoder = embedding.load(inputs.encoder, weights, params.download, params.image_size)
-    images = training.read_images(inputs.images)
-    recorded = {"encoder": encoder.name, "image_size": encoder.image_size, "threads": torch.get_num_threads()}
-    facts = {"params": recorded, "weights": encoder.weights, "images": images.digest}
-    with hold(session.scratch, "embed", facts | session.numerics(device), inputs.out) as scratch:
-        made = embed(
-            images,
-            training.splits_of(images, device, encoder.resize),
-            encoder,
-            inputs.out,
-            scratch,
-            device,
-            params=recorded,
-            autocast=torch.bfloat16 if session.precision_on(device) == "bfloat16" else None,
-            report=session.progress("embed", "images"),
-        )
-    seconds = time.perf_counter() - start
-    return made | {"images_per_s": round(made["samples"] / seconds, 1)}
+    made = embed_images(
+        inputs.images,
+        inputs.encoder,
+        inputs.out,
+        session,
+        weights=Path(params.weights).expanduser() if params.weights else None,
+        download=params.download,
+        image_size=params.image_size,
+    )
+    return made | {"images_per_s": round(made["samples"] / (time.perf_counter() - start), 1)}
 
 
 def _inputs(given: Any, layout: Layout, extra: Any) -> Inputs:
@@ -87,6 +57,6 @@ STAGE = Stage(
         Option("images", "images.zarr", lambda layout: layout.home / "images.zarr"),
         Option("out", "features to write, in the encoder's folder by default", writes=one("features.zarr")),
     ),
-    params=lambda file, layout, given: ("embed", "stages.embed"),
-    fields=("stages.embed",),
+    params=lambda file, layout, given: ("embed", "noisyctl.runs.embedding"),
+    fields=("noisyctl.runs.embedding",),
 )

@@ -84,7 +84,8 @@ def write(folder: Path, rows: LabelList) -> None:
     table["clean_probability"] = _rounded(table["clean_probability"])
     table |= {name: _rounded(table[name]) for name in rows.opinions}
     with publish(folder / CSV, CSV_FORM) as partial:
-        partial.write_text(csv_files.as_text([rows.columns, *zip(*table.values(), strict=True)]), "utf-8")
+        text = csv_files.as_file_text([rows.columns, *zip(*table.values(), strict=True)])
+        partial.write_text(text, "utf-8", newline="")
 
 
 def read(path: Path) -> LabelList:
@@ -151,7 +152,7 @@ def _rounded(values: Sequence[float]) -> list[str]:
 
 def _csv_rows(path: Path) -> tuple[list[str], list[list[str]]]:
     try:
-        text = path.read_text("utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")  # with its line ends: a cell may hold any
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8; save it as CSV UTF-8") from error
     first = text.partition("\n")[0]

@@ -9,13 +9,17 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
 COMMANDS = {
+    "clean": (
+        "stages.clean",
+        "Find the wrong labels in a folder of photos, and write a report to review them in.",
+    ),
     "prepare-data": ("stages.prepare_data", "Bring a data set or your own folder of images to images.zarr."),
     "check-data": (
         "stages.check_data",
@@ -32,6 +36,12 @@ COMMANDS = {
     "evaluate": ("stages.evaluate", "Judge runs: metrics, figures, and the list of labels to look at."),
     "table": ("stages.table", "Put the metrics of many runs into one table."),
     "predict": ("stages.predict", "Label a folder of images with a run's model alone."),
+    "report": ("stages.report", "Write the page on which a person looks at the list and decides."),
+    "why": ("stages.why", "Tell what is known of one photo of the list."),
+    "apply": ("stages.apply", "Apply a person's decisions to a copy of the labels."),
+    "revert": ("stages.revert", "Take back what apply did."),
+    "audit": ("stages.audit", "Draw a random sample for a person, and bound the noise by the answers."),
+    "export": ("stages.export", "Write the list, with decisions, for other tools."),
     "sweep": ("stages.sweep", "Run the stale stages of a dvc.yaml several at a time, here or on SLURM."),
     "plan": ("stages.plan", "Write cells.yaml, the list of warm-ups and runs that dvc.yaml makes."),
     "methods": ("stages.methods", "List the methods: what each does, its paper, what it needs."),
@@ -62,9 +72,20 @@ class Commands(TyperGroup):
             return method_group()
         if cmd_name == "sweep":
             return importlib.import_module(COMMANDS[cmd_name][0]).command()
-        module = importlib.import_module(COMMANDS[cmd_name][0])
-        pretraining = cmd_name.removeprefix("pretrain-")
-        return command(module.STAGE if pretraining == cmd_name else module.stage(pretraining))
+        return command(stage_named((cmd_name,)))
+
+
+def stage_named(words: Sequence[str]) -> Any:
+    """The declaration of a command by its words: ("mine-knn",), or ("train-method", "elr"). Raises KeyError for none."""
+    name = words[0]
+    module = importlib.import_module(COMMANDS[name][0])
+    if name == "train-method":
+        from noisyctl import methods, params
+
+        source = methods.modules()[words[1]]
+        return module.stage(words[1], source, params.module_spec(source).summary)
+    pretraining = name.removeprefix("pretrain-")
+    return module.STAGE if pretraining == name else module.stage(pretraining)
 
 
 def _plain(name: str, summary: str) -> Any:

@@ -53,8 +53,8 @@ ONE_MODULE = {
     "simclr": "noisyctl.pretraining.simclr",
     "moco": "noisyctl.pretraining.moco",
     "scan": "noisyctl.pretraining.scan",
-    "knn": "stages.mine_knn",
-    "embed": "stages.embed",
+    "knn": "noisyctl.runs.mine_knn",
+    "embed": "noisyctl.runs.embedding",
 }
 NUMBERS = ("seed", "threads")
 TOP_LEVEL = (*DEFAULTS, "noise", *BLOCKS)
@@ -64,7 +64,7 @@ def command(stage: Stage) -> Any:
     """The Typer command of a stage."""
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
     text = f"{stage.summary}\n\n\b\nExample:\n  {stage.example}"
-    specs = _specs(stage)
+    specs = specs_of(stage)
 
     def call(**given: Any) -> None:
         execute(stage, given)
@@ -73,6 +73,8 @@ def command(stage: Stage) -> Any:
     parameters = [
         _argument(o)
         if o.argument
+        else _flag(o.name, o.help)
+        if o.flag
         else _parameter(o.name, o.help, multiple=o.multiple, required=o.required, metavar=o.metavar)
         for o in stage.options
     ]
@@ -116,7 +118,7 @@ def method_group() -> Any:
     return typer.main.get_command(app)
 
 
-def _specs(stage: Stage) -> dict[str, params.FieldSpec]:
+def specs_of(stage: Stage) -> dict[str, params.FieldSpec]:
     """The params by name; of several modules with one name, such as data sets, the help names those that have it."""
     found: dict[str, list[tuple[str, params.FieldSpec]]] = {}
     for module in stage.fields:
@@ -149,14 +151,15 @@ def _parameter(
 ) -> inspect.Parameter:
     kind: Any = list[str] if multiple else str
     default = typer.Option(
-        ... if required else None, f"--{name.replace('_', '-')}", help=text, metavar=metavar
+        ... if required else None, f"--{name.rstrip('_').replace('_', '-')}", help=text, metavar=metavar
     )
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
 
 
 def _argument(option: Option) -> inspect.Parameter:
     given = typer.Argument(... if option.required else None, help=option.help, metavar=option.name.upper())
-    return inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=given, annotation=str)
+    kind: Any = list[str] if option.multiple else str
+    return inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=given, annotation=kind)
 
 
 def _spec_parameter(spec: params.FieldSpec) -> inspect.Parameter:
@@ -199,7 +202,7 @@ def _chosen(stage: Stage, given: dict[str, Any]) -> Chosen:
     places = {
         o.name: Path(given[o.name])
         for o in stage.options
-        if not o.multiple and not o.output and given.get(o.name)
+        if not (o.multiple or o.output or o.flag) and given.get(o.name)
     }
     kind = None if _is_data_set(layout.dataset, file) else _kind_of(layout.home)
     return Chosen(choices, places, layout.noise, layout.pretrain, kind, layout.home)
@@ -220,7 +223,51 @@ def _kind_of(home: Path) -> str:
     return "folder"
 
 
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """A command with everything resolved: what is read and written, the params with the source of each, and who computes."""
+
+    stage: Stage
+    inputs: Any
+    params: Any
+    sources: dict[str, str]
+    session: Session
+    file: config.ParamsFile
+    module: str | None
+
+
 def _execute(stage: Stage, given: dict[str, Any]) -> None:
+    call = resolve(stage, given)
+    _check_outputs(stage, call.inputs, call.params, call.file)
+    if given["dry_run"]:
+        _show(stage, call.inputs, call.params, call.sources, given["json"])
+        if stage.show:
+            stage.show(call.inputs, call.session)
+        return
+    from noisyctl.cli import made
+
+    result = stage.run(call.inputs, call.params, call.session)
+    made.note(call, given)
+    if given["json"]:
+        print(json.dumps(result, sort_keys=True))
+    elif stage.text is not None:
+        print(stage.text(result), file=sys.stderr)
+    else:
+        print(
+            "  ".join(f"{key} {value}" for key, value in result.items())
+            if len(result) < 9
+            else "\n".join(f"{k}: {v}" for k, v in result.items()),
+            file=sys.stderr,
+        )
+    if isinstance(result, dict) and result.get("ok") is False:  # a check that found something
+        raise SystemExit(1)
+
+
+def resolve(stage: Stage, given: dict[str, Any]) -> Call:
+    """What a command would do with the options `given` and the present params.yaml; nothing is written.
+
+    Raises NoisyctlError.
+    """
     place = given["params_file"]
     if place and not Path(place).is_file():
         wrong = "is a folder" if Path(place).is_dir() else "does not exist"
@@ -240,25 +287,7 @@ def _execute(stage: Stage, given: dict[str, Any]) -> None:
         resolved, sources = _resolve(stage, model, file, block, given, sets)
     _check_parameters(file, sets, block)
     extra |= {"params": resolved, "file": file}
-    inputs = stage.inputs(paths, layout, extra)
-    _check_outputs(stage, inputs, resolved, file)
-    if given["dry_run"]:
-        _show(stage, inputs, resolved, sources, given["json"])
-        if stage.show:
-            stage.show(inputs, session)
-        return
-    result = stage.run(inputs, resolved, session)
-    if given["json"]:
-        print(json.dumps(result, sort_keys=True))
-    else:
-        print(
-            "  ".join(f"{key} {value}" for key, value in result.items())
-            if len(result) < 9
-            else "\n".join(f"{k}: {v}" for k, v in result.items()),
-            file=sys.stderr,
-        )
-    if isinstance(result, dict) and result.get("ok") is False:  # a check that found something
-        raise SystemExit(1)
+    return Call(stage, stage.inputs(paths, layout, extra), resolved, sources, session, file, module)
 
 
 def _check_outputs(stage: Stage, inputs: Any, resolved: Any, file: config.ParamsFile) -> None:
@@ -457,6 +486,8 @@ def _name(value: Any, place: str) -> str:
 
 
 def _path(option: Option, value: Any, layout: Layout) -> Any:
+    if option.flag:
+        return bool(value)
     if option.multiple:
         return [Path(v) for v in value or []]
     if value is None:
@@ -507,7 +538,7 @@ def _resolve(
     if stage.name in ("prepare-data", "inject-noise"):
         layer = config.Layer({k: v for k, v in layer.values.items() if k != "kind"}, layer.place, layer.lines)
     own = {o.name for o in stage.options}
-    options = {k: v for k, v in given.items() if k in _specs(stage) and k not in own and v is not None}
+    options = {k: v for k, v in given.items() if k in specs_of(stage) and k not in own and v is not None}
     prefix = f"{block}."
     overrides = {k[len(prefix) :]: v for k, v in sets.items() if block and k.startswith(prefix)}
     preset = config.Layer(stage.presets.get(block, {}), f"what {block} is without a block in params.yaml")

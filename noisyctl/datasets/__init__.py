@@ -39,7 +39,7 @@ class Files:
 class Split:
     """Images with an id each, in a fixed order. Ids and paths are numpy `StringDType`.
 
-    An id is an official index, or made from the content of the file and then sorted (`_images.content_ids`): it tells
+    An id is an official index, or made from the content of the file and then sorted (`images.content_ids`): it tells
     nothing of the label. `paths` are relative to the root; None where the images come from no files of their own.
     """
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from noisyctl.datasets import ImageData, Quarantined
-from noisyctl.datasets._images import find
 from noisyctl.datasets._lists import (
     IMAGENET,
     Lists,
@@ -26,6 +25,7 @@ from noisyctl.datasets._lists import (
     read_labeled,
 )
 from noisyctl.errors import DataError
+from noisyctl.images import find
 from noisyctl.params import Params as BaseParams
 from noisyctl.params import param
 

@@ -101,7 +101,7 @@ def features_of(
 ) -> Iterator[Float[Tensor, "b d"]]:
     """The features of all images but the first `skip`, in order, BLOCK at a time, on the CPU in float32.
 
-    `images` is a tensor [n h w ch] of bytes, or what reads files as such (`datasets._streaming.FileImages`); those are
+    `images` is a tensor [n h w ch] of bytes, or what reads files as such (`streaming.FileImages`); those are
     decoded in threads while the network computes. `skip` is a multiple of BLOCK. `report` is told how many of all are done.
     """
     network = encoder.network.to(device).to(memory_format=torch.channels_last)

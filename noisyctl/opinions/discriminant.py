@@ -63,7 +63,8 @@ def _moments(
         one_hot = np.zeros((len(index), num_classes), np.float32)
         one_hot[np.arange(len(index)), labels[index]] = 1
         sums += one_hot.T @ weighted
-    return second, sums, np.bincount(labels[chosen], weights[chosen], num_classes)
+    totals = np.bincount(labels[chosen], weights[chosen], num_classes)
+    return second, sums, totals.astype(np.float64)  # of a fold without samples numpy counts in whole numbers
 
 
 def _fitted(

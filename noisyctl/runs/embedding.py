@@ -9,13 +9,65 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
+from noisyctl import embedding
 from noisyctl.artifacts import networks, store
 from noisyctl.artifacts.files import exists
 from noisyctl.artifacts.kinds import FEATURES
 from noisyctl.embedding import BLOCK, Encoder, features_of
-from noisyctl.training.scratch import Scratch
+from noisyctl.params import Params as Base
+from noisyctl.params import param
+from noisyctl.runs.reading import read_images
+from noisyctl.runs.tasks import splits_of
+from noisyctl.session import Session
+from noisyctl.training.scratch import Scratch, hold
 
 Report = Callable[[int, int], None]
+
+
+class Params(Base):
+    """`embed` in params.yaml."""
+
+    weights: str | None = param(
+        None,
+        "file of the encoder's weights: safetensors, or torch's without programs",
+        source="ours",
+        path=True,
+    )
+    download: bool = param(False, "fetch the weights of a timm encoder", source="ours: nothing unasked")
+    image_size: int = param(0, "pixels a side that the encoder sees; 0: its own", source="ours", ge=0)
+
+
+def embed_images(
+    images_file: Path,
+    name: str,
+    out: Path,
+    session: Session,
+    *,
+    weights: Path | None = None,
+    download: bool = False,
+    image_size: int = 0,
+) -> dict[str, Any]:
+    """Write the features of every split of images.zarr by the encoder `name` to `out`, and return their facts.
+
+    `weights`, `download` and `image_size` are as in `embedding.load`. Raises ParamsError where there is no such encoder.
+    """
+    device = session.start()
+    encoder = embedding.load(name, weights, download, image_size)
+    images = read_images(images_file)
+    recorded = {"encoder": encoder.name, "image_size": encoder.image_size, "threads": torch.get_num_threads()}
+    facts = {"params": recorded, "weights": encoder.weights, "images": images.digest}
+    with hold(session.scratch, "embed", facts | session.numerics(device), out) as scratch:
+        return embed(
+            images,
+            splits_of(images, device, encoder.resize),
+            encoder,
+            out,
+            scratch,
+            device,
+            params=recorded,
+            autocast=torch.bfloat16 if session.precision_on(device) == "bfloat16" else None,
+            report=session.progress("embed", "images"),
+        )
 
 
 def embed(

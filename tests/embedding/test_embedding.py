@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from noisyctl.streaming import FileImages
 from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
 from noisyctl import embedding
-from noisyctl.datasets._streaming import FileImages
 from noisyctl.embedding import Encoder, features_of
 from noisyctl.embedding.efficientnet_lite import mapped, stored_weights
 from noisyctl.errors import DataError, ParamsError
