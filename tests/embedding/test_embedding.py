@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from noisyctl.streaming import FileImages
 from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
@@ -14,6 +13,7 @@ from noisyctl import embedding
 from noisyctl.embedding import Encoder, features_of
 from noisyctl.embedding.efficientnet_lite import mapped, stored_weights
 from noisyctl.errors import DataError, ParamsError
+from noisyctl.streaming import FileImages
 
 CPU = torch.device("cpu")
 
