@@ -1,8 +1,10 @@
 """How many of the given labels are wrong, with an interval.
 
 The sum of 1 - p over all samples counts hard samples too, which the opinions get wrong although their labels are right. The
-fewer samples there are to learn from, the more of those there are. So the count is made a second time with half of the
-samples; what it falls by from there to all of them tells what it would still fall by with more.
+fewer samples there are to learn from, the more of those there are. So the count of the first pass is made a second time
+with half of the samples; what it falls by from there to all of them tells what it would still fall by with more. With many
+samples the sum after the second pass is nearer, above all where noise lies on hard samples, as people's does: the share that
+it has in the answer grows with the number of samples.
 """
 
 from collections.abc import Callable
@@ -15,8 +17,11 @@ from scipy.special import expit
 
 from noisyctl.opinions.preparation import folds_of
 
-CORRECTION = 0.5  # of the difference between both counts; chosen on planted noise (docs/results.md)
+CORRECTION = (
+    0.5  # of the difference between both counts; chosen on planted and on human noise (docs/results.md)
+)
 SMALL, LARGE = 3_000, 10_000  # below: both halves of three splits are judged; below: of one; above: one half
+FEW = 5_000  # samples with which both counts have an equal share
 MISFIT = 0.1  # of the number: its usual error where the noise or the opinions are not as assumed, likewise
 Z = 1.96  # standard errors of a 95 % interval
 
@@ -30,27 +35,38 @@ class Estimate:
     high: float
 
 
-def number_wrong(
+def first_count(
     clean_probability: Float64[np.ndarray, " n"],
     judged_alone: Callable[[Int[np.ndarray, " p"]], Float64[np.ndarray, " p"]],
     groups: Int[np.ndarray, " n"],
     labels: Int[np.ndarray, " n"],
     rng: np.random.Generator,
-) -> Estimate:
-    """The number of wrong labels; `judged_alone` gives clean probabilities of some samples, judged without all others.
+) -> tuple[float, float]:
+    """The number of wrong labels by the first pass after its correction, and the correction.
 
-    The interval's standard error has three parts: that of the sum of independent samples, the correction's own size, and a
-    share MISFIT of the number.
+    `judged_alone` gives the clean probabilities of some samples, judged without all others.
     """
     n = len(labels)
     splits = [folds_of(labels, groups, rng, 2) for _ in range(3 if n < SMALL else 1)]
     numbers = (0, 1) if n < LARGE else (0,)
     judged = [judged_alone(np.flatnonzero(half == number)) for half in splits for number in numbers]
-    wrong = 1 - clean_probability
+    wrong = n - float(clean_probability.sum())
     share = 1 - float(np.concatenate(judged).mean())
-    correction = CORRECTION * max(share * n - float(wrong.sum()), 0.0)
-    value = max(float(wrong.sum()) - correction, 0.0)
-    error = float(np.sqrt((wrong * clean_probability).sum() + correction**2 + (MISFIT * value) ** 2))
+    correction = CORRECTION * max(share * n - wrong, 0.0)
+    return max(wrong - correction, 0.0), correction
+
+
+def number_wrong(first: float, correction: float, logits: Float64[np.ndarray, " n"]) -> Estimate:
+    """The number of wrong labels from both passes: of the second these are the logits of the clean probabilities.
+
+    The first count has the share FEW / (n + FEW). The interval's standard error has three parts: that of the sum of
+    independent samples, the correction's own size, and a share MISFIT of the number.
+    """
+    n, clean = len(logits), expit(logits)
+    share = FEW / (n + FEW)
+    value = share * first + (1 - share) * float((1 - clean).sum())
+    parts = ((clean * (1 - clean)).sum(), (share * correction) ** 2, (MISFIT * value) ** 2)
+    error = float(np.sqrt(sum(parts)))
     return Estimate(value, max(value - Z * error, 0.0), min(value + Z * error, float(n)))
 
 

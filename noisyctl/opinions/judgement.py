@@ -6,10 +6,10 @@ Steps, with the names of the modules that do them:
   [2] kernel_ridge, discriminant, votes: three opinions on every label, each without the sample and its group, with the
       setting under which the given labels are likeliest, and tempered by `calibration`
   [3] combination: one posterior from the three and an estimated noise matrix
-  [4] counting: how many labels are wrong, from how the count falls between half of the samples and all
+  [4] counting: how many labels are wrong by the first pass, from how the count falls between half of the samples and all
   [5] a second pass of [2] and [3] in which samples weigh as their labels are probably right
   [6] the logit of the clean probability: 0.7 times that of the posterior and 0.3 times that of the mean opinion, so shifted
-      that the number of wrong labels is that of [4]
+      that the number of wrong labels is that of [4] and of the second pass together
   [7] verdicts: what to do with each label, and in which order to look
 """
 
@@ -114,14 +114,14 @@ def judge(
     progress(60, 100)
     fit = combined(list(first.values()), compact)
     clean = _of_given(fit.joint(compact), compact)
-    estimate = counting.number_wrong(
-        clean, lambda inside: _clean_in(data, inside, settings), data.together, compact, rng
+    count = counting.first_count(
+        clean, lambda some: _clean_in(data, some, settings), data.together, compact, rng
     )
     progress(80, 100)
     second, _ = _opinions(data, np.maximum(clean, LEAST_WEIGHT), settings)
     fit = combined(list(second.values()), compact)
     progress(95, 100)
-    found = _concluded(data, second, fit.joint(compact), estimate, used, len(class_names))
+    found = _concluded(data, second, fit.joint(compact), count, used, len(class_names))
     transition = np.eye(len(class_names))
     transition[np.ix_(used, used)] = fit.transition
     progress(100, 100)
@@ -284,7 +284,7 @@ def _concluded(
     data: _Data,
     opinions: Mapping[str, Float64[np.ndarray, "n c"]],
     joint: Float64[np.ndarray, "n c"],
-    estimate: Estimate,
+    count: tuple[float, float],
     used: Int[np.ndarray, " u"],
     num_classes: int,
 ) -> dict[str, Any]:
@@ -292,6 +292,7 @@ def _concluded(
     labels, n = data.labels, len(data.labels)
     mean = softmax(np.mean(list(opinions.values()), axis=0), axis=1)
     blended = POSTERIOR * _logit(_of_given(joint, labels)) + (1 - POSTERIOR) * _logit(_of_given(mean, labels))
+    estimate = counting.number_wrong(*count, blended)
     clean = counting.shifted_to(blended, estimate.value)
     others = joint.copy()
     others[np.arange(n), labels] = 0

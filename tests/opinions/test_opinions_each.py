@@ -232,13 +232,17 @@ def test_shifted_probabilities_sum_to_the_number() -> None:
 
 def test_the_count_is_lowered_by_half_of_what_it_falls_with_twice_the_samples() -> None:
     labels = np.arange(4000) % 2
-    found = counting.number_wrong(
-        np.full(4000, 0.9),
-        lambda part: np.full(len(part), 0.8),
-        np.arange(4000),
-        labels,
-        np.random.default_rng(0),
+    clean = np.full(4000, 0.9)
+    first = counting.first_count(
+        clean, lambda part: np.full(len(part), 0.8), np.arange(4000), labels, np.random.default_rng(0)
     )
-    assert found.value == pytest.approx(400 - 0.5 * (800 - 400))
-    error = np.sqrt(4000 * 0.09 + 200**2 + 20**2)
-    assert (found.low, found.high) == (0.0, pytest.approx(200 + 1.96 * error))
+    assert first == (pytest.approx(400 - 0.5 * (800 - 400)), pytest.approx(200))
+
+
+def test_both_passes_count_by_the_number_of_samples() -> None:
+    logits = np.full(5000, np.log(9.0))  # clean with 0.9
+    found = counting.number_wrong(300.0, 100.0, logits)
+    assert found.value == pytest.approx((300 + 500) / 2)
+    error = np.sqrt(5000 * 0.09 + 50**2 + 40**2)
+    assert (found.low, found.high) == (pytest.approx(400 - 1.96 * error), pytest.approx(400 + 1.96 * error))
+    assert counting.number_wrong(0.0, 0.0, np.full(10, 40.0)).low == 0

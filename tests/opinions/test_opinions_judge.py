@@ -88,6 +88,7 @@ def test_copies_of_a_wrong_label_do_not_vouch_for_each_other(digits: tuple[np.nd
     together = judged(features, given[index], groups=groups)
     assert together.clean_probability[0] < 0.1
     assert len(set(together.group[index == 0].tolist())) == 1
+    assert not set(together.neighbors[0].tolist()) & set(np.flatnonzero(index == 0).tolist())
     apart = judged(features, given[index], groups=np.arange(609))
     if len(set(apart.group[index == 0].tolist())) > 1:  # not recognized as copies: they vouch for each other
         assert apart.clean_probability[0] > together.clean_probability[0]
