@@ -34,22 +34,32 @@ class SupervisedParams(MethodParams):
     """What the loop reads beside the fields that every method sets itself."""
 
     optimizer: Literal["sgd", "adagrad", "adam"] = param(
-        "sgd", "sgd has momentum .9", source="Patrini code: CIFAR-10; MNIST adagrad"
+        "sgd", "optimizer; sgd has momentum 0.9", source="Patrini code: CIFAR-10; MNIST adagrad"
     )
     schedule: Literal["cosine", "plateau", "steps"] = param(
         "cosine",
-        "of the rate; plateau: half of it after `plateau_epochs` without a better validation accuracy; steps: a tenth of it "
-        "at each of `step_epochs`",
+        "learning rate; plateau: halved after `plateau_epochs` without a better validation accuracy; steps: a"
+        " tenth at each of `step_epochs`",
         source="ours: cosine; Two-Stage 4.2: plateau; Patrini code: steps on CIFAR-10",
     )
-    plateau_epochs: int = param(10, "without improvement", source="Two-Stage 4.2", ge=1)
-    floor_rate: float = param(0.0, "least rate of a plateau", source="Two-Stage 4.2: 1e-7", ge=0)
+    plateau_epochs: int = param(
+        10,
+        "epochs without a better validation accuracy after which the learning rate is halved, with schedule "
+        "plateau",
+        source="Two-Stage 4.2",
+        ge=1,
+    )
+    floor_rate: float = param(
+        0.0, "least learning rate, with schedule plateau", source="Two-Stage 4.2: 1e-7", ge=0
+    )
     step_epochs: list[int] = param(
-        [41, 81], "where a tenth of the rate is left", source="Patrini code: CIFAR-10"
+        [41, 81],
+        "epochs at which the learning rate falls to a tenth, with schedule steps",
+        source="Patrini code: CIFAR-10",
     )
     decayed: Literal["all", "kernels"] = param(
         "all",
-        "what weight decay pulls; kernels: neither biases nor batch norm",
+        "weights that weight decay acts on; kernels: neither biases nor batch norm",
         source="ours; Patrini code: kernels",
     )
 

@@ -28,27 +28,35 @@ class CorrectionParams(SupervisedParams):
     """What a method that corrects its loss has in params.yaml."""
 
     epochs: int = param(
-        120, "after warm-up, with those of the estimate", source="Patrini code: CIFAR-10", ge=0
+        120, "epochs after warm-up, including those of the estimate", source="Patrini code: CIFAR-10", ge=0
     )
     estimation_epochs: int = param(
         0,
-        "of these, of cross-entropy: its weights of least validation loss tell T, then training starts anew; 0: the "
-        "warm-up's network tells it, and goes on",
+        "number of these epochs that train with cross-entropy to estimate T, after which training starts "
+        "anew; 0: the warm-up network estimates T and is trained further",
         source="ours: 0; Patrini code: as many as after it",
         ge=0,
     )
-    batch_size: int = param(128, "images a step", source="Patrini code: CIFAR-10", ge=2)
-    learning_rate: float = param(0.1, "at the start", source="Patrini code: CIFAR-10", gt=0)
-    weight_decay: float = param(2e-4, "", source="Patrini code: gradient of its L2 of 1e-4", ge=0)
+    batch_size: int = param(128, "images in a batch", source="Patrini code: CIFAR-10", ge=2)
+    learning_rate: float = param(
+        0.1, "learning rate at the start of training", source="Patrini code: CIFAR-10", gt=0
+    )
+    weight_decay: float = param(
+        2e-4,
+        "weight decay (L2 penalty) of the optimizer",
+        source="Patrini code: gradient of its L2 of 1e-4",
+        ge=0,
+    )
     assumed_transition_matrix: list[list[float]] | None = param(
         None,
-        "row i: P(given label | clean label i) [T]; none: estimated",
+        "transition matrix [T], where row i holds P(given label | clean label i); none: it is estimated",
         source="Patrini et al. 4.2",
         min_length=2,
     )
     outlier_rate: float = param(
         0.03,
-        "of a class's surest samples, in the estimate",
+        "share of the samples that are left out as outliers when row i of T is estimated, those with the "
+        "largest p_i",
         source="Patrini code: CIFAR-10; CIFAR-100: 0",
         ge=0,
         lt=1,
