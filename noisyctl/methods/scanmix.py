@@ -85,7 +85,9 @@ ENTROPY_WEIGHTS = {"code": 5.0, "printed": 2.0}
 class Params(CoDivideParams):
     """`methods.scanmix` in params.yaml."""
 
-    warmup_profile: str = param("clustered", "warm-up profile to start from, a block of `warmups:`")
+    warmup_profile: str = param(
+        "clustered", "warm-up profile to start from: the name of a block under `warmups:`"
+    )
     form: Literal["code", "printed"] = param(
         "code",
         "form of the clustering; code: as its authors ran it; printed: Eq. 11 to the letter, which can "
