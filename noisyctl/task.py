@@ -102,7 +102,7 @@ class Task:
             if both:
                 raise ParamsError(
                     f"{len(both)} verified samples are also held out for validation, the first at position {both[0]}; "
-                    "held-out samples validate with their noisy labels, verified ones train: hold out or verify other samples"
+                    "held-out samples validate with their noisy labels, verified ones train; hold out or verify others"
                 )
 
     @property
