@@ -106,7 +106,7 @@ def test_foreign_arrays_and_bytes_are_refused(tmp_path: Path) -> None:
         take(tmp_path / "b.csv")
     with pytest.raises(DataError, match="does not exist"):
         take(tmp_path / "no.csv")
-    with pytest.raises(DataError, match=r"is no \.csv, \.npy or \.txt file"):
+    with pytest.raises(DataError, match=r"is not a \.csv, \.npy or \.txt file"):
         take(tmp_path / "l.json")
 
 
@@ -128,6 +128,6 @@ def test_rows_are_matched_by_path(tmp_path: Path) -> None:
     clean, rng = np.array([1, 1]), np.random.default_rng(0)
     assert file.corrupt(clean, 2, params, rng, **given).tolist() == [0, 1]
     with pytest.raises(
-        DataError, match="has a column path, and the data set's images have no paths; give a column"
+        DataError, match="has a column path, but the data set's images have no paths; give a column"
     ):
         file.corrupt(clean, 2, params, rng, **given | {"sample_paths": None})
