@@ -238,9 +238,9 @@ def _problem(kind: str, place: tuple[int | str, ...], given: Any, message: str) 
 
 _GRAY: dict[str, Any] = {"saturation": 0, "hue": 0, "grayscale_probability": 0}
 
-# Digits need milder views than photos (ours). They have no color; the mirror image of a digit is not this digit; a small part of
-# one may be part of any other; and one that is turned far may be another one or, at 8 x 8 pixels, illegible. Their strokes are thin,
-# so blur or a hole that would not harm a photo hides them.
+# Digits need milder views than photos (ours). They have no color; the mirror image of a digit is not this digit; a small
+# part of one may be part of any other; one that is turned far may be another one or, at 8 x 8 pixels, illegible. Their
+# strokes are thin, so that blur or a hole which would not harm a photo hides them.
 _DIGIT: dict[str, Any] = {**_GRAY, "crop_scale": (0.5, 1.0), "flip": False}
 _DIGITS = Recipe(
     weak=Weak(pad=1, flip=False),
