@@ -135,7 +135,8 @@ def test_the_matrix_is_estimated_with_the_network_that_the_method_starts_from(me
 @pytest.mark.parametrize("method", [forward, backward])
 def test_an_untrained_network_cannot_tell_the_matrix(method) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(
-        ParamsError, match="after a warm-up of 0 epochs it cannot be estimated; give it, or start from a warm-up"
+        ParamsError,
+        match="after a warm-up of 0 epochs it cannot be estimated; give it, or start from a warm-up",
     ):
         method.start([tiny_network()], tiny_task(), method.Params(), stream(0, "start"))
 
