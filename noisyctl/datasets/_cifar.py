@@ -92,7 +92,7 @@ def _pixels(data: Any, number: int, where: str, release: Release) -> UInt8[np.nd
 
 def _labels(given: Any, number: int, where: str, release: Release) -> Int64[np.ndarray, " n"]:
     if not isinstance(given, list) or not all(isinstance(label, int) and label >= 0 for label in given):
-        raise DataError(f"{where} is no list of whole numbers from 0 on; {release.cure}")
+        raise DataError(f"{where} is not a list of whole numbers from 0 on; {release.cure}")
     if len(given) != number:
         raise DataError(f"{where} has {len(given)} labels for {number} images; {release.cure}")
     return np.array(given, np.int64)
@@ -100,7 +100,7 @@ def _labels(given: Any, number: int, where: str, release: Release) -> Int64[np.n
 
 def _names(given: Any, where: str, release: Release) -> tuple[str, ...]:
     if not isinstance(given, list) or not all(isinstance(name, bytes) and name.isascii() for name in given):
-        raise DataError(f"{where} is no list of names; {release.cure}")
+        raise DataError(f"{where} is not a list of names; {release.cure}")
     return tuple(name.decode() for name in given)
 
 

@@ -56,7 +56,7 @@ def existing_root(root: str, origin: Origin) -> Path:
     """The folder as a path. Raises DataError if there is none."""
     path = Path(root).expanduser()
     if not path.is_dir():
-        raise DataError(f"{root} is no folder; {origin.cure}")
+        raise DataError(f"{root} is not a folder; {origin.cure}")
     return path
 
 
@@ -85,7 +85,7 @@ def read_labeled(path: Path, num_classes: int, origin: Origin) -> list[tuple[str
         key, *label = line.rsplit(maxsplit=1)
         if not (label and label[0].isascii() and label[0].isdigit() and int(label[0]) < num_classes):
             raise DataError(
-                f"{path}:{number}: {line!r} is no image and a label of 0 to {num_classes - 1}; {origin.cure}"
+                f"{path}:{number}: {line!r} is not an image and a label of 0 to {num_classes - 1}; {origin.cure}"
             )
         pairs.append((key, int(label[0])))
     return pairs

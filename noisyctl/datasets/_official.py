@@ -161,7 +161,7 @@ def _from_archive(archive: Path, release: Release) -> Iterator[tuple[str, bytes]
 def gzipped_contents(place: Path, release: Release) -> Iterator[tuple[str, bytes]]:
     """Name and content of each of `files`, which are in one folder, each plain or compressed (.gz)."""
     if not place.is_dir():
-        raise DataError(f"{place} is no folder; {release.cure}")
+        raise DataError(f"{place} is not a folder; {release.cure}")
     for file in release.files:
         names = [file.name, f"{file.name}.gz"]
         paths = [path / name for path in (place, place / release.folder) for name in names]

@@ -26,7 +26,7 @@ class Table:
 def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> Table:
     """Read the named columns. Raises DataError if the file is absent or damaged, or has no such required column."""
     if not path.is_file():
-        raise DataError(f"{path} is no file; give a manifest with the columns {', '.join(required)}")
+        raise DataError(f"{path} is not a file; give a manifest with the columns {', '.join(required)}")
     suffix = path.suffix.casefold()
     if suffix in SEPARATORS:
         header, rows = _read_csv(path, SEPARATORS[suffix])

@@ -72,7 +72,7 @@ def read_features(path: Path) -> tuple[Float32[np.ndarray, "n d"], tuple[int, ..
     """The array as float32, which is read in blocks, and its constant columns."""
     source = _read_npy(path)
     if source.ndim != 2 or 0 in source.shape:
-        raise DataError(f"{path} has the shape {source.shape}; save one row a sample: (samples, features)")
+        raise DataError(f"{path} has the shape {source.shape}; save one row per sample: (samples, features)")
     if source.dtype.kind not in "fiub":
         raise DataError(
             f"{path} holds {source.dtype}; save real numbers: np.save(path, array.astype(np.float32))"
@@ -96,7 +96,7 @@ def read_features(path: Path) -> tuple[Float32[np.ndarray, "n d"], tuple[int, ..
 def _read_npy(path: Path) -> np.ndarray:
     """A memory-mapped array. Pickled arrays are refused, since reading them would run code from the file."""
     if not path.is_file():
-        raise DataError(f"{path} is no file; give an .npy file, as np.save writes it")
+        raise DataError(f"{path} is not a file; give an .npy file, as np.save writes it")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
@@ -120,7 +120,7 @@ def read_labels(path: Path, number: int) -> list[str]:
         return _read_lines(path, number, "label")
     array = _read_npy(path)
     if array.shape != (number,):
-        raise DataError(f"{path} has the shape {array.shape} for {number} samples; save one label a sample")
+        raise DataError(f"{path} has the shape {array.shape} for {number} samples; save one label per sample")
     if array.dtype.kind not in "iubU":
         raise DataError(
             f"{path} holds {array.dtype}; save whole numbers (labels.astype(np.int64)) or text (astype(str))"
@@ -141,11 +141,11 @@ def read_ids(path: Path, number: int) -> list[str]:
 
 def _read_lines(path: Path, number: int, what: str) -> list[str]:
     if not path.is_file():
-        raise DataError(f"{path} is no file; give a .txt or .csv file with one {what} a line")
+        raise DataError(f"{path} is not a file; give a .txt or .csv file with one {what} per line")
     if path.suffix.casefold() == ".csv":
         fields = read_fields(path, ",")
         if wide := [row for row, values in fields if len(values) > 1]:
-            raise DataError(f"{path}: rows {few(wide)} have more than one field; write one {what} a line")
+            raise DataError(f"{path}: rows {few(wide)} have more than one field; write one {what} per line")
         lines = [values[0] for _, values in fields]
         rows: Sequence[int] = [row for row, _ in fields]
     else:
@@ -158,7 +158,7 @@ def _read_lines(path: Path, number: int, what: str) -> list[str]:
     _require_filled(path, lines, rows, what)
     if len(lines) != number:
         raise DataError(
-            f"{path} has {len(lines)} lines for {number} samples; write one {what} a line, without a header"
+            f"{path} has {len(lines)} lines for {number} samples; write one {what} per line, without a header"
         )
     return lines
 

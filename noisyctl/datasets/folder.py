@@ -229,7 +229,7 @@ def existing_folder(root: str) -> Path:
     """The folder as a path. Raises DataError if there is none."""
     path = Path(root).expanduser()
     if not path.is_dir():
-        raise DataError(f"{root} is no folder; give the folder of the images as --root")
+        raise DataError(f"{root} is not a folder; give the folder of the images as --root")
     return path
 
 
@@ -325,7 +325,7 @@ def _named_labels(root: Path, table: Table) -> tuple[list[str], list[str]]:
     seen: set[str] = set()
     twice = {name: None for name in ids if name in seen or seen.add(name)}  # type: ignore[func-returns-value]
     if twice:
-        raise DataError(f"{table.path} names {few(twice)} more than once; keep one row an image")
+        raise DataError(f"{table.path} names {few(twice)} more than once; keep one row per image")
     return ids, table.columns["label"]
 
 
@@ -363,7 +363,7 @@ def true_labels(
     known = set(class_names)
     if unknown := {true[path]: None for path in paths if true[path] not in known}:
         raise DataError(
-            f"{manifest}: the true labels {few(unknown)} are no class of the given labels "
+            f"{manifest}: the true labels {few(unknown)} are not classes of the given labels "
             f"({few(class_names)}); correct them, or leave those images out"
         )
     return {
@@ -379,12 +379,12 @@ def read_verified_labels(
     names = {sample.path for sample in train}
     if unknown := [name for name in checked if name not in names]:
         raise DataError(
-            f"{manifest}: {few(unknown)} are no training images; correct the paths or remove the rows"
+            f"{manifest}: {few(unknown)} are not training images; correct the paths or remove the rows"
         )
     known = set(class_names)
     if classes := {label: None for label in checked.values() if label not in known}:
         raise DataError(
-            f"{manifest}: the labels {few(classes)} are no class ({few(class_names)}); correct them or remove the rows"
+            f"{manifest}: the labels {few(classes)} are not classes ({few(class_names)}); correct them or remove the rows"
         )
     return checked
 

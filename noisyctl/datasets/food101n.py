@@ -109,7 +109,7 @@ def _checked(path: Path) -> dict[str, bool]:
     for row in _rows(path):
         key, _, right = row.partition("\t")
         if right not in ("0", "1"):
-            raise DataError(f"{path}: {row!r} is no image and 0 or 1; {ORIGIN.cure}")
+            raise DataError(f"{path}: {row!r} is not an image and 0 or 1; {ORIGIN.cure}")
         found[key] = right == "1"
     return found
 
@@ -120,7 +120,7 @@ def _food101(root: Path, place: str | None) -> Path:
         if folder.is_dir():
             return folder
     raise DataError(
-        f"{places[-1]} is no folder: the test images are Food-101's; get them and name it by --food101"
+        f"{places[-1]} is not a folder: the test images are Food-101's; get them and name it by --food101"
     )
 
 

@@ -111,7 +111,7 @@ def read(params: Params) -> Lists:
 def _ilsvrc12(root: Path, place: str, synsets: list[str], aside: list[Quarantined]) -> dict[str, int]:
     """The images in the folders of these synsets."""
     folder = Path(place).expanduser()
-    cure = "sort ILSVRC2012_img_val.tar into a folder a synset, such as n01440764, and give their folder as --ilsvrc12"
+    cure = "sort ILSVRC2012_img_val.tar into one folder per synset, such as n01440764, and give their folder as --ilsvrc12"
     if lacking := [name for name in synsets if not (folder / name).is_dir()]:
         raise DataError(f"{place} has no folder {', '.join(lacking[:5])}; {cure}")
     found: dict[str, int] = {}

@@ -1,9 +1,9 @@
 """Two-Stage: keep only the labels that are probably right, then learn semi-supervised from all images.
 
-The first stage trains a network on all given labels. Then a label is kept only if the network predicts it, and is
-confident of it or more confident than for most images of the class; the other images lose their label. The second stage
-goes on from the same network, with labeled and unlabeled images, and asks for similar predictions under random
-perturbations (consistency).
+The first stage trains a network on all given labels. Then a label is kept only if the network predicts it, and predicts it
+either with confidence or with more confidence than for most other images of the class; the other images lose their label.
+The second stage goes on from the same network, with labeled and unlabeled images, and also trains it to give an image
+similar predictions under random perturbations (consistency).
 
 Ding et al., "A Semi-Supervised Two-Stage Approach to Learning from Noisy Labels", WACV 2018. Steps:
 

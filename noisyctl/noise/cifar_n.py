@@ -99,7 +99,7 @@ def _column(columns: Mapping[str, Any], name: str, file: str) -> Int[np.ndarray,
     values = np.asarray(columns[name])
     if values.ndim != 1 or values.dtype.kind not in "iu":
         raise DataError(
-            f"{file}: {name} is {values.dtype}{list(values.shape)}; it needs one integer a sample"
+            f"{file}: {name} is {values.dtype}{list(values.shape)}; it needs one integer per sample"
         )
     return values.astype(np.int64)
 

@@ -93,7 +93,7 @@ def by_id(found: Columns, sample_ids: list[str], file: str) -> Columns:
     assert found.ids is not None
     row_of = {name: row for row, name in enumerate(found.ids)}
     if len(row_of) < len(found.ids):
-        raise DataError(f"{file}: {len(found.ids) - len(row_of)} ids come twice; give each sample one label")
+        raise DataError(f"{file}: {len(found.ids) - len(row_of)} ids occur twice; give each sample one label")
     missing = [name for name in sample_ids if name not in row_of]
     if missing:
         raise DataError(
@@ -136,9 +136,11 @@ def _read_npy(path: Path) -> Columns:
     try:
         labels = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise DataError(f"{path} is no array of numbers ({error}); save integers with numpy.save") from error
+        raise DataError(
+            f"{path} is not an array of numbers ({error}); save integers with numpy.save"
+        ) from error
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise DataError(f"{path} holds {labels.dtype}{list(labels.shape)}; save one integer a sample")
+        raise DataError(f"{path} holds {labels.dtype}{list(labels.shape)}; save one integer per sample")
     return Columns(labels.astype(np.int64))
 
 
@@ -151,4 +153,4 @@ def _number(text: str | None, path: Path, line: int) -> int:
     try:
         return int(text or "")
     except ValueError:
-        raise DataError(f"{path}:{line}: {text!r} is no label; write class numbers from 0 on") from None
+        raise DataError(f"{path}:{line}: {text!r} is not a label; write class numbers from 0 on") from None

@@ -181,7 +181,7 @@ def hold(
             raise files.disk_error(folder / "lock", error) from error
         if not (folder / ABOUT).exists():
             if why := _why_anew(folder, about):
-                say(f"{stage} begins anew: {why}")
+                say(f"{stage} starts from the beginning: {why}")
             with files.publish(folder / ABOUT, files.Own()) as partial:
                 partial.write_text(store.canonical(about))
         yield Scratch(folder, mark)
