@@ -44,9 +44,8 @@ FILES = 64  # files that a thread reads at a time; fewer where their squares hav
 DIGITS = 16  # hexadecimal digits of a file's sha256 that make its id
 BLOCK = 2**24
 LARGEST_FILE = 2**28  # bytes of one file, and of all files that are being decoded at a time
-MOST_PIXELS = (
-    2**26
-)  # decoded pixels of one image, and of all images at a time; each takes 4 to 12 bytes of memory
+# decoded pixels of one image, and of all images at a time; each takes 4 to 12 bytes of memory
+MOST_PIXELS = 2**26
 BAND = 2**20  # pixels that are converted at a time
 
 T = TypeVar("T")
@@ -117,10 +116,8 @@ class Room:
                 self._changed.notify_all()
 
 
-BYTES, PIXELS = (
-    Room(LARGEST_FILE),
-    Room(MOST_PIXELS),
-)  # always taken in this order, so that two threads never wait for each other
+# always taken in this order, so that two threads never wait for each other
+BYTES, PIXELS = Room(LARGEST_FILE), Room(MOST_PIXELS)
 
 
 @contextlib.contextmanager

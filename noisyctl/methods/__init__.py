@@ -9,9 +9,8 @@ from types import ModuleType
 from noisyctl.errors import ParamsError, suggest
 from noisyctl.params import ModuleSpec, module_spec
 
-RENAMED = {
-    "scanmix_official": "scanmix"
-}  # former names of methods, kept until the next version, and their present names
+# former names of methods, kept until the next version, and their present names
+RENAMED = {"scanmix_official": "scanmix"}
 
 
 def modules() -> dict[str, str]:

@@ -55,15 +55,10 @@ from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param, state
 
 NEEDS = Needs(networks=1)
 CLEAN, ID, OOD = 0, 1, 2  # how the trace codes the verdicts
-COUNTINGS = {
-    "paper": (1, operator.gt),
-    "code": (0, operator.ge),
-}  # the number of the first epoch, and what "above" means
-TRAINED_ON = {
-    "clean": [CLEAN],
-    "id": [CLEAN, ID],
-    "all": [CLEAN, ID, OOD],
-}  # the verdicts that are trained on
+# the number of the first epoch, and what "above" means
+COUNTINGS = {"paper": (1, operator.gt), "code": (0, operator.ge)}
+# the verdicts of the samples that are trained on
+TRAINED_ON = {"clean": [CLEAN], "id": [CLEAN, ID], "all": [CLEAN, ID, OOD]}
 
 
 class Params(MethodParams):

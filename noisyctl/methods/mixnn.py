@@ -52,9 +52,8 @@ from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param, state
 
 NEEDS = Needs(networks=1)
 FLOOR = 1e-10  # least P(clean), so that two samples with surely wrong labels still have weights
-Weights = tuple[
-    Float[Tensor, " b"], Float[Tensor, "b k"]
-]  # the weights of a sample and of its neighbors; they sum to 1
+# the weights of a sample and of its neighbors; they sum to 1
+Weights = tuple[Float[Tensor, " b"], Float[Tensor, "b k"]]
 Weigh = Callable[[Tensor, Tensor, Generator], Weights]
 
 

@@ -150,9 +150,8 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
         loss = soft_cross_entropy if soft else linear_loss
         task.step(loss(logits, targets).mean(), state.optimizer)  # [5]
     everything = torch.arange(task.num_samples, device=task.device)
-    clean = torch.where(
-        corrected == task.noisy_labels, clean, 0.0
-    )  # for the trace: a given label that is corrected is not clean
+    # for the trace: a given label that has been corrected is not clean
+    clean = torch.where(corrected == task.noisy_labels, clean, 0.0)
     record.add(everything, losses=losses, clean_probability=clean, predictions=plain)
     record.add(everything, pseudo_labels=state.targets.argmax(dim=1))
     return record

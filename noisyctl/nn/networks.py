@@ -20,9 +20,8 @@ from noisyctl.nn.backbones import make
 from noisyctl.seeds import draw_seed
 
 HEADS = ("linear", "projection", "mlp", "batch_norm")
-LAYOUT = (
-    torch.channels_last
-)  # memory layout of all weights; convolutions use it whatever the layout of the images
+# memory layout of all weights; convolutions use it whatever the layout of the images
+LAYOUT = torch.channels_last
 
 
 class Head(nn.Sequential):

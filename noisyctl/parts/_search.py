@@ -31,9 +31,8 @@ ROUNDING = 2**-23  # twice the largest relative error of rounding a similarity t
 SIZES = {"cpu": (512, 8192, 2**18), "cuda": (4096, 65536, 2**24)}
 
 Metric = Literal["cosine", "euclidean"]
-Propose = Callable[
-    [Tensor], tuple[Tensor, Tensor]
-]  # queries [q d] to row indices [q f] (-1: none) and limits [q]
+# An engine: from queries [q d] to the indices of the rows that it proposes [q f] (-1: none), and the limits [q].
+Propose = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 def search(

@@ -125,7 +125,5 @@ def _fit(values: np.ndarray, rng: Generator, max_iter: int, tol: float, reg_cova
 
     mixture = GaussianMixture(2, max_iter=max_iter, tol=tol, reg_covar=reg_covar, random_state=draw_seed(rng))
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", ConvergenceWarning
-        )  # the method stops after ten iterations on purpose
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the method stops after ten iterations
         return mixture.fit(values)

@@ -153,9 +153,8 @@ def _stretch(
     """
     chosen = chosen & (largest > least)
     span = (largest - least).double()
-    whole = torch.full_like(
-        span, LEVELS - 1
-    )  # a tensor, since number / tensor multiplies by the reciprocal and so rounds twice
+    # a tensor, since number / tensor multiplies by the reciprocal and so rounds twice
+    whole = torch.full_like(span, LEVELS - 1)
     scale = torch.where(chosen, whole / span, 1)
     return table.mul(scale).sub_(torch.where(chosen, least * scale, 0)).floor_().float()
 
