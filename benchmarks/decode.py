@@ -20,8 +20,8 @@ import torchvision
 from PIL import Image, features
 from torchvision.transforms.v2 import functional
 
-from noisyctl.datasets._images import decode, read_bytes
-from noisyctl.datasets._streaming import FileImages
+from noisyctl.images import decode, read_bytes
+from noisyctl.streaming import FileImages
 
 SIZE = 256
 SHAPES = ((256, 256), (375, 500), (1200, 1600))

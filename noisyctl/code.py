@@ -11,7 +11,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 BY_NAME = {  # commands that find a module by name, and the package it lies in
@@ -33,6 +33,7 @@ PLUMBING = (
     "noisyctl.precision",
     "noisyctl.runs",
     "noisyctl.runs.fresh",
+    "noisyctl.runs.needed",
     "noisyctl.session",
     "stages",
 )
@@ -75,6 +76,17 @@ def starts(stage: str) -> tuple[str, ...]:
         if stage.startswith(f"{command}-"):
             return f"stages.{command.replace('-', '_')}", _find(package, stage.removeprefix(f"{command}-"))
     return (f"stages.{stage.replace('-', '_')}",)
+
+
+def stage_of(words: Sequence[str], module: str | None) -> str:
+    """The name by which `files_of` knows a command: `mine-knn`, or with what it finds by name, `train-method-elr`.
+
+    `words` are the command's, such as ("train-method", "elr"), and `module` the one whose params it takes.
+    """
+    if words[0] in BY_NAME:
+        found = words[1] if len(words) > 1 else (module or "").rpartition(".")[2]
+        return f"{words[0]}-{found}"
+    return words[0]
 
 
 def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

@@ -5,6 +5,9 @@ Anything else that is raised is a defect of noisyctl: the command line writes it
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
+
+NAMED = 5  # of many, that a message names
 
 
 class NoisyctlError(Exception):
@@ -42,3 +45,10 @@ def suggest(name: str, known: Iterable[str]) -> str:
     names = list(known)
     close = difflib.get_close_matches(name, names, n=1)
     return f"did you mean {close[0]!r}?" if close else f"one of: {', '.join(names) or 'none'}"
+
+
+def few(items: Iterable[Any]) -> str:
+    """The first items, and how many more there are."""
+    texts = [repr(item) if isinstance(item, str) else str(item) for item in items]
+    more = f" and {len(texts) - NAMED} more" if len(texts) > NAMED else ""
+    return ", ".join(texts[:NAMED]) + more

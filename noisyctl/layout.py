@@ -56,3 +56,9 @@ class Layout:
 
     def run(self, method: str) -> Path:
         return self.home / "runs" / method / self.cell
+
+
+def beside(labels: Path, name: str) -> Path:
+    """Where an artifact lies that belongs to labels: NAME.zarr beside labels.zarr, L.NAME.zarr beside any other L.zarr."""
+    plain = labels.name == "labels.zarr"
+    return labels.with_name(f"{name}.zarr" if plain else f"{labels.stem}.{name}.zarr")

@@ -75,7 +75,7 @@ def _released(module: Any, root: str) -> dict[str, Any]:
 
 def _listed(module: Any, root: str, seed: int) -> dict[str, Any]:
     """Files, lists, numbers, and a sample of the images: nobody has published checksums."""
-    from noisyctl.datasets._images import scan
+    from noisyctl.images import scan
 
     place, problems, sample = Path(root).expanduser(), [], []
     try:
@@ -100,7 +100,7 @@ def _listed(module: Any, root: str, seed: int) -> dict[str, Any]:
 
 def _numbers(name: str, images: Mapping[str, int], root: Path, published: int | None) -> list[str]:
     """What is wrong with the numbers of a split's listed images and of those that are there."""
-    from noisyctl.datasets._labels import few
+    from noisyctl.errors import few
 
     problems = []
     if published is not None and len(images) != published:

@@ -334,7 +334,7 @@ def _label_free(
             "features": str(features),
         },
     )
-    spec = module_spec("stages.mine_knn")
+    spec = module_spec("noisyctl.runs.mine_knn")
     yield (
         "knn",
         name,

@@ -17,70 +17,9 @@ class Inputs:
 
 def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, Any]:
     """Train an encoder on images alone and write encoder.safetensors and features.zarr."""
-    import torch
+    from noisyctl.runs.pretrain import pretrain
 
-    from noisyctl import pretraining
-    from noisyctl.artifacts import networks, store
-    from noisyctl.artifacts.kinds import FEATURES
-    from noisyctl.nn.inference import evaluating, outputs
-    from noisyctl.nn.networks import build
-    from noisyctl.runs import training
-    from noisyctl.seeds import stream
-    from noisyctl.training.loop import fit
-    from noisyctl.training.scratch import hold
-
-    device = session.start()
-    images = training.read_images(inputs.images)
-    task, held_out = training.make_task(images, device)
-    name = f"pretrain-{inputs.method}"
-    spec = training.spec(params, images, params.embedding_size, "projection")
-    network = build(spec, stream(session.seed, name, "init")).to(device)
-    recorded = params.model_dump() | {"seed": session.seed, "threads": torch.get_num_threads()}
-    facts = {"params": recorded, "images": images.digest, **session.numerics(device)}
-    with hold(session.scratch, name, facts, inputs.out) as scratch:
-        method = pretraining.load(inputs.method)
-        fitted = fit(
-            method,
-            [network],
-            task,
-            params,
-            name=name,
-            epochs=params.epochs,
-            seed=session.seed,
-            scratch=scratch,
-            report=session.report(name),
-            precision=session.precision_on(device),
-        )
-        encoder = fitted.state.network
-        assert task.images is not None and task.views is not None
-        arrays = {}
-        with evaluating(encoder):
-            for prefix, pixels in {
-                "": task.images,
-                **{f"{s}_": x for s, x in held_out.items() if s == "test"},
-            }.items():
-                features = outputs(encoder.features, pixels, task.views.plain)
-                arrays[f"{prefix}features"] = features.cpu().numpy()
-                arrays[f"{prefix}embeddings"] = (
-                    torch.cat([encoder.head(f) for f in features.split(1024)]).cpu().numpy()
-                )
-        tensors = {f"network.{key}": tensor for key, tensor in encoder.state_dict().items()}
-        header = {
-            "kind": "encoder",
-            "modules": {"network": encoder.spec},
-            "params": recorded,
-            "inputs": {"images": images.digest},
-            "hardware": session.hardware(device),
-        }
-        digest = networks.write(inputs.out / "encoder.safetensors", tensors, header)
-        store.write(
-            inputs.out / "features.zarr",
-            FEATURES,
-            arrays,
-            params=recorded,
-            inputs={"images": images.digest, "encoder": digest},
-        )
-    return {"epochs": params.epochs, "features": arrays["features"].shape[1], "out": str(inputs.out)}
+    return pretrain(inputs.method, inputs.images, inputs.out, params, session) | {"out": str(inputs.out)}
 
 
 def stage(method: str) -> Stage:

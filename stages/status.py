@@ -1,12 +1,14 @@
 """Tell which artifacts exist, which are stale, and the one command that comes next."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from noisyctl.cli.cures import Chosen, complete
+from noisyctl.cli.made import params_now
 from noisyctl.cli.stage import Stage
 from noisyctl.layout import Layout
-from noisyctl.runs import fresh
+from noisyctl.runs import fresh, record
 from noisyctl.session import Session
 
 
@@ -18,20 +20,29 @@ class Inputs:
 def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dict[str, Any]:
     """Each artifact of the default layout: missing, damaged, stale or there; and what to run next."""
     layout = inputs.layout
-    headers = fresh.Headers()
+    headers = fresh.Headers(outdated=lambda place, digest: _outdated(session, place, digest))
     found: dict[str, Any] = {}
     command = ""
-    made = _made(layout)
-    for each in made:
+    artifacts = _made(layout)
+    for each in artifacts:
         wrong = fresh.findings(each, headers)
         found[str(each.path)] = _in_words(each, wrong) or "there"
         if wrong and not command and each.command:
             command = wrong[0].made.command
-    has_runs = any(each.name == "trace" and "train-method" in each.command for each in made)
+    has_runs = any(each.name == "trace" and "train-method" in each.command for each in artifacts)
     judged = (layout.home / "results" / "metrics.json").exists()
     after = "noisyctl table" if judged else "noisyctl evaluate" if has_runs else "noisyctl train-method NAME"
     found["next"] = complete(f"`{command or after}`", _chosen(layout)).strip("`")
     return found
+
+
+def _outdated(session: Session, place: Path, digest: str) -> tuple[str, str] | None:
+    """Why the command that made an artifact would make another one today, and that command; see noisyctl/runs/record.py."""
+    found = record.read(session.scratch, place, digest)
+    if found is None:
+        return None
+    why = record.changes(found, params_now(found))
+    return (why, found.shown) if why else None
 
 
 def _made(layout: Layout) -> list[fresh.Made]:

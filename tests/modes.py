@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from noisyctl.datasets._streaming import FileImages
+from noisyctl.streaming import FileImages
 from noisyctl.task import Task
 from noisyctl.training import loop
 from noisyctl.training.scratch import Scratch

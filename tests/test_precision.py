@@ -17,7 +17,7 @@ from noisyctl.errors import ParamsError
 from noisyctl.nn.inference import evaluating, outputs
 from noisyctl.noise import semantic
 from noisyctl.pretraining import scan, simclr
-from noisyctl.runs import training
+from noisyctl.runs import reading, tasks
 from noisyctl.session import Session
 from noisyctl.training import scratch
 from noisyctl.training.warmup import Params as WarmupParams
@@ -155,14 +155,14 @@ def test_networks_that_are_read_again_predict_what_the_run_did(
 ) -> None:
     """As predict computes, in float32: to rounding of a run in float32, to that of its precision of one in bfloat16."""
     images = store.read(home / "images.zarr", IMAGES)
-    task, held_out = training.make_task(images, CPU)
+    task, held_out = tasks.make_task(images, CPU)
     assert task.views is not None
     for asked, tolerance in (("float32", 1e-6), ("bfloat16", 0.03)):
         session = replace(pipeline.session(tmp_path), precision=asked)
         train_method.run(
             pipeline.inputs(home, method, tmp_path / asked), pipeline.params_of(method, 2), session
         )
-        found, _ = training.read_networks(tmp_path / asked / "networks.safetensors", "")
+        found, _ = reading.read_networks(tmp_path / asked / "networks.safetensors", "")
         module = methods.load(method)
         state = object.__new__(get_type_hints(module.predict)["state"])
         vars(state).update(found)

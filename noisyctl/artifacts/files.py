@@ -26,7 +26,7 @@ from noisyctl.errors import ArtifactError, OutputError
 
 MANIFEST = ".noisyctl.json"  # in a folder that is replaced as a whole: its kind, and the sha256 of every file
 NO_FILE = "is a folder, and a file never replaces a folder"
-IN_SCRATCH = ("scratch", "sweep")  # what noisyctl keeps in NOISYCTL_SCRATCH
+IN_SCRATCH = ("scratch", "sweep", "made")  # what noisyctl keeps in NOISYCTL_SCRATCH
 NETWORKS_KEY = "noisyctl"  # of the metadata of a safetensors file
 AT_FDCWD, RENAME_NOREPLACE, RENAME_EXCHANGE = -100, 1, 2  # of renameat2
 TRIES = 10  # to replace what other processes replace at the same time

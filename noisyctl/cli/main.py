@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import typer
@@ -61,9 +61,20 @@ class Commands(TyperGroup):
             return method_group()
         if cmd_name == "sweep":
             return importlib.import_module(COMMANDS[cmd_name][0]).command()
-        module = importlib.import_module(COMMANDS[cmd_name][0])
-        pretraining = cmd_name.removeprefix("pretrain-")
-        return command(module.STAGE if pretraining == cmd_name else module.stage(pretraining))
+        return command(stage_named((cmd_name,)))
+
+
+def stage_named(words: Sequence[str]) -> Any:
+    """The declaration of a command by its words: ("mine-knn",), or ("train-method", "elr"). Raises KeyError for none."""
+    name = words[0]
+    module = importlib.import_module(COMMANDS[name][0])
+    if name == "train-method":
+        from noisyctl import methods, params
+
+        source = methods.modules()[words[1]]
+        return module.stage(words[1], source, params.module_spec(source).summary)
+    pretraining = name.removeprefix("pretrain-")
+    return module.STAGE if pretraining == name else module.stage(pretraining)
 
 
 def _plain(name: str, summary: str) -> Any:

@@ -53,7 +53,7 @@ ONE_MODULE = {
     "simclr": "noisyctl.pretraining.simclr",
     "moco": "noisyctl.pretraining.moco",
     "scan": "noisyctl.pretraining.scan",
-    "knn": "stages.mine_knn",
+    "knn": "noisyctl.runs.mine_knn",
 }
 NUMBERS = ("seed", "threads")
 TOP_LEVEL = (*DEFAULTS, "noise", *BLOCKS)
@@ -63,7 +63,7 @@ def command(stage: Stage) -> Any:
     """The Typer command of a stage."""
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
     text = f"{stage.summary}\n\n\b\nExample:\n  {stage.example}"
-    specs = _specs(stage)
+    specs = specs_of(stage)
 
     def call(**given: Any) -> None:
         execute(stage, given)
@@ -115,7 +115,7 @@ def method_group() -> Any:
     return typer.main.get_command(app)
 
 
-def _specs(stage: Stage) -> dict[str, params.FieldSpec]:
+def specs_of(stage: Stage) -> dict[str, params.FieldSpec]:
     """The params by name; of several modules with one name, such as data sets, the help names those that have it."""
     found: dict[str, list[tuple[str, params.FieldSpec]]] = {}
     for module in stage.fields:
@@ -219,7 +219,49 @@ def _kind_of(home: Path) -> str:
     return "folder"
 
 
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """A command with everything resolved: what is read and written, the params with the source of each, and who computes."""
+
+    stage: Stage
+    inputs: Any
+    params: Any
+    sources: dict[str, str]
+    session: Session
+    file: config.ParamsFile
+    module: str | None
+
+
 def _execute(stage: Stage, given: dict[str, Any]) -> None:
+    call = resolve(stage, given)
+    _check_outputs(stage, call.inputs, call.params, call.file)
+    if given["dry_run"]:
+        _show(stage, call.inputs, call.params, call.sources, given["json"])
+        if stage.show:
+            stage.show(call.inputs, call.session)
+        return
+    from noisyctl.cli import made
+
+    result = stage.run(call.inputs, call.params, call.session)
+    made.note(call, given)
+    if given["json"]:
+        print(json.dumps(result, sort_keys=True))
+    else:
+        print(
+            "  ".join(f"{key} {value}" for key, value in result.items())
+            if len(result) < 9
+            else "\n".join(f"{k}: {v}" for k, v in result.items()),
+            file=sys.stderr,
+        )
+    if isinstance(result, dict) and result.get("ok") is False:  # a check that found something
+        raise SystemExit(1)
+
+
+def resolve(stage: Stage, given: dict[str, Any]) -> Call:
+    """What a command would do with the options `given` and the present params.yaml; nothing is written.
+
+    Raises NoisyctlError.
+    """
     place = given["params_file"]
     if place and not Path(place).is_file():
         wrong = "is a folder" if Path(place).is_dir() else "does not exist"
@@ -239,25 +281,7 @@ def _execute(stage: Stage, given: dict[str, Any]) -> None:
         resolved, sources = _resolve(stage, model, file, block, given, sets)
     _check_parameters(file, sets, block)
     extra |= {"params": resolved, "file": file}
-    inputs = stage.inputs(paths, layout, extra)
-    _check_outputs(stage, inputs, resolved, file)
-    if given["dry_run"]:
-        _show(stage, inputs, resolved, sources, given["json"])
-        if stage.show:
-            stage.show(inputs, session)
-        return
-    result = stage.run(inputs, resolved, session)
-    if given["json"]:
-        print(json.dumps(result, sort_keys=True))
-    else:
-        print(
-            "  ".join(f"{key} {value}" for key, value in result.items())
-            if len(result) < 9
-            else "\n".join(f"{k}: {v}" for k, v in result.items()),
-            file=sys.stderr,
-        )
-    if isinstance(result, dict) and result.get("ok") is False:  # a check that found something
-        raise SystemExit(1)
+    return Call(stage, stage.inputs(paths, layout, extra), resolved, sources, session, file, module)
 
 
 def _check_outputs(stage: Stage, inputs: Any, resolved: Any, file: config.ParamsFile) -> None:
@@ -506,7 +530,7 @@ def _resolve(
     if stage.name in ("prepare-data", "inject-noise"):
         layer = config.Layer({k: v for k, v in layer.values.items() if k != "kind"}, layer.place, layer.lines)
     own = {o.name for o in stage.options}
-    options = {k: v for k, v in given.items() if k in _specs(stage) and k not in own and v is not None}
+    options = {k: v for k, v in given.items() if k in specs_of(stage) and k not in own and v is not None}
     prefix = f"{block}."
     overrides = {k[len(prefix) :]: v for k, v in sets.items() if block and k.startswith(prefix)}
     preset = config.Layer(stage.presets.get(block, {}), f"what {block} is without a block in params.yaml")

@@ -75,10 +75,16 @@ class Stage:
     options: tuple[Option, ...] = ()
     params: Callable[[ParamsFile, Layout, Mapping[str, Any]], tuple[str, str]] | None = None
     fields: tuple[str, ...] = ()  # modules whose Params give the options
+    group: str = ""  # the command that this one is a subcommand of
     show: Callable[[Any, Session], None] | None = None  # what `--dry-run` tells beside params and paths
     presets: Mapping[str, Mapping[str, Any]] = field(
         default_factory=dict
     )  # values of a block without being written
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What a person types behind `noisyctl`: ("mine-knn",) or ("train-method", "elr")."""
+        return (self.group, self.name) if self.group else (self.name,)
 
 
 LAYOUT_FOLDERS = ("noise", "warmup", "runs", "results", "simclr", "moco")  # of a data set's folder

@@ -39,7 +39,7 @@ class Files:
 class Split:
     """Images with an id each, in a fixed order. Ids and paths are numpy `StringDType`.
 
-    An id is an official index, or is made from the content of the file (`_images.content_ids`), in which case the
+    An id is an official index, or is made from the content of the file (`images.content_ids`), in which case the
     images are sorted by it. It says nothing about the label. `paths` are relative to the root; None where the images
     are not in files of their own.
     """

@@ -2,21 +2,11 @@
 
 import unicodedata
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int64
 
-from noisyctl.errors import DataError
-
-NAMED = 5  # items of a long list that a message names
-
-
-def few(items: Iterable[Any]) -> str:
-    """The first items, and how many more there are."""
-    texts = [repr(item) if isinstance(item, str) else str(item) for item in items]
-    more = f" and {len(texts) - NAMED} more" if len(texts) > NAMED else ""
-    return ", ".join(texts[:NAMED]) + more
+from noisyctl.errors import DataError, few
 
 
 def sorted_classes(labels: Iterable[str], where: str) -> tuple[str, ...]:

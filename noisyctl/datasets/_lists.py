@@ -13,9 +13,8 @@ import numpy as np
 from jaxtyping import Int64
 
 from noisyctl.datasets import Files, ImageData, Quarantined, Split
-from noisyctl.datasets._images import content_ids, scan, to_ids
-from noisyctl.datasets._labels import few
-from noisyctl.errors import DataError
+from noisyctl.errors import DataError, few
+from noisyctl.images import content_ids, scan, to_ids
 
 IMAGENET = ((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))  # mean and deviation of each channel
 

@@ -18,8 +18,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from noisyctl.datasets import Split
-from noisyctl.datasets._images import to_ids
 from noisyctl.errors import DataError, ParamsError
+from noisyctl.images import to_ids
 
 LARGEST = 2**28  # bytes of an unpacked file; the largest official one has 155 MB
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from noisyctl.artifacts import csv_files
-from noisyctl.datasets._labels import few
-from noisyctl.errors import DataError
+from noisyctl.errors import DataError, few
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 

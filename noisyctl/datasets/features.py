@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int64, Shaped
 
-from noisyctl.datasets._images import to_ids
-from noisyctl.datasets._labels import encoded, few, sorted_classes
+from noisyctl.datasets._labels import encoded, sorted_classes
 from noisyctl.datasets._tables import read_fields
-from noisyctl.errors import DataError
+from noisyctl.errors import DataError, few
+from noisyctl.images import to_ids
 from noisyctl.params import Params as BaseParams
 from noisyctl.params import param
 

@@ -37,7 +37,10 @@ import numpy as np
 from jaxtyping import Int64, Shaped, UInt8
 
 from noisyctl.datasets import Files, ImageData, Quarantined, Split
-from noisyctl.datasets._images import (
+from noisyctl.datasets._labels import encoded, sorted_classes
+from noisyctl.datasets._tables import Table, read_table
+from noisyctl.errors import DataError, few
+from noisyctl.images import (
     Pixels,
     Scan,
     arrange,
@@ -48,9 +51,6 @@ from noisyctl.datasets._images import (
     scan,
     to_ids,
 )
-from noisyctl.datasets._labels import encoded, few, sorted_classes
-from noisyctl.datasets._tables import Table, read_table
-from noisyctl.errors import DataError
 from noisyctl.params import Params as BaseParams
 from noisyctl.params import param
 

@@ -14,7 +14,6 @@ Differs from the papers' codes:
 from pathlib import Path
 
 from noisyctl.datasets import ImageData, Quarantined
-from noisyctl.datasets._labels import few
 from noisyctl.datasets._lists import (
     IMAGENET,
     Lists,
@@ -27,7 +26,7 @@ from noisyctl.datasets._lists import (
     read_keys,
     read_lines,
 )
-from noisyctl.errors import DataError
+from noisyctl.errors import DataError, few
 from noisyctl.params import Params as BaseParams
 from noisyctl.params import param
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from noisyctl.datasets import ImageData, Quarantined
-from noisyctl.datasets._images import find
 from noisyctl.datasets._lists import (
     IMAGENET,
     Lists,
@@ -27,6 +26,7 @@ from noisyctl.datasets._lists import (
     read_labeled,
 )
 from noisyctl.errors import DataError
+from noisyctl.images import find
 from noisyctl.params import Params as BaseParams
 from noisyctl.params import param
 

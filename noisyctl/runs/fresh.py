@@ -6,8 +6,8 @@ command that makes that one again is the only one that helps.
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,9 +42,15 @@ class Finding:
 
 @dataclass
 class Headers:
-    """Digest and inputs of artifacts, each read once; None of what cannot be read."""
+    """Digest and inputs of artifacts, each read once; None of what cannot be read.
+
+    `outdated` tells of an artifact, by its place and digest, whether the command that made it would do something else today:
+    why, and the command; None where it would not, or nothing is known of it. Who only asks whether artifacts belong together
+    leaves it out.
+    """
 
     known: dict[Path, Mapping[str, Any] | None] = field(default_factory=dict)
+    outdated: Callable[[Path, str], tuple[str, str] | None] = lambda place, digest: None
 
     def of(self, made: Made) -> Mapping[str, Any] | None:
         if made.path not in self.known:
@@ -96,6 +102,9 @@ def _own(made: Made, headers: Headers) -> Finding | None:
         recorded = inputs.get(source.name)
         if there is not None and recorded is not None and recorded != there["digest"]:
             return Finding(made, "stale", f"was made from other {source.name} than {source.path}")
+    if found := headers.outdated(made.path, str((headers.of(made) or {}).get("digest", ""))):
+        why, command = found
+        return Finding(replace(made, command=command), "stale", f"was made {why}")
     return None
 
 

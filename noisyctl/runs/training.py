@@ -1,115 +1,123 @@
-"""What the stages that train share: images on the device, the Task, publishing a run."""
+"""One training, from a Task and networks to a published artifact: what every stage that trains calls."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from noisyctl.artifacts import networks, store
-from noisyctl.artifacts.kinds import IMAGES, LABELS, PATHS, TRACE, VERIFIED
-from noisyctl.errors import ArtifactError, ParamsError
-from noisyctl.layout import FILES
+from noisyctl.artifacts.kinds import TRACE
 from noisyctl.nn.inference import modules_of
-from noisyctl.nn.networks import from_spec
-from noisyctl.seeds import stream
-from noisyctl.task import Task
-from noisyctl.views import Views
+from noisyctl.nn.networks import Classifier
+from noisyctl.runs.reading import image_size
+from noisyctl.session import Session
+from noisyctl.task import Method, Task
+from noisyctl.training.loop import Fitted, fit
+from noisyctl.training.scratch import hold
 
 
-def read_images(path: Path) -> store.Artifact:
-    return store.read(path, IMAGES)
+@dataclass(frozen=True, eq=False)
+class Training:
+    """What is trained on what.
+
+    `stage` names the work as in `noisyctl.code.files_of`; the generators of every epoch are drawn from it. `inputs` are the
+    digests of what the training starts from, by name, and `recorded` what its artifacts say of the params beside their
+    values. `held_out` are images of other splits, which only the runner sees. `precision` is set where the user has no
+    choice. `shown_as` is what the progress calls it.
+    """
+
+    stage: str
+    method: Method
+    networks: Sequence[nn.Module]
+    task: Task
+    params: Any
+    inputs: Mapping[str, str]
+    recorded: Mapping[str, Any] = field(default_factory=dict)
+    held_out: Mapping[str, Any] = field(default_factory=dict)
+    precision: str | None = None
+    shown_as: str = ""
 
 
-def read_labels(path: Path, images: store.Artifact | None) -> store.Artifact:
-    """Labels, refused where they belong to other images."""
-    labels = store.read(path, LABELS)
-    if images is not None:
-        store.require_input(labels, "images", images.digest, images.path)
-    y = labels.array("noisy_labels")
-    counts = np.bincount(y[y >= 0], minlength=len(labels.attributes["class_names"]))
-    if y.min() < 0 or y.max() >= len(labels.attributes["class_names"]):
-        raise ParamsError(
-            f"{path}: labels lie outside its {len(labels.attributes['class_names'])} classes; {labels.remake}"
+@dataclass(frozen=True)
+class Origin:
+    """Where a trained artifact comes from, as it says of itself: params, digests of the inputs, and the hardware."""
+
+    params: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    hardware: str
+
+
+def train_and_publish(
+    training: Training, out: Path, session: Session, publish: Callable[[Fitted, Origin], Any]
+) -> Fitted:
+    """Train, and publish while the scratch folder is still held: a kill at any moment loses no finished epoch.
+
+    `publish` writes the artifacts to `out`. Raises TrainingError where another process is at the same work.
+    """
+    device = training.task.device
+    recorded = training.params.model_dump() | dict(training.recorded)
+    recorded |= {"seed": session.seed, "threads": torch.get_num_threads()}
+    facts = {
+        "params": recorded,
+        "inputs": dict(training.inputs),
+        **session.numerics(device, training.precision),
+    }
+    with hold(session.scratch, training.stage, facts, out) as scratch:
+        fitted = fit(
+            training.method,
+            training.networks,
+            training.task,
+            training.params,
+            name=training.stage,
+            epochs=training.params.epochs,
+            seed=session.seed,
+            scratch=scratch,
+            held_out=training.held_out,
+            report=session.report(training.shown_as or training.stage),
+            precision=facts["precision"],
         )
-    empty = [labels.attributes["class_names"][c] for c in np.flatnonzero(counts == 0)]
-    if empty:
-        raise ParamsError(
-            f"{path}: no sample is labeled {', '.join(empty[:5])}; drop the class or lower the noise rate"
-        )
-    return labels
+        publish(fitted, Origin(recorded, training.inputs, session.hardware(device)))
+    return fitted
 
 
-def make_task(
-    images: store.Artifact | None, device: torch.device, **known: Any
-) -> tuple[Task, dict[str, Any]]:
-    """The Task, and the images of the other splits, which only the runner sees."""
-    if images is None:
-        return Task(None, None, known.pop("num_classes"), device, **known), {}
-    about = images.attributes
-    views = Views(about["views"], about["mean"], about["std"])
-    num_classes = known.pop("num_classes", 0)  # label-free work knows of no classes
-    splits = [name.removesuffix("_id") for name in images.names if name.endswith("_id")]
-    pixels = {name: _images_of(images, name, device) for name in splits}
-    return Task(pixels.pop("train"), views, num_classes, device, **known), pixels
+@dataclass(frozen=True)
+class Preprocessing:
+    """What `predict` needs to know beside the networks: the classes, and how images are brought to a network's input."""
+
+    class_names: list[str]
+    mean: list[float]
+    std: list[float]
+    views: Any
+    size: list[int]
+
+    @classmethod
+    def of(cls, images: store.Artifact, class_names: list[str]) -> "Preprocessing":
+        about = images.attributes
+        return cls(class_names, about["mean"], about["std"], about["views"], image_size(images))
 
 
-def _images_of(images: store.Artifact, split: str, device: torch.device) -> Any:
-    """The pixels of a split on the device, or its files, decoded ahead of use."""
-    if split in images:
-        return torch.as_tensor(images.array(split)).to(device)
-    from noisyctl.datasets._streaming import FileImages
+@dataclass(frozen=True)
+class RunHeader:
+    """What networks.safetensors says of a run or a warm-up. `preprocessing` is None where there were no images."""
 
-    about, root = images.attributes, images.path.parent / FILES
-    if not root.is_dir():
-        raise ArtifactError(f"{root} leads to no folder of images; {images.remake}")
-    paths = read_paths(images.path.with_name("paths.zarr"), images).array(f"{split}_path").tolist()
-    checksums = images.array(f"{split}_checksum")
-    return FileImages(root, paths, about["image_size"], len(about["mean"]), device, checksums=checksums)
+    method: str
+    epochs: int
+    inputs: Mapping[str, str]
+    preprocessing: Preprocessing | None
 
-
-def read_paths(path: Path, images: store.Artifact) -> store.Artifact:
-    """Where the images lie, refused where they are paths of others."""
-    paths = store.read(path, PATHS)
-    store.require_input(paths, "images", images.digest, images.path)
-    return paths
-
-
-def image_size(images: store.Artifact) -> list[int]:
-    """Height and width."""
-    size = images.attributes.get("image_size")
-    return [size, size] if size else list(images.lazy("train").shape[1:3])
-
-
-def hold_out(
-    number: int, rate: float, seed: int, device: torch.device, verified: torch.Tensor | None = None
-) -> torch.Tensor | None:
-    """Positions of the samples whose noisy labels validate, in order, no `verified` one among them; None without a rate."""
-    size = round(rate * number)
-    if rate and not 0 < size < number:
-        raise ParamsError(f"validation_rate {rate} of {number} samples holds out {size}; choose another rate")
-    order = torch.randperm(number, generator=stream(seed, "validation"))
-    if verified is not None:
-        order = order[~torch.isin(order, verified.cpu())]
-        if size > len(order):
-            raise ParamsError(
-                f"validation_rate {rate} of {number} samples holds out {size}, and only {len(order)} are not verified: "
-                f"noisy labels validate, and verified ones train; choose a rate of at most {len(order) / number:.3g}"
-            )
-    return order[:size].sort().values.to(device) if size else None
-
-
-def read_verified(
-    path: Path, images: str, device: torch.device
-) -> tuple[tuple[torch.Tensor, torch.Tensor], str]:
-    """Positions and checked labels of verified.zarr, and its digest."""
-    verified = store.read(path, VERIFIED)
-    store.require_input(verified, "images", images, path.with_name("images.zarr"))
-    index, labels = (
-        torch.as_tensor(verified.array(name)).to(device) for name in ("index", "verified_labels")
-    )
-    return (index, labels), verified.digest
+    def to_json(self) -> dict[str, Any]:
+        """As the file carries it: the preprocessing beside the rest, not below it."""
+        about = {
+            "kind": "networks",
+            "method": self.method,
+            "epochs": self.epochs,
+            "inputs": dict(self.inputs),
+        }
+        return about | (asdict(self.preprocessing) if self.preprocessing else {})
 
 
 def spec(params: Any, images: store.Artifact, num_outputs: int, head: str) -> dict[str, Any]:
@@ -125,18 +133,6 @@ def spec(params: Any, images: store.Artifact, num_outputs: int, head: str) -> di
     }
 
 
-def preprocessing(images: store.Artifact, class_names: list[str]) -> dict[str, Any]:
-    """What `predict` needs to know beside the networks."""
-    about = images.attributes
-    return {
-        "class_names": class_names,
-        "mean": about["mean"],
-        "std": about["std"],
-        "views": about["views"],
-        "size": image_size(images),
-    }
-
-
 def network_tensors(state: Any) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Every network of a State: tensors by `field.name`, and the field's spec."""
     modules = modules_of(state)
@@ -146,71 +142,37 @@ def network_tensors(state: Any) -> tuple[dict[str, torch.Tensor], dict[str, Any]
     return tensors, {field: module.spec for field, module in modules.items()}
 
 
-def read_networks(path: Path, made_by: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The networks of a run or a warm-up by field name, and the file's header."""
-    tensors, header = networks.read(path, made_by)
-    built = {}
-    try:
-        for field, about in header["modules"].items():
-            built[field] = from_spec(about)
-            built[field].load_state_dict(
-                {k.split(".", 1)[1]: t for k, t in tensors.items() if k.startswith(f"{field}.")}
-            )
-    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, ParamsError) as error:
-        said = (str(error) or type(error).__name__).splitlines()[0]
-        raise ArtifactError(
-            f"{path} holds no networks that this version knows ({type(error).__name__}: {said}); remake it with `{made_by}`"
-        ) from error
-    return built, header
-
-
-def require_images(header: Mapping[str, Any], digest: str, path: Path, made_by: str) -> None:
-    """Refuse networks that were trained on other images."""
-    if header["inputs"]["images"] != digest:
-        raise ArtifactError(f"{path} was not trained on these images; remake it with `{made_by}`")
-
-
-def read_run(run: Path, made_by: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The networks of a run or a warm-up as `read_networks` gives them, refused where its trace is of another training."""
-    built, header = read_networks(run / "networks.safetensors", made_by)
-    if store.exists(run / "trace.zarr"):
-        _require_same(store.read(run / "trace.zarr", TRACE), header["digest"], made_by)
-    return built, header
-
-
-def require_whole_run(trace: store.Artifact, made_by: str) -> None:
-    """Refuse a trace beside networks of another training, as a run leaves that was killed while it replaced an older one.
-
-    A trace without networks is judged on its own. Raises ArtifactError.
-    """
-    path = trace.path.with_name("networks.safetensors")
-    if path.exists():
-        _require_same(trace, networks.digest_of(path), made_by)
-
-
-def _require_same(trace: store.Artifact, digest: str | None, made_by: str) -> None:
-    if trace.inputs.get("networks") != digest:
-        raise ArtifactError(
-            f"{trace.path.parent} holds the networks of one training and the trace of another; "
-            f"make the run again with `{made_by}`"
-        )
-
-
 def publish_run(
     out: Path,
-    arrays: Mapping[str, np.ndarray],
-    state: Any,
-    about: Mapping[str, Any],
-    header: Mapping[str, Any],
+    header: RunHeader,
+    fitted: Fitted,
+    origin: Origin,
+    sample_ids: np.ndarray,
+    labels: store.Artifact,
 ) -> None:
     """networks.safetensors and trace.zarr, the trace last and with the networks' digest: see `require_whole_run`."""
-    tensors, modules = network_tensors(state)
-    digest = networks.write(out / "networks.safetensors", tensors, dict(header) | {"modules": modules})
+    tensors, specs = network_tensors(fitted.state)
+    digest = networks.write(out / "networks.safetensors", tensors, header.to_json() | {"modules": specs})
     store.write(
         out / "trace.zarr",
         TRACE,
-        arrays,
-        params=about["params"],
-        inputs={**about["inputs"], "networks": digest},
-        attributes={k: v for k, v in about.items() if k not in ("params", "inputs")},
+        fitted.arrays | {"train_id": sample_ids, "noisy_labels": labels.array("noisy_labels")},
+        params=origin.params,
+        inputs={**origin.inputs, "networks": digest},
+        attributes={
+            "method": header.method,
+            "class_names": labels.attributes["class_names"],
+            "hardware": origin.hardware,
+        },
     )
+
+
+def publish_label_free(path: Path, kind: str, network: Classifier, origin: Origin) -> str:
+    """A network that learned without labels, as a file of the kind encoder or clusters. Gives its digest."""
+    tensors = {f"network.{key}": tensor for key, tensor in network.state_dict().items()}
+    about = {
+        "params": dict(origin.params),
+        "inputs": dict(origin.inputs),
+        "hardware": origin.hardware,
+    }
+    return networks.write(path, tensors, {"kind": kind, "modules": {"network": network.spec}, **about})

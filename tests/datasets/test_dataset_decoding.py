@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from noisyctl.datasets import _images
-from noisyctl.datasets._images import find, read
+from noisyctl import images as _images
 from noisyctl.datasets.folder import read_images
 from noisyctl.errors import DataError
+from noisyctl.images import find, read
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 

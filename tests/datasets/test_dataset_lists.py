@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from noisyctl.datasets import Files, ImageData, Split, _lists, clothing1m, food101n, webvision
-from noisyctl.datasets._images import read as read_pixels
 from noisyctl.datasets._lists import Lists
 from noisyctl.errors import DataError
+from noisyctl.images import read as read_pixels
 from noisyctl.seeds import stream
 from noisyctl.views import Views
 

@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from noisyctl.datasets import _streaming
-from noisyctl.datasets._images import read
-from noisyctl.datasets._streaming import FileImages
+from noisyctl import streaming as _streaming
 from noisyctl.errors import DataError
+from noisyctl.images import read
+from noisyctl.streaming import FileImages
 
 CPU = torch.device("cpu")
 SIZE, NUMBER = 8, 20

@@ -11,7 +11,7 @@ import tiny
 import torch
 
 from noisyctl.methods import smp, two_stage
-from noisyctl.runs import training
+from noisyctl.runs import reading
 from noisyctl.seeds import stream
 from noisyctl.task import Task
 from noisyctl.training.warmup import Params
@@ -104,7 +104,7 @@ def test_scanmix_table_4(home: Path, tmp_path: Path) -> None:
     scan = tmp_path / "scan"
     shutil.copytree(home / "simclr", scan)
     shutil.copy(home / "clusters.safetensors", scan)
-    clusters, _ = training.read_networks(scan / "clusters.safetensors", "")
+    clusters, _ = reading.read_networks(scan / "clusters.safetensors", "")
     session = pipeline.session(home)
     places = (home / "images.zarr", home / "labels.zarr", tmp_path / "warmup")
     warmup.run(
@@ -112,7 +112,7 @@ def test_scanmix_table_4(home: Path, tmp_path: Path) -> None:
         Params(backbone="small_cnn", width=4, epochs=1, start="clusters", train="head"),
         session,
     )
-    started, _ = training.read_networks(tmp_path / "warmup/networks.safetensors", "")
+    started, _ = reading.read_networks(tmp_path / "warmup/networks.safetensors", "")
     for network in ("network1", "network2"):
         pairs = zip(
             started[network].features.parameters(), clusters["network"].features.parameters(), strict=True

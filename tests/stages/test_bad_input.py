@@ -10,7 +10,7 @@ import pytest
 from noisyctl.artifacts import store
 from noisyctl.artifacts.kinds import FEATURES, IMAGES, LABELS, VERIFIED
 from noisyctl.errors import ArtifactError, DataError, NoisyctlError, ParamsError
-from noisyctl.runs import training
+from noisyctl.runs import reading, tasks
 from stages import mine_knn, train_method, warmup
 
 
@@ -102,23 +102,23 @@ def test_verified_labels_of_other_images(twin: Path) -> None:
     store.write(twin / "verified.zarr", VERIFIED, arrays, inputs={"images": "x"}, attributes=about)
     digest = store.read(twin / "images.zarr", IMAGES).digest
     with pytest.raises(ArtifactError, match="was not made from"):
-        training.read_verified(twin / "verified.zarr", digest, training.torch.device("cpu"))
+        reading.read_verified(twin / "verified.zarr", digest, tasks.torch.device("cpu"))
 
 
 @pytest.mark.parametrize("rate", [0.001, 0.999])
 def test_a_validation_rate_that_leaves_nothing(rate: float) -> None:
     with pytest.raises(ParamsError, match="choose another rate"):
-        training.hold_out(100, rate, 0, training.torch.device("cpu"))
+        tasks.hold_out(100, rate, 0, tasks.torch.device("cpu"))
 
 
 def test_no_verified_sample_validates_and_too_few_others_are_refused() -> None:
-    cpu, verified = training.torch.device("cpu"), training.torch.arange(60)
-    held_out = training.hold_out(100, 0.4, 0, cpu, verified)
+    cpu, verified = tasks.torch.device("cpu"), training.torch.arange(60)
+    held_out = tasks.hold_out(100, 0.4, 0, cpu, verified)
     assert held_out is not None and held_out.tolist() == list(range(60, 100))
     with pytest.raises(
         ParamsError, match=r"holds out 50, and only 40 are not verified.*a rate of at most 0\.4"
     ):
-        training.hold_out(100, 0.5, 0, cpu, verified)
+        tasks.hold_out(100, 0.5, 0, cpu, verified)
 
 
 @pytest.mark.parametrize(

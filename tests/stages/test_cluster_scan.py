@@ -11,7 +11,7 @@ from noisyctl.artifacts import networks, store
 from noisyctl.artifacts.kinds import IMAGES
 from noisyctl.errors import ArtifactError, ParamsError
 from noisyctl.pretraining import scan
-from noisyctl.runs import training
+from noisyctl.runs import reading
 from noisyctl.training import warmup as warmup_method
 from stages import cluster_scan, warmup
 
@@ -39,8 +39,8 @@ def test_it_needs_no_label_and_the_same_seed_gives_the_same_bytes(home: Path, tm
 
 def test_it_starts_from_the_encoder_s_backbone_with_a_head_of_its_own(home: Path, tmp_path: Path) -> None:
     result = clustered(home, tmp_path / "clusters", epochs=0)
-    encoder = training.read_networks(home / "simclr/encoder.safetensors", "")[0]["network"]
-    found, header = training.read_networks(tmp_path / "clusters/clusters.safetensors", "")
+    encoder = reading.read_networks(home / "simclr/encoder.safetensors", "")[0]["network"]
+    found, header = reading.read_networks(tmp_path / "clusters/clusters.safetensors", "")
     network = found["network"]
     for name, tensor in encoder.features.state_dict().items():
         assert torch.equal(network.features.state_dict()[name], tensor)
@@ -78,8 +78,8 @@ def test_a_warm_up_starts_from_its_backbone_and_its_head(home: Path, tmp_path: P
     profile = warmup_method.Params(backbone="small_cnn", width=4, epochs=0, start="clusters")
     given = warmup.Inputs(home / "images.zarr", home / "labels.zarr", tmp_path / "warm", clusters=clusters)
     warmup.run(given, profile, pipeline.session(home))
-    start = training.read_networks(clusters, "")[0]["network"].state_dict()
-    for network in training.read_networks(tmp_path / "warm/networks.safetensors", "")[0].values():
+    start = reading.read_networks(clusters, "")[0]["network"].state_dict()
+    for network in reading.read_networks(tmp_path / "warm/networks.safetensors", "")[0].values():
         assert all(torch.equal(tensor, start[name]) for name, tensor in network.state_dict().items())
 
 

@@ -16,7 +16,7 @@ from noisyctl.artifacts.kinds import IMAGES, TRACE, TRUTH, VERIFIED
 from noisyctl.errors import ArtifactError, ParamsError
 from noisyctl.layout import Layout
 from noisyctl.nn.inference import evaluating
-from noisyctl.runs import training
+from noisyctl.runs import reading, tasks
 from noisyctl.session import Session
 from stages import evaluate, train_method
 
@@ -283,9 +283,9 @@ def test_a_second_network_s_predictions_are_its_own(home: Path, tmp_path: Path) 
     params = pipeline.params_of("decoupling", 2)
     train_method.run(pipeline.inputs(home, "decoupling", tmp_path / "run"), params, pipeline.session(home))
     made = store.read(tmp_path / "run/trace.zarr", TRACE)
-    images = training.read_images(home / "images.zarr")
-    task, held_out = training.make_task(images, torch.device("cpu"))
-    networks, _ = training.read_networks(tmp_path / "run/networks.safetensors", "")
+    images = reading.read_images(home / "images.zarr")
+    task, held_out = tasks.make_task(images, torch.device("cpu"))
+    networks, _ = reading.read_networks(tmp_path / "run/networks.safetensors", "")
     for field, array in (("network1", "test_predictions"), ("network2", "test_predictions_of_network2")):
         with evaluating(networks[field]):
             said = networks[field](task.views.plain(held_out["test"])).argmax(dim=1)

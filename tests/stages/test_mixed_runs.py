@@ -11,7 +11,7 @@ import pytest
 from noisyctl.artifacts import networks, store
 from noisyctl.artifacts.kinds import TRACE
 from noisyctl.errors import ArtifactError
-from noisyctl.runs import training
+from noisyctl.runs import reading
 from stages import evaluate, predict, train_method, warmup
 
 MIXED = "holds the networks of one training and the trace of another; make the run again with `noisyctl "
@@ -82,14 +82,14 @@ def test_the_same_command_again_makes_it_whole(home: Path, mixed: Path, tmp_path
     judge(home, again, tmp_path)
     trace = store.read(again / "trace.zarr", TRACE)
     assert trace.inputs["networks"] == networks.digest_of(again / "networks.safetensors")
-    training.read_run(again, "")
+    reading.read_run(again, "")
 
 
 def test_a_trace_or_networks_alone_are_read(home: Path, tmp_path: Path) -> None:
     pipeline.train(home, "cross_entropy", tmp_path / "run", epochs=1)
     (tmp_path / "run/networks.safetensors").rename(tmp_path / "networks.safetensors")
     judge(home, tmp_path / "run", tmp_path)
-    built, _ = training.read_run(tmp_path, "")
+    built, _ = reading.read_run(tmp_path, "")
     assert built
 
 

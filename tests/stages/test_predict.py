@@ -16,9 +16,9 @@ from PIL import Image
 
 from noisyctl.artifacts import csv_files, networks
 from noisyctl.datasets import folder
-from noisyctl.datasets._images import Pixels
 from noisyctl.errors import ArtifactError, DataError
-from noisyctl.runs import training
+from noisyctl.images import Pixels
+from noisyctl.runs import reading
 from stages import predict
 
 ROOT = Path(predict.__file__).parent.parent
@@ -58,17 +58,18 @@ def test_blocks_say_what_all_images_at_once_would(run: Path, photos: Path, tmp_p
         from pathlib import Path
         from types import SimpleNamespace
         import torch
-        from noisyctl.datasets import _images, folder
+        from noisyctl import images as _images
+        from noisyctl.datasets import folder
         from noisyctl.methods import cross_entropy
         from noisyctl.nn import inference
         from noisyctl.views import Views
-        from noisyctl.runs import training
+        from noisyctl.runs import reading
         from stages import predict
         from noisyctl.session import Session
         torch.set_num_threads(1)
         inference.BATCH = 8
         run, root = Path({str(run)!r}), Path({str(photos)!r})
-        built, header = training.read_run(run, "x")
+        built, header = reading.read_run(run, "x")
         images, ids, quarantine = folder.read_images(root, max(header["size"]), "gray")
         state, views = SimpleNamespace(**built), Views(header["views"], header["mean"], header["std"])
         with inference.evaluating(*built.values()):
@@ -148,4 +149,4 @@ def test_networks_of_another_program_or_version(
 
 
 def test_networks_of_the_right_form_are_read(run: Path) -> None:
-    assert set(training.read_run(run, "x")[0]) == {"network"}
+    assert set(reading.read_run(run, "x")[0]) == {"network"}

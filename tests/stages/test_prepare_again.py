@@ -12,6 +12,7 @@ from noisyctl.artifacts import files, store
 from noisyctl.artifacts.kinds import LABELS, TRUTH
 from noisyctl.datasets import features, folder
 from noisyctl.noise import symmetric
+from noisyctl.runs import prepare_data as runs_prepare
 from stages import inject_noise, prepare_data
 
 
@@ -87,7 +88,7 @@ def test_labels_of_inject_noise_stay(photos: Path) -> None:
     places = photos / "out/truth.zarr", photos / "out/labels.zarr"
     inject_noise.run(inject_noise.Inputs("symmetric", *places), noise, pipeline.session(photos))
     digest = store.read(places[1], LABELS).digest
-    assert prepare_data._remove_stale(photos / "out", set()) != []
+    assert runs_prepare.remove_stale(photos / "out", set()) != []
     assert store.read(places[1], LABELS).digest == digest
 
 
@@ -98,7 +99,7 @@ def test_what_is_not_of_this_command_stays(photos: Path) -> None:
     (photos / "out/files/mine.txt").write_text("mine")
     (photos / "out/quarantine.csv").write_text("mine")
     (photos / "out/notes.txt").write_text("mine")
-    prepare_data._remove_stale(photos / "out", set())
+    runs_prepare.remove_stale(photos / "out", set())
     assert held(photos) == {"files", "quarantine.csv", "notes.txt"}
     assert (photos / "out/files/mine.txt").exists()
 
@@ -123,6 +124,6 @@ def test_what_was_written_stays_whatever_number_its_file_has(
     def in_place(path: Path, quarantined: object) -> None:
         path.write_bytes(before)
 
-    monkeypatch.setattr(prepare_data, "_write_quarantine", in_place)
+    monkeypatch.setattr(runs_prepare, "_write_quarantine", in_place)
     prepare(photos)
     assert (photos / "out/quarantine.csv").read_bytes() == before

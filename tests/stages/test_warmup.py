@@ -12,7 +12,8 @@ from noisyctl.artifacts import store
 from noisyctl.artifacts.kinds import TRACE
 from noisyctl.errors import ArtifactError, DataError, ParamsError
 from noisyctl.nn.networks import build
-from noisyctl.runs import training
+from noisyctl.runs import reading
+from noisyctl.runs.warmup import Starts, load_start
 from noisyctl.seeds import stream
 from noisyctl.task import Task
 from noisyctl.training.warmup import Params
@@ -25,7 +26,7 @@ def run(home: Path, out: Path, **values: Any) -> dict[str, Any]:
     encoder, clusters = home / "simclr/encoder.safetensors", home / "clusters.safetensors"
     inputs = warmup.Inputs(home / "images.zarr", home / "labels.zarr", out, encoder, clusters)
     warmup.run(inputs, Params(**SMALL | values), pipeline.session(home))
-    return training.read_networks(out / "networks.safetensors", "noisyctl warmup")[0]
+    return reading.read_networks(out / "networks.safetensors", "noisyctl warmup")[0]
 
 
 def equal(one: torch.nn.Module, other: torch.nn.Module) -> bool:
@@ -36,12 +37,12 @@ def equal(one: torch.nn.Module, other: torch.nn.Module) -> bool:
 def test_networks_start_apart_or_from_one_encoder_or_from_one_clustering(home: Path, tmp_path: Path) -> None:
     apart = run(home, tmp_path / "random")
     assert not equal(apart["network1"].features, apart["network2"].features)
-    encoder, _ = training.read_networks(home / "simclr/encoder.safetensors", "")
+    encoder, _ = reading.read_networks(home / "simclr/encoder.safetensors", "")
     pretrained = run(home, tmp_path / "encoder", start="encoder")
     assert equal(pretrained["network1"].features, encoder["network"].features)
     assert equal(pretrained["network2"].features, encoder["network"].features)
     assert not equal(pretrained["network1"].head, pretrained["network2"].head)
-    clusters, _ = training.read_networks(home / "clusters.safetensors", "")
+    clusters, _ = reading.read_networks(home / "clusters.safetensors", "")
     clustered = run(home, tmp_path / "clusters", start="clusters")
     assert equal(clustered["network1"], clusters["network"])
     assert equal(clustered["network2"], clusters["network"])
@@ -50,9 +51,9 @@ def test_networks_start_apart_or_from_one_encoder_or_from_one_clustering(home: P
 def test_a_warm_up_may_start_from_a_run_on_the_same_classes(home: Path, tmp_path: Path) -> None:
     values = SMALL | {"start": "run", "networks": 1}
     places = (home / "images.zarr", home / "labels.zarr", tmp_path / "out")
-    made, _ = training.read_networks(home / "warmup/networks.safetensors", "")
+    made, _ = reading.read_networks(home / "warmup/networks.safetensors", "")
     warmup.run(warmup.Inputs(*places, run=home / "warmup"), Params(**values), pipeline.session(home))
-    started, header = training.read_networks(tmp_path / "out/networks.safetensors", "")
+    started, header = reading.read_networks(tmp_path / "out/networks.safetensors", "")
     assert equal(started["network1"], made["network1"]) and "run" in header["inputs"]
     with pytest.raises(ParamsError, match="none is named; give --run DIR"):
         warmup.run(warmup.Inputs(*places), Params(**values), pipeline.session(home))
@@ -65,7 +66,7 @@ def test_a_warm_up_may_start_from_a_run_on_the_same_classes(home: Path, tmp_path
     with pytest.raises(
         ArtifactError, match=r"was trained on the classes 0, 1, .*the labels have a, b; give a run"
     ):
-        warmup._load_run(home / "warmup", [], ["a", "b"])
+        load_start(Starts(run=home / "warmup"), [], Params(start="run"), images=None, class_names=["a", "b"])
 
 
 def test_the_first_of_two_networks_is_the_one_that_is_trained_alone(home: Path, tmp_path: Path) -> None:
@@ -80,7 +81,7 @@ def test_the_first_of_two_networks_is_the_one_that_is_trained_alone(home: Path, 
 
 
 def test_only_the_head_learns_while_batch_statistics_move(home: Path, tmp_path: Path) -> None:
-    encoder, _ = training.read_networks(home / "simclr/encoder.safetensors", "")
+    encoder, _ = reading.read_networks(home / "simclr/encoder.safetensors", "")
     found = run(home, tmp_path / "w", start="encoder", train="head", epochs=1, views="strong")["network1"]
     before, after = encoder["network"].features, found.features
     assert all(torch.equal(a, b) for a, b in zip(before.parameters(), after.parameters(), strict=True))

@@ -23,8 +23,8 @@ import torch
 from jaxtyping import Int, UInt8, UInt32
 from torch import Tensor
 
-from noisyctl.datasets._images import Unusable, content_of, decode, reason_of
 from noisyctl.errors import DataError
+from noisyctl.images import Unusable, content_of, decode, reason_of
 
 
 @dataclass

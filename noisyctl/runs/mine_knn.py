@@ -1,0 +1,72 @@
+"""From features to the nearest neighbors of every training sample."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from noisyctl.params import Params as Base
+from noisyctl.params import param
+from noisyctl.session import Session
+
+
+class Params(Base):
+    """`knn` in params.yaml."""
+
+    k: int = param(20, "neighbors of each sample [K]", source="ScanMix 4.2", ge=1)
+    space: Literal["embeddings", "features"] = param(
+        "embeddings", "array of features.zarr", source="ScanMix code"
+    )
+    engine: Literal["auto", "faiss", "torch", "hnsw"] = param(
+        "auto",
+        "auto: exact, by faiss on a CPU where installed, else by torch; hnsw: a graph on the CPU that misses some",
+        source="ours: exact as ScanMix's code; hnsw as in MixNN IV-C",
+    )
+    hnsw_links: int = param(32, "links of a sample in the graph [M]", source="ours: recall", ge=2)
+    hnsw_construction: int = param(
+        200, "candidates kept while the graph is built [efConstruction]", source="ours: recall", ge=1
+    )
+    hnsw_search: int = param(200, "candidates kept in a search [ef]", source="ours: recall", ge=1)
+
+
+def mine(features_path: Path, out: Path, params: Params, session: Session) -> dict[str, Any]:
+    """Write neighbors.zarr to `out` and give the facts about it: k, space, metric, engine, recall, samples.
+
+    Where images.zarr lies in the default place, stale features are refused with an ArtifactError.
+    """
+    from noisyctl.artifacts import store
+    from noisyctl.artifacts.kinds import FEATURES, NEIGHBORS
+    from noisyctl.runs import fresh
+
+    images = features_path.parent.parent / "images.zarr"  # where it lies by default
+    if images.exists():
+        made = fresh.label_free(images, features_path.parent, features=features_path)
+        fresh.require([made["features"]])
+    features = store.read(features_path, FEATURES)
+    mined, engine = _mined(features.checked_rows(params.space), params, session)
+    facts = {
+        "k": params.k,
+        "space": params.space,
+        "metric": "cosine",
+        "engine": engine,
+        "recall": mined.recall,
+    }
+    made_from = {"features": features.digest}
+    made_from["images"] = features.inputs.get("images", features.digest)
+    arrays = {"indices": mined.indices.cpu().numpy(), "similarity": mined.similarity.cpu().numpy()}
+    about = {"params": params.model_dump(), "inputs": made_from, "attributes": facts}
+    store.write(out, NEIGHBORS, arrays, **about)
+    return facts | {"samples": len(mined.indices)}
+
+
+def _mined(rows: Any, params: Params, session: Session) -> tuple[Any, str]:
+    """The neighbors, and the engine that found them."""
+    from noisyctl.parts import neighbors
+    from noisyctl.seeds import stream
+
+    device = session.start()
+    report = session.progress("mine-knn", "samples")
+    if params.engine == "hnsw":
+        rng = stream(session.seed, "mine-knn", "recall")
+        graph = {name: getattr(params, f"hnsw_{name}") for name in ("links", "construction", "search")}
+        return neighbors.mine_hnsw(rows, params.k, rng, **graph, report=report), "hnsw"
+    engine = neighbors.choose_engine(params.engine, device)
+    return neighbors.mine(rows, params.k, params.engine, device=device, report=report), engine

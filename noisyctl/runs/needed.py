@@ -1,0 +1,108 @@
+"""What a method needs: what each of these was made from, and the exact commands that make what is missing."""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from noisyctl.errors import ArtifactError
+from noisyctl.params import Needs
+from noisyctl.runs import fresh
+from noisyctl.session import Session
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where a run finds what it may need. What its method does not need is None, or is not read."""
+
+    labels: Path
+    images: Path | None = None
+    warmup: Path | None = None
+    neighbors: Path | None = None
+    clusters: Path | None = None
+    verified: Path | None = None
+    params_file: str = "params.yaml"  # for the commands that a message names
+
+
+def made_from(sources: Sources, needs: Needs, profile: str) -> list[fresh.Made]:
+    """The labels, then what else the method starts from; each with what it was made from."""
+    images = sources.images if sources.images and sources.images.exists() else None
+    labels = fresh.labeled(images, sources.labels)
+    made = [labels]
+    if needs.neighbors and sources.neighbors:
+        made.append(fresh.mined(images, sources.neighbors))
+    clusters = None
+    if needs.clusters and sources.clusters:
+        clusters = fresh.clustered(images, sources.clusters, sources.neighbors)
+        made.append(clusters)
+    if needs.warmup and sources.warmup:
+        made.append(fresh.warmed_up(labels, sources.warmup, profile, clusters))
+    return made
+
+
+def require_pretrained(
+    name: str,
+    sources: Sources,
+    needs: Needs,
+    of_warmup: Mapping[str, str],
+    clusters: str | None,
+    profile: str,
+    session: Session,
+) -> None:
+    """Refuse a warm-up from random weights, or from clusters of another digest than `clusters`."""
+    started = {kind for kind in ("encoder", "clusters", "weights") if kind in of_warmup}
+    if needs.clusters and of_warmup.get("clusters") == clusters:
+        return
+    if not needs.clusters and started & {"encoder", "clusters"}:
+        return
+    assert sources.warmup is not None
+    wanted = f"the clusters {sources.clusters}" if needs.clusters else "an encoder or clusters"
+    found = "other clusters" if "clusters" in started else "".join(started) or "random weights"
+    own = "clustered" if needs.clusters else "pretrained"
+    home = sources.warmup.parent.parent if sources.warmup.parent.name == profile else sources.warmup.parent
+    out = home / own / sources.warmup.name
+    raise ArtifactError(
+        f"{name} needs a warm-up that started from {wanted}, and {sources.warmup} started from {found}; "
+        f"run `{warmup_command(sources, needs, own, out, session)}`, and train with `--warmup {shlex.quote(str(out))}`"
+    )
+
+
+def label_free_commands(sources: Sources, wanted: str, session: Session) -> str:
+    """The commands that make neighbors or clusters, from the first artifact on that is not there."""
+    neighbors, clusters = sources.neighbors, sources.clusters
+    assert neighbors is not None
+    folder = neighbors.parent if clusters is None else clusters.parent
+    way = "moco" if folder.name == "moco" else "simclr"
+    encoder, features = folder / "encoder.safetensors", folder / "features.zarr"
+    seed = ["--seed", str(session.seed)] if session.seed else []
+    images = sources.images
+    steps = [
+        (features, _command_line(sources, f"pretrain-{way}", *seed, images=images, out=folder)),
+        (neighbors, _command_line(sources, "mine-knn", features=features, out=neighbors)),
+    ]
+    if wanted == "clusters":
+        inputs = {"images": images, "encoder": encoder, "neighbors": neighbors}
+        steps.append((folder, _command_line(sources, "cluster-scan", *seed, **inputs, out=folder)))
+    missing = [command for path, command in steps[:-1] if not path.exists()]
+    return " && ".join([*missing, steps[-1][1]])
+
+
+def warmup_command(sources: Sources, needs: Needs, profile: str, out: Path | None, session: Session) -> str:
+    """The command that makes a warm-up that the method can start from."""
+    words = ["warmup", "--profile", profile]
+    paths: dict[str, Path | None] = {"images": sources.images, "labels": sources.labels}
+    if needs.clusters:
+        paths["clusters"] = sources.clusters
+    elif needs.pretrained and sources.neighbors is not None:
+        paths["encoder"] = sources.neighbors.with_name("encoder.safetensors")
+    if needs.pretrained:
+        words += ["--start", "clusters" if needs.clusters else "encoder"]
+    words += ["--seed", str(session.seed)] if session.seed else []
+    return _command_line(sources, *words, **paths, out=out)
+
+
+def _command_line(sources: Sources, *words: str, **paths: Path | None) -> str:
+    """A command line with these paths as options."""
+    options = [word for name, path in paths.items() for word in (f"--{name}", str(path)) if path]
+    file = [] if sources.params_file == "params.yaml" else ["--params-file", sources.params_file]
+    return shlex.join(["noisyctl", *words, *options, *file])
