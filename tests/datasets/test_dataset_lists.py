@@ -213,9 +213,9 @@ def test_printed_normalizations(
     [
         ("noisy_train_key_list.txt", None, "noisy_train_key_list.txt does not exist; get it from https://.*check-data"),
         ("clean_label_kv.txt", None, "clean_label_kv.txt does not exist"),
-        ("noisy_label_kv.txt", lambda lines: ["images/a.jpg 14", *lines[1:]], "kv.txt:1: 'images/a.jpg 14' is no image"),
+        ("noisy_label_kv.txt", lambda lines: ["images/a.jpg 14", *lines[1:]], "kv.txt:1: 'images/a.jpg 14' is not an image"),
         ("noisy_label_kv.txt", lambda lines: [*lines[:3], "images/a.jpg -1"], "kv.txt:4: .* a label of 0 to 13"),
-        ("noisy_label_kv.txt", lambda lines: ["images/a.jpg"], "kv.txt:1: 'images/a.jpg' is no image"),
+        ("noisy_label_kv.txt", lambda lines: ["images/a.jpg"], "kv.txt:1: 'images/a.jpg' is not an image"),
         ("noisy_label_kv.txt", lambda lines: lines[1:], "noisy_label_kv.txt has no label for 'images/0/00/n1,0.jpg'; get"),
         ("clean_label_kv.txt", lambda lines: lines[:-1], "clean_label_kv.txt has no label for 'images/3/13/test,13.jpg'"),
         ("category_names_eng.txt", lambda lines: lines[1:], "names 13 classes, not 14; get"),
