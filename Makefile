@@ -6,14 +6,14 @@ BIN := $(VENV)/bin
 export PATH := $(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: repro test lint attack clean
+.PHONY: repro test lint browser attack clean
 
 repro: $(VENV)/.installed
 	$(BIN)/dvc repro
 	$(BIN)/noisyctl table
 	@echo "table: data/digits/table.md   figures: data/digits/results/figures   labels to look at: data/digits/results/samples"
 
-test: $(VENV)/.installed-test lint
+test: $(VENV)/.installed-test lint browser
 	$(BIN)/pytest -n 2
 
 lint: $(VENV)/.installed-test
@@ -21,6 +21,14 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# the report is tested in a real Chromium; where none can be installed those tests are skipped, and say so
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
+	  test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+	  && timeout 600 sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium' \
+	     >/dev/null 2>&1; } \
+	|| echo "no Chromium here, and none could be installed: the tests of the report in a browser are skipped"
 
 # at least 2,000 trials, in about an hour; its last counts are in docs/trust.md
 attack: $(VENV)/.installed-test

@@ -8,6 +8,24 @@ from pathlib import Path
 FILES = "files"  # beside images.zarr: a link to the folder of images that stay in their files
 
 
+TRAINED_HERE = (
+    "simclr",
+    "moco",
+)  # encoders that are trained on the images themselves; all others come trained
+
+
+def folder_of(encoder: str) -> str:
+    """The folder of an encoder's artifacts in that of a data set: its name, without what no folder should be called."""
+    return "".join(c if c.isalnum() or c in "._-" else "-" for c in encoder)
+
+
+def encoder_in(folder: str) -> str | None:
+    """The encoder that comes trained and whose artifacts lie in a folder of this name; None where it is another's."""
+    if folder == "efficientnet_lite0":
+        return folder
+    return f"timm:{folder.removeprefix('timm-')}" if folder.startswith("timm-") else None
+
+
 @dataclass(frozen=True)
 class Layout:
     """The default of every path option. `noise` is a block of `noises:`, or `given` for the user's own labels."""
@@ -37,7 +55,7 @@ class Layout:
     @property
     def encoder(self) -> Path:
         """Where features lie: your own in the data set's folder, an encoder's in that of its pretraining."""
-        return self.home if (self.home / "features.zarr").exists() else self.home / self.pretrain
+        return self.home if (self.home / "features.zarr").exists() else self.home / folder_of(self.pretrain)
 
     @property
     def encoder_file(self) -> Path:

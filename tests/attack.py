@@ -125,6 +125,13 @@ def stages(at: Path) -> list[Stage]:
             trains=True,
         ),
         Stage(
+            "embed",
+            ("embed", *images, "--image-size", "32"),
+            ("embed", *images, "--image-size", "40"),
+            "out/features.zarr",
+            ("images.zarr",),
+        ),
+        Stage(
             "mine-knn",
             ("mine-knn", "--features", f"{at}/simclr/features.zarr", "--k", "5"),
             ("mine-knn", "--features", f"{at}/simclr/features.zarr", "--k", "4"),

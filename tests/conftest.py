@@ -19,7 +19,7 @@ import stages
 HERE = Path(__file__).parent
 assert stages.__file__ == str(HERE.parent / "stages" / "__init__.py"), stages
 torch.set_num_threads(1)
-sys.path[:0] = [str(HERE / "stages"), str(HERE)]
+sys.path[:0] = [str(HERE / "stages"), str(HERE / "review"), str(HERE)]
 
 
 @pytest.fixture(scope="session")

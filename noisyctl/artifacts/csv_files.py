@@ -38,6 +38,13 @@ def write(file: io.TextIOBase, rows: Iterable[Sequence[Any]]) -> None:
     csv.writer(file).writerows([quoted(cell) for cell in row] for row in rows)
 
 
+def as_file_text(rows: Iterable[Sequence[Any]]) -> str:
+    """The text of the file that `write` writes. Its line ends are of two characters, so a cell may hold either one."""
+    out = io.StringIO(newline="")
+    write(out, rows)
+    return out.getvalue()
+
+
 def as_text(rows: Iterable[Sequence[Any]]) -> str:
     """The same with line ends of one character."""
     out = io.StringIO()

@@ -127,15 +127,26 @@ class Folder:
         for name, file in sorted(files.items()):
             if name not in listed:
                 return f"holds {name}, which this command did not write"
-            if _sha256(file) != listed[name]:
+            if _recorded(file) != listed[name]:
                 return f"holds {name}, which was changed after this command wrote it"
         return None
 
+    def missing(self, folder: Path) -> list[str]:
+        """The files of a sealed folder that are there no longer."""
+        listed = json.loads((folder / MANIFEST).read_text())["files"]
+        return [name for name in sorted(listed) if not os.path.lexists(folder / name)]
+
     def seal(self, folder: Path) -> None:
-        """Write the list of the folder's files; call it when all of them are there."""
-        files = {str(p.relative_to(folder)): _sha256(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+        """Write the list of the folder's files; call it when all of them are there. Of a link, what it says counts."""
+        found = [p for p in sorted(folder.rglob("*")) if p.is_symlink() or p.is_file()]
+        files = {str(p.relative_to(folder)): _recorded(p) for p in found}
         text = json.dumps({"kind": self.kind, "files": files}, indent=1, sort_keys=True)
         (folder / MANIFEST).write_text(text + "\n")
+
+
+def _recorded(path: Path) -> str:
+    """What a sealed folder records of a file: the sha256 of its bytes, or where a link leads, which is not followed."""
+    return f"link to {path.readlink()}" if path.is_symlink() else _sha256(path)
 
 
 def _sha256(path: Path) -> str:

@@ -96,13 +96,24 @@ FEATURES = Kind(
     "Outputs of an encoder on plain views; the L2 norm is not applied.",
     {
         "features": Array("float32", ("sample", "feature"), "backbone output"),
-        "embeddings": Array("float32", ("sample", "embedding"), "projection head output"),
-        "test_features": Array("float32", ("test_sample", "feature"), "backbone output", optional=True),
-        "test_embeddings": Array(
-            "float32", ("test_sample", "embedding"), "projection head output", optional=True
+        "embeddings": Array(
+            "float32",
+            ("sample", "embedding"),
+            "output of a projection head, where there is one",
+            optional=True,
+        ),
+        "<split>_features": Array(
+            "float32", ("<split>_sample", "feature"), "backbone output of a further split", optional=True
+        ),
+        "<split>_embeddings": Array(
+            "float32", ("<split>_sample", "embedding"), "output of its projection head", optional=True
         ),
     },
-    {},
+    {
+        "encoder": "that came trained (`noisyctl embed`)",
+        "weights": "package and version, or the sha256 of a file",
+        "image_size": "pixels a side of the encoder's input",
+    },
     "noisyctl pretrain-simclr",
 )
 NEIGHBORS = Kind(

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from noisyctl.layout import TRAINED_HERE
 from noisyctl.runs.fresh import has_clean_labels
 
 COMMAND = re.compile(r"`(noisyctl [^`]+)`")
@@ -19,6 +20,7 @@ TAKES = {
     "inject-noise": (("dataset", "noise", "seed"), ("truth",)),
     "pretrain-simclr": (("dataset", "seed"), ("images",)),
     "pretrain-moco": (("dataset", "seed"), ("images",)),
+    "embed": (("dataset",), ("images",)),
     "mine-knn": (("dataset", "pretrain", "seed"), ("features",)),
     "cluster-scan": (("dataset", "pretrain", "seed"), ("images", "encoder", "neighbors")),
     "warmup": (("dataset", "noise", "pretrain", "seed"), ("images", "labels", "encoder", "clusters")),
@@ -34,6 +36,7 @@ WRITES = {
     "inject-noise": (("labels",), False),
     "pretrain-simclr": (("encoder", "features", "neighbors"), True),
     "pretrain-moco": (("encoder", "features", "neighbors"), True),
+    "embed": (("features",), False),
     "mine-knn": (("neighbors",), False),
     "cluster-scan": (("clusters",), True),
     "warmup": (("warmup",), False),
@@ -75,7 +78,9 @@ def _exact(command: str, chosen: Chosen) -> str:
         else:
             name = "prepare-data"  # which writes the labels that were given
     if name in ("pretrain-simclr", "pretrain-moco") and "--out" not in rest:
-        name = f"pretrain-{chosen.pretrain}"
+        trained_here = chosen.pretrain in TRAINED_HERE
+        name = f"pretrain-{chosen.pretrain}" if trained_here else "embed"
+        rest = rest if trained_here else [*rest, "--encoder", chosen.pretrain]
     if name not in TAKES or "--out" in rest:
         return command
     wanted, reads = TAKES[name]

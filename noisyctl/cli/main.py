@@ -16,6 +16,10 @@ import typer
 from typer.core import TyperGroup
 
 COMMANDS = {
+    "clean": (
+        "stages.clean",
+        "Find the wrong labels in a folder of photos, and write a report to review them in.",
+    ),
     "prepare-data": ("stages.prepare_data", "Bring a data set or your own folder of images to images.zarr."),
     "check-data": (
         "stages.check_data",
@@ -24,6 +28,7 @@ COMMANDS = {
     "inject-noise": ("stages.inject_noise", "Make noisy labels from clean ones."),
     "pretrain-simclr": ("stages.pretrain", "Train an encoder without labels (SimCLR)."),
     "pretrain-moco": ("stages.pretrain", "Train an encoder without labels (MoCo v2)."),
+    "embed": ("stages.embed", "Write the features of every image by an encoder that comes trained."),
     "mine-knn": ("stages.mine_knn", "Mine the nearest neighbors of every training image."),
     "cluster-scan": ("stages.cluster_scan", "Sort images into clusters without labels (SCAN)."),
     "warmup": ("stages.warmup", "Train networks on all noisy labels for a few epochs."),
@@ -31,6 +36,12 @@ COMMANDS = {
     "evaluate": ("stages.evaluate", "Judge runs: metrics, figures, and the list of labels to look at."),
     "table": ("stages.table", "Put the metrics of many runs into one table."),
     "predict": ("stages.predict", "Label a folder of images with a run's model alone."),
+    "report": ("stages.report", "Write the page on which a person looks at the list and decides."),
+    "why": ("stages.why", "Tell what is known of one photo of the list."),
+    "apply": ("stages.apply", "Apply a person's decisions to a copy of the labels."),
+    "revert": ("stages.revert", "Take back what apply did."),
+    "audit": ("stages.audit", "Draw a random sample for a person, and bound the noise by the answers."),
+    "export": ("stages.export", "Write the list, with decisions, for other tools."),
     "sweep": ("stages.sweep", "Run the stale stages of a dvc.yaml several at a time, here or on SLURM."),
     "plan": ("stages.plan", "Write cells.yaml, the list of warm-ups and runs that dvc.yaml makes."),
     "methods": ("stages.methods", "List the methods: what each does, its paper, what it needs."),

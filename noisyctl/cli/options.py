@@ -46,7 +46,7 @@ DEFAULTS: dict[str, Any] = {
     "precision": "auto",
     "threads": 0,
 }
-BLOCKS = ("datasets", "noises", "warmups", "methods", "simclr", "moco", "scan", "knn")
+BLOCKS = ("datasets", "noises", "warmups", "methods", "simclr", "moco", "scan", "knn", "embed")
 GROUPS = ("datasets", "noises", "warmups", "methods")  # blocks of blocks
 ONE_MODULE = {
     "warmups": "noisyctl.training.warmup",
@@ -54,6 +54,7 @@ ONE_MODULE = {
     "moco": "noisyctl.pretraining.moco",
     "scan": "noisyctl.pretraining.scan",
     "knn": "noisyctl.runs.mine_knn",
+    "embed": "noisyctl.runs.embedding",
 }
 NUMBERS = ("seed", "threads")
 TOP_LEVEL = (*DEFAULTS, "noise", *BLOCKS)
@@ -72,6 +73,8 @@ def command(stage: Stage) -> Any:
     parameters = [
         _argument(o)
         if o.argument
+        else _flag(o.name, o.help)
+        if o.flag
         else _parameter(o.name, o.help, multiple=o.multiple, required=o.required, metavar=o.metavar)
         for o in stage.options
     ]
@@ -148,14 +151,15 @@ def _parameter(
 ) -> inspect.Parameter:
     kind: Any = list[str] if multiple else str
     default = typer.Option(
-        ... if required else None, f"--{name.replace('_', '-')}", help=text, metavar=metavar
+        ... if required else None, f"--{name.rstrip('_').replace('_', '-')}", help=text, metavar=metavar
     )
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
 
 
 def _argument(option: Option) -> inspect.Parameter:
     given = typer.Argument(... if option.required else None, help=option.help, metavar=option.name.upper())
-    return inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=given, annotation=str)
+    kind: Any = list[str] if option.multiple else str
+    return inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=given, annotation=kind)
 
 
 def _spec_parameter(spec: params.FieldSpec) -> inspect.Parameter:
@@ -198,7 +202,7 @@ def _chosen(stage: Stage, given: dict[str, Any]) -> Chosen:
     places = {
         o.name: Path(given[o.name])
         for o in stage.options
-        if not o.multiple and not o.output and given.get(o.name)
+        if not (o.multiple or o.output or o.flag) and given.get(o.name)
     }
     kind = None if _is_data_set(layout.dataset, file) else _kind_of(layout.home)
     return Chosen(choices, places, layout.noise, layout.pretrain, kind, layout.home)
@@ -246,6 +250,8 @@ def _execute(stage: Stage, given: dict[str, Any]) -> None:
     made.note(call, given)
     if given["json"]:
         print(json.dumps(result, sort_keys=True))
+    elif stage.text is not None:
+        print(stage.text(result), file=sys.stderr)
     else:
         print(
             "  ".join(f"{key} {value}" for key, value in result.items())
@@ -480,6 +486,8 @@ def _name(value: Any, place: str) -> str:
 
 
 def _path(option: Option, value: Any, layout: Layout) -> Any:
+    if option.flag:
+        return bool(value)
     if option.multiple:
         return [Path(v) for v in value or []]
     if value is None:

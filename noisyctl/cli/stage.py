@@ -20,8 +20,8 @@ from noisyctl.session import Session
 class Option:
     """An option of a command that is no param: a path, or where `metavar` says so a name. `default` is by layout.
 
-    An `argument` is given by its place instead of its name. An output `writes` places of certain forms, from which the
-    frame knows what it may replace.
+    An `argument` is given by its place instead of its name, a `flag` has no value. An output `writes` places of certain
+    forms, from which the frame knows what it may replace.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Option:
     required: bool = False
     metavar: str = "path"
     argument: bool = False
+    flag: bool = False
 
     @property
     def output(self) -> bool:
@@ -77,6 +78,7 @@ class Stage:
     fields: tuple[str, ...] = ()  # modules whose Params give the options
     group: str = ""  # the command that this one is a subcommand of
     show: Callable[[Any, Session], None] | None = None  # what `--dry-run` tells beside params and paths
+    text: Callable[[Any], str] | None = None  # the result for people; else its keys and values
     presets: Mapping[str, Mapping[str, Any]] = field(
         default_factory=dict
     )  # values of a block without being written
@@ -87,7 +89,15 @@ class Stage:
         return (self.group, self.name) if self.group else (self.name,)
 
 
-LAYOUT_FOLDERS = ("noise", "warmup", "runs", "results", "simclr", "moco")  # of a data set's folder
+LAYOUT_FOLDERS = (
+    "noise",
+    "warmup",
+    "runs",
+    "results",
+    "simclr",
+    "moco",
+    "efficientnet_lite0",
+)  # of a data set's folder
 
 
 def holds_artifacts(folder: Path) -> bool:

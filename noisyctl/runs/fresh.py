@@ -14,8 +14,7 @@ from typing import Any, Literal
 from noisyctl.artifacts import kinds, store
 from noisyctl.artifacts.files import NETWORKS_KEY
 from noisyctl.errors import ArtifactError
-
-WAYS = ("simclr", "moco")  # folders of pretraining
+from noisyctl.layout import TRAINED_HERE, encoder_in
 
 
 @dataclass(frozen=True)
@@ -143,16 +142,19 @@ def label_free(
     What is missing is taken to be made there only in the folder of a pretraining: elsewhere it may be kept
     anywhere.
     """
-    way = folder.name if folder.name in WAYS else WAYS[0]
-    pretrain = f"noisyctl pretrain-{way}"
+    way = folder.name if folder.name in TRAINED_HERE else TRAINED_HERE[0]
+    comes_trained = encoder_in(folder.name)
+    pretrain = f"noisyctl embed --encoder {comes_trained}" if comes_trained else f"noisyctl pretrain-{way}"
 
     def known(*sources: Made) -> tuple[Made, ...]:
-        return tuple(made for made in sources if made.path.exists() or made.path.parent.name in WAYS)
+        return tuple(made for made in sources if made.path.exists() or made.path.parent.name in TRAINED_HERE)
 
     of_images = () if images is None else (Made("images", images, "noisyctl prepare-data"),)
     encoders = Made("encoder", encoder or folder / "encoder.safetensors", pretrain, of_images)
     place, by = features or folder / "features.zarr", pretrain if images else "noisyctl prepare-data"
-    vectors = Made("features", place, by, known(*of_images, encoders) if images else ())
+    vectors = Made(
+        "features", place, by, known(*of_images, *([] if comes_trained else [encoders])) if images else ()
+    )
     place = neighbors or folder / "neighbors.zarr"
     nearest = Made("neighbors", place, "noisyctl mine-knn", known(vectors, *of_images))
     sources = known(*of_images, encoders, nearest)

@@ -13,7 +13,7 @@ class Params(Base):
 
     k: int = param(20, "neighbors of each sample [K]", source="ScanMix 4.2", ge=1)
     space: Literal["embeddings", "features"] = param(
-        "embeddings", "array of features.zarr", source="ScanMix code"
+        "embeddings", "array of features.zarr; features where it has no other", source="ScanMix code"
     )
     engine: Literal["auto", "faiss", "torch", "hnsw"] = param(
         "auto",
@@ -41,10 +41,11 @@ def mine(features_path: Path, out: Path, params: Params, session: Session) -> di
         made = fresh.label_free(images, features_path.parent, features=features_path)
         fresh.require([made["features"]])
     features = store.read(features_path, FEATURES)
-    mined, engine = _mined(features.checked_rows(params.space), params, session)
+    space = params.space if params.space in features else "features"
+    mined, engine = _mined(features.checked_rows(space), params, session)
     facts = {
         "k": params.k,
-        "space": params.space,
+        "space": space,
         "metric": "cosine",
         "engine": engine,
         "recall": mined.recall,

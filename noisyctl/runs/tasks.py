@@ -23,13 +23,20 @@ def make_task(
     about = images.attributes
     views = Views(about["views"], about["mean"], about["std"])
     num_classes = known.pop("num_classes", 0)  # label-free work knows of no classes
-    splits = [name.removesuffix("_id") for name in images.names if name.endswith("_id")]
-    pixels = {name: _images_of(images, name, device) for name in splits}
+    pixels = splits_of(images, device)
     return Task(pixels.pop("train"), views, num_classes, device, **known), pixels
 
 
-def _images_of(images: store.Artifact, split: str, device: torch.device) -> Any:
-    """The pixels of a split on the device, or its files, decoded ahead of use."""
+def splits_of(images: store.Artifact, device: torch.device, image_size: int | None = None) -> dict[str, Any]:
+    """The images of every split [n h w ch]: pixels on the device, or files that are decoded ahead of use.
+
+    `image_size` is the side of the squares that files are decoded to, if not that of the artifact.
+    """
+    splits = [name.removesuffix("_id") for name in images.names if name.endswith("_id")]
+    return {name: _images_of(images, name, device, image_size) for name in splits}
+
+
+def _images_of(images: store.Artifact, split: str, device: torch.device, image_size: int | None) -> Any:
     if split in images:
         return torch.as_tensor(images.array(split)).to(device)
     about, root = images.attributes, images.path.parent / FILES
@@ -37,7 +44,8 @@ def _images_of(images: store.Artifact, split: str, device: torch.device) -> Any:
         raise ArtifactError(f"{root} leads to no folder of images; {images.remake}")
     paths = read_paths(images.path.with_name("paths.zarr"), images).array(f"{split}_path").tolist()
     checksums = images.array(f"{split}_checksum")
-    return FileImages(root, paths, about["image_size"], len(about["mean"]), device, checksums=checksums)
+    size = image_size or about["image_size"]
+    return FileImages(root, paths, size, len(about["mean"]), device, checksums=checksums)
 
 
 def hold_out(

@@ -1,0 +1,65 @@
+"""Find the wrong labels in a folder of photos: one command from the photos to a list and a report."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from noisyctl.cli.stage import Option, Stage
+from noisyctl.session import Session
+
+DEFAULT = "efficientnet_lite0"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    photos: Path
+    out: Path | None = None
+    manifest: Path | None = None
+    groups: Path | None = None
+    encoder: str = DEFAULT
+
+
+def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dict[str, Any]:
+    """Write labels.csv, labels.parquet, result.json and report.html, and leave out what is up to date."""
+    from noisyctl.review import clean
+
+    found = clean.find_photos(inputs.photos, inputs.manifest, inputs.groups)
+    out = inputs.out or clean.default_out(inputs.photos)
+
+    def tell(text: str) -> None:
+        if not session.quiet:
+            print(text, file=sys.stderr)
+
+    for line in clean.found_lines(found):
+        tell(line)
+    cleaned = clean.clean(found, out, session, inputs.encoder, tell)
+    noise = cleaned.result.noise
+    return {
+        "photos": len(cleaned.result.rows),
+        "look_wrong": None if noise is None else round(noise.wrong * len(cleaned.result.rows)),
+        "done": list(cleaned.done),
+        "out": str(out),
+        "text": "\n".join(clean.summary(cleaned)),
+    }
+
+
+STAGE = Stage(
+    name="clean",
+    summary="Find the wrong labels in a folder of photos, and write a report to review them in.",
+    example="noisyctl clean photos",
+    run=run,
+    inputs=lambda given, layout, extra: Inputs(
+        given["photos"], given["out"], given["manifest"], given["groups"], given["encoder"]
+    ),
+    options=(
+        Option("photos", "folder with a folder for each class", required=True, argument=True),
+        Option("manifest", "table of the photos instead of folders: columns path, label [, split] [, group]"),
+        Option(
+            "groups", "table of photos that belong together, as those of one product: columns path, group"
+        ),
+        Option("encoder", f"{DEFAULT}, or timm:NAME", lambda layout: DEFAULT, metavar="name"),
+        Option("out", "folder to write [NAME-clean]"),
+    ),
+    text=lambda result: result["text"],
+)

