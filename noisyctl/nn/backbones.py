@@ -47,11 +47,12 @@ BACKBONES = {
     "cnn7": Backbone("cnn", width=64, smallest=8),
     "cnn9": Backbone("cnn", width=128, smallest=28, dropout=True),
     "cnn_small": Backbone("cnn", width=6, smallest=16),
+    "linear": Backbone("linear", width=1, fixed=True),
     "mlp": Backbone("mlp", width=128, dropout=True),
     "mlp256": Backbone("mlp", width=256),
     "resnet18_imagenet": Backbone("imagenet", width=64, fixed=True, channels=3, dropout=True),
     "resnet50_imagenet": Backbone("imagenet", width=64, fixed=True, channels=3, dropout=True),
-    "inception_resnet_v2": Backbone("imagenet", width=32, fixed=True, smallest=75),
+    "inception_resnet_v2": Backbone("imagenet", width=32, fixed=True, smallest=75, dropout=True),
 }
 
 
