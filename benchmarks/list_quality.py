@@ -197,9 +197,9 @@ def table(rows: list[dict[str, Any]]) -> str:
     """Means over the seeds, the best average precision of each data set and noise in bold."""
     lines = [
         "Made by `python benchmarks/list_quality.py photos` and `cifar-n`; means over the seeds. `in interval`: runs whose",
-        "true number lies in the 95 % interval. Choices were made with other seeds of the photos, but for two, made",
-        "after an earlier form of this table was seen: a tenth of the number in the interval, and the share of both passes",
-        "in it.",
+        "true number lies in the 95 % interval. Choices were made with other seeds of the photos, but for two that were",
+        "made after an earlier form of this table was seen: a tenth of the number in the interval, and the share of both",
+        "passes in it.",
         "",
         "| data | noise | method | samples | seeds | AP | AUC | precision at N | calibration error | estimated / true"
         " | in interval | suggestion right | CPU s |",

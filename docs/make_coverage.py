@@ -6,14 +6,14 @@ python docs/make_coverage.py
 from collections import Counter
 from pathlib import Path
 
-from stages import papers
+from noisyctl.papers import printed
 
 HERE = Path(__file__).parent
 
 
 def page() -> str:
     """The page as text."""
-    found = [papers.load(name) for name in papers.names()]
+    found = [printed.load(name) for name in printed.names()]
     numbers = [number for paper in found for number in paper.numbers]
     runnable = [number for number in numbers if number.missing is None]
     lines = [
@@ -48,7 +48,7 @@ def page() -> str:
             "| table | method | row | metrics |",
             "| --- | --- | --- | --- |",
         ]
-        rows: dict[tuple[str, str], list[papers.Number]] = {}
+        rows: dict[tuple[str, str], list[printed.Number]] = {}
         for number in paper.numbers:
             if number.missing is None:
                 key = (str(number.printed["table"]), str(number.printed["method"]))

@@ -3,7 +3,7 @@
     python docs/make_methods.py
 
 Costs come from benchmarks/results/costs.yaml (benchmarks/costs.py), accuracies from benchmarks/results/methods.json, metrics
-of runs on the reference toy (benchmarks/methods); what was not measured is a dash.
+of runs on the reference toy (benchmarks/methods.yaml); what was not measured is a dash.
 """
 
 import json
@@ -30,8 +30,8 @@ file's docstring.
 *needs*: what a method starts from. *forward*, *backward*: images per training image and epoch that pass through a network
 and that a gradient comes back from, in a method's main phase; counted on digits with 40 % wrong labels
 (benchmarks/costs.py); where a method passes over the samples that it holds for clean, the numbers depend on their share.
-*accuracy*: last epoch on the reference toy, percent, mean and deviation over seeds (benchmarks/methods); *gain*: the mean of
-the seeds' differences to cross-entropy. No ranking: settings were chosen once for this toy.
+*accuracy*: last epoch on the reference toy, percent, mean and deviation over seeds (benchmarks/methods.yaml);
+*gain*: the mean of the seeds' differences to cross-entropy. No ranking: settings were chosen once for this toy.
 """
 
 

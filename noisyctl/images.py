@@ -1,6 +1,6 @@
-"""The user's image files: which there are, and their pixels as one array of small squares.
+"""The user's image files: finding them, and reading them as one array of small squares.
 
-A file is only ever opened for reading. What cannot be used is set aside with a reason, never dropped.
+Files are only opened for reading. A file that cannot be used is set aside with a reason, and never left out silently.
 """
 
 import contextlib
@@ -40,25 +40,26 @@ EXTENSIONS = {
     "WEBP": (".webp",),
 }
 SYSTEM_FILES = frozenset(["thumbs.db", "desktop.ini", "__macosx"])
-FILES = 64  # that a thread reads at a time, fewer where that is more than BLOCK bytes of squares
-DIGITS = 16  # of a file's sha256 in hexadecimal, which make its id
+FILES = 64  # files that a thread reads at a time; fewer where their squares have more than BLOCK bytes
+DIGITS = 16  # hexadecimal digits of a file's sha256 that make its id
 BLOCK = 2**24
 LARGEST_FILE = 2**28  # bytes of one file, and of all files that are being decoded at a time
-MOST_PIXELS = 2**26  # to decode of one image, and of all images at a time: 4 to 12 bytes of memory each
+# decoded pixels of one image, and of all images at a time; each takes 4 to 12 bytes of memory
+MOST_PIXELS = 2**26
 BAND = 2**20  # pixels that are converted at a time
 
 T = TypeVar("T")
-Report = Callable[[int, int], None]  # done, of how many
+Report = Callable[[int, int], None]  # called with the number of images that are done and of all images
 
 REPORT: ContextVar[Report] = ContextVar("report", default=lambda done, total: None)
 
 
 class Unusable(Exception):
-    """A file that is no image we can use; the message is the reason."""
+    """A file cannot be used as an image; the message is the reason."""
 
 
 class Outcome(NamedTuple):
-    """What came of reading a file: why it cannot be used, or "" and what it is."""
+    """The result of reading a file: the reason why it cannot be used, or "" and what is known about it."""
 
     reason: str
     is_gray: bool = False
@@ -68,9 +69,10 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """The images that could be read, in the order of their paths. `all_gray`: each is stored as gray.
+    """The images that could be read, in the order of their paths.
 
-    `digests` are the first 16 hex digits of the sha256 of each file.
+    `digests` are the first 16 hexadecimal digits of each file's sha256. `all_gray` says that all files are stored in
+    shades of gray.
     """
 
     images: UInt8[np.ndarray, "kept size size ch"]
@@ -82,7 +84,7 @@ class Pixels:
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """What the readable files hold, without their pixels: counts of the values, a digest and a CRC-32 of each file."""
+    """What is known of the readable files without keeping pixels: counts of values, and each file's digest and CRC-32."""
 
     value_counts: Int64[np.ndarray, "ch 256"]
     digests: list[str]
@@ -93,7 +95,10 @@ class Scan:
 
 
 class Room:
-    """A quantity that threads share: one waits until its share is free. A share of more than all is let in alone."""
+    """A quantity, such as memory, that threads share. A thread waits until its share of it is free.
+
+    A share that is larger than the whole is let in when no other thread holds any.
+    """
 
     def __init__(self, size: int) -> None:
         self._size, self._used, self._changed = size, 0, threading.Condition()
@@ -111,15 +116,13 @@ class Room:
                 self._changed.notify_all()
 
 
-BYTES, PIXELS = (
-    Room(LARGEST_FILE),
-    Room(MOST_PIXELS),
-)  # taken in this order, so that no two threads wait for each other
+# always taken in this order, so that two threads never wait for each other
+BYTES, PIXELS = Room(LARGEST_FILE), Room(MOST_PIXELS)
 
 
 @contextlib.contextmanager
 def images_are_reported_to(report: Report) -> Iterator[None]:
-    """Inside, tell how many images of those of a split have been read. Elsewhere nothing is told."""
+    """Inside, `report` is called with the number of images of a split that have been read. Elsewhere nothing is reported."""
     token = REPORT.set(report)
     try:
         yield
@@ -128,18 +131,19 @@ def images_are_reported_to(report: Report) -> Iterator[None]:
 
 
 def to_ids(paths: Sequence[str]) -> Shaped[np.ndarray, " n"]:
+    """The texts as an array of numpy's StringDType."""
     return np.array(paths, np.dtypes.StringDType()).reshape(len(paths))
 
 
 def is_system_file(name: str) -> bool:
-    """Hidden files, and what Windows and macOS leave behind."""
+    """Whether a file is hidden, or one that Windows or macOS leave behind."""
     return name.startswith(".") or name.casefold() in SYSTEM_FILES
 
 
 def find(root: Path) -> tuple[list[str], list[Quarantined]]:
-    """Image files below `root`, by extension, as sorted relative POSIX paths; and the files set aside.
+    """Image files below `root`, by their extension, as sorted relative POSIX paths; and the files that are set aside.
 
-    Links are followed, but for those to a folder that they lie in.
+    Links are followed, except those to a folder that they lie in.
     """
     paths: list[str] = []
     aside: list[Quarantined] = []
@@ -177,14 +181,14 @@ def _reason_by_name(path: str) -> str:
 
 
 def _printable(path: str) -> str:
-    """The path with the bytes that are no text written as \\xff."""
+    r"""The path, with bytes that are not valid text written as \xff."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def read(root: Path, paths: Sequence[str], image_size: int, *, gray: bool) -> Pixels:
-    """Decode files to squares of 3 channels, or of 1. The result does not depend on the number of threads.
+    """Decode files to squares with 3 channels, or 1 with `gray`. The result does not depend on the number of threads.
 
-    Raises DataError where the images do not fit in memory.
+    Raises DataError if the images do not fit in memory.
     """
     shape = (len(paths), image_size, image_size, 1 if gray else 3)
     try:
@@ -207,7 +211,7 @@ def read(root: Path, paths: Sequence[str], image_size: int, *, gray: bool) -> Pi
 
 
 def scan(root: Path, paths: Sequence[str], image_size: int, *, gray: bool) -> Scan:
-    """Decode files as `read` does, and keep only what must be known of them."""
+    """Decode files as `read` does, but keep no pixels, only what has to be known about them."""
 
     def scan_some(rows: range) -> tuple[Int64[np.ndarray, "ch 256"], list[Outcome]]:
         images = np.empty((len(rows), image_size, image_size, 1 if gray else 3), np.uint8)
@@ -226,11 +230,11 @@ def scan(root: Path, paths: Sequence[str], image_size: int, *, gray: bool) -> Sc
 
 
 def _in_threads(work: Callable[[range], T], number: int, square: int) -> Iterator[T]:
-    """The results for all rows, some rows at a time, in order. `square`: bytes of an image when it is read."""
+    """The results of `work` for all rows, some rows at a time, in order. `square` is the number of bytes of a read image."""
     size = max(1, min(FILES, BLOCK // square))
     _formats()
     with warnings.catch_warnings(), ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
-        warnings.simplefilter("ignore")  # PIL's, on odd but readable files
+        warnings.simplefilter("ignore")  # PIL warns about odd but readable files
         starts = range(0, number, size)
         for start, found in zip(
             starts, pool.map(work, [range(s, min(s + size, number)) for s in starts]), strict=True
@@ -242,7 +246,7 @@ def _in_threads(work: Callable[[range], T], number: int, square: int) -> Iterato
 def _summary(
     paths: Sequence[str], outcomes: Sequence[Outcome]
 ) -> tuple[Bool[np.ndarray, " n"], bool, list[Quarantined]]:
-    """Which files are readable, whether those are all gray, and which are set aside."""
+    """Mask of the readable files, whether these are all gray, and the files that are set aside."""
     both = zip(paths, outcomes, strict=True)
     aside = [Quarantined(path, outcome.reason) for path, outcome in both if outcome.reason]
     readable = np.array([not outcome.reason for outcome in outcomes], bool)
@@ -256,10 +260,10 @@ def _digests(outcomes: Sequence[Outcome]) -> list[str]:
 def content_ids(
     digests: Sequence[str], paths: Sequence[str]
 ) -> tuple[Int64[np.ndarray, " n"], Shaped[np.ndarray, " n"]]:
-    """An id for each file by its content alone, sorted, and the positions of the files in that order.
+    """Positions of the files in the order of their ids, and the sorted ids, which depend on the content alone.
 
-    The id is the digest; of equal files the second by path is called DIGEST-2, the third DIGEST-3. So neither a file's
-    folder nor its label changes an id, or the order of the rows.
+    The id is the digest. Of files with the same content, the second by path gets DIGEST-2, the third DIGEST-3. So
+    neither the folder of a file nor its label changes an id or the order of the rows.
     """
     by_path = np.array(sorted(range(len(paths)), key=lambda row: (digests[row], paths[row])), np.int64)
     ids = to_ids([digests[row] for row in by_path])
@@ -275,7 +279,7 @@ def content_ids(
 def arrange(
     images: UInt8[np.ndarray, "n h w ch"], order: Int64[np.ndarray, " n"]
 ) -> UInt8[np.ndarray, "n h w ch"]:
-    """`images[order]` in the place of `images`, for they may fill the memory."""
+    """`images[order]`, computed in the memory of `images`, since they may fill all of it."""
     moved = order == np.arange(len(order))
     for start in range(len(order)):
         if moved[start]:
@@ -292,7 +296,7 @@ def arrange(
 def _compacted(
     images: UInt8[np.ndarray, "n h w ch"], kept: Int64[np.ndarray, " kept"]
 ) -> UInt8[np.ndarray, "kept h w ch"]:
-    """The rows `kept`, moved to the front in place: the images may fill the memory."""
+    """The rows `kept`, moved to the front in place, since the images may fill the memory."""
     for to, row in enumerate(kept):
         if to != row:
             images[to] = images[row]
@@ -300,12 +304,12 @@ def _compacted(
 
 
 def _read_into(out: UInt8[np.ndarray, "size size ch"], path: Path, gray: bool) -> Outcome:
-    """Fill `out`, and say what came of it."""
+    """Read a file into `out`; returns what came of it."""
     try:
         with content_of(path) as content:
             square, is_gray = decode(content, len(out), "L" if gray else "RGB")
             checksum, digest = zlib.crc32(content), hashlib.sha256(content).hexdigest()[:DIGITS]
-    except Exception as error:  # on damaged files PIL raises nearly any type
+    except Exception as error:  # PIL raises nearly any type of error on damaged files
         return Outcome(reason_of(error))
     out[...] = square.reshape(out.shape)
     return Outcome("", is_gray, checksum, digest)
@@ -313,9 +317,9 @@ def _read_into(out: UInt8[np.ndarray, "size size ch"], path: Path, gray: bool) -
 
 @contextlib.contextmanager
 def content_of(path: Path) -> Iterator[bytes]:
-    """The file's content, of which all threads together hold a bounded number of bytes.
+    """The content of a file. All threads together hold a limited number of bytes at a time.
 
-    Raises Unusable where it is empty, too large or no regular file; what is too large is not read.
+    Raises Unusable if the file is empty, too large, or not a regular file. A file that is too large is not read.
     """
     about = path.stat()
     if not stat.S_ISREG(about.st_mode):
@@ -331,17 +335,18 @@ def content_of(path: Path) -> Iterator[bytes]:
 
 
 def decode(content: bytes, image_size: int, mode: str) -> tuple[UInt8[np.ndarray, "size size ..."], bool]:
-    """The upright image, its shorter side scaled to `image_size` (bilinear, antialiased), its center kept.
+    """The upright image as a square, and whether it is stored in shades of gray.
 
-    And whether it is stored in shades of gray. Threads wait while others decode MOST_PIXELS; Unusable where one image has
-    more of them (of a JPEG those count that are decoded, which are few where it is shrunk).
+    The shorter side is scaled to `image_size` (bilinear, antialiased) and the center is kept. Threads wait while
+    others decode MOST_PIXELS pixels. Raises Unusable if a single image has more; of a JPEG those pixels count that
+    are decoded, which are fewer if it is shrunk while decoding.
     """
     with Image.open(io.BytesIO(content), formats=_formats()) as image:
         whole = image.size
         image.draft(None, (2 * image_size, 2 * image_size))  # JPEG: skip detail that the resizing would drop
         width, height = (
             whole if image.info.get("progressive") else image.size
-        )  # its coefficients are kept whole
+        )  # of a progressive JPEG, all coefficients are kept in memory
         if width * height > MOST_PIXELS:
             raise Unusable(f"{width} x {height} pixels, more than {MOST_PIXELS:,}; save a smaller image")
         with PIXELS.hold(width * height):
@@ -356,12 +361,12 @@ def _upright(image: Image.Image) -> Image.Image:
     try:
         turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
         return ImageOps.exif_transpose(image) if turned else image
-    except Exception:  # damaged EXIF says nothing about the pixels
+    except Exception:  # the pixels may be sound although EXIF is damaged
         return image
 
 
 def _flattened(image: Image.Image, mode: str) -> Image.Image:
-    """8 bits a channel, on white where it is transparent; converted in bands, for large images."""
+    """The image with 8 bits per channel, on white where it is transparent; converted in bands, since it may be large."""
     if image.mode == mode and not image.has_transparency_data:
         return image
     if image.mode == "F":
@@ -394,7 +399,7 @@ def _formats() -> tuple[str, ...]:
 
 
 def reason_of(error: Exception) -> str:
-    """Why a file cannot be used, without its place on this machine."""
+    """Why a file cannot be used, in words that do not contain its place on this machine."""
     match error:
         case Unusable():
             return str(error)

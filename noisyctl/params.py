@@ -1,8 +1,8 @@
-"""How a stage, a noise or a method declares its parameters: one line a field, with its source.
+"""How a stage, a noise or a method declares its parameters: one line per field, with its source.
 
-A field is written `name: type = param(default, "meaning [symbol]", source="paper section 4.1")`. From these lines come
-the options of the command line, the checks of params.yaml, `--dry-run` and the tables of the documentation.
-`fields_of` reads them from the source text, so that `--help` need not import torch.
+A field is written `name: type = param(default, "meaning [symbol]", source="paper section 4.1")`. These lines give the
+options of the command line, the checks of params.yaml, the output of `--dry-run` and the tables of the documentation.
+They are read from the source text, without an import, so that `--help` does not have to import torch.
 """
 
 from __future__ import annotations
@@ -21,14 +21,17 @@ OURS = "ours"
 
 
 class Params(BaseModel):
-    """Frozen parameters of one thing; an unknown key, an infinite number and one that is none are errors."""
+    """Base of all parameter classes; the values cannot be changed.
+
+    An unknown key, an infinite number and NaN are errors.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod
     def _no_truth_for_a_number(cls, value: Any, info: Any) -> Any:
-        """`true` is no number, though Python counts it as 1."""
+        """Refuse `true` and `false` where a number is wanted, though Python counts them as 1 and 0."""
         if isinstance(value, bool) and not _takes_bool(cls.model_fields[str(info.field_name)].annotation):
             raise ValueError("true and false are no value for it; write a number or text")
         return value
@@ -41,16 +44,16 @@ def _takes_bool(annotation: Any) -> bool:
 def param(
     default: Any = ..., meaning: str = "", *, source: str = OURS, path: bool = False, **limits: Any
 ) -> Any:
-    """A field of `Params`. `limits` are pydantic's: ge, gt, le, lt, min_length.
+    """A field of `Params`, with its default, meaning and source. `limits` are pydantic's: ge, gt, le, lt, min_length.
 
-    Without a default the field must be given: use it where no choice is neutral. `path` marks the name of a file or a
-    folder that is read: no output may be written into it.
+    A field without a default must be given by the user; this is for choices of which none is neutral. `path` marks
+    the name of a file or folder that is read, so that no output is written into it.
     """
     return Field(default, description=meaning, json_schema_extra={"source": source, "path": path}, **limits)
 
 
 def paths_of(params: Params | None) -> list[Path]:
-    """The files and folders that these params name: the values of the fields that are marked as paths."""
+    """The files and folders that these params name: the values of the fields marked with `path`."""
     if params is None:
         return []
     named = {
@@ -64,7 +67,7 @@ def paths_of(params: Params | None) -> list[Path]:
 
 @dataclass(frozen=True)
 class FieldSpec:
-    """One field of a `Params` class, as written in its source."""
+    """One field of a `Params` class, as it is written in the source."""
 
     name: str
     annotation: str
@@ -75,11 +78,12 @@ class FieldSpec:
 
     @property
     def option(self) -> str:
+        """The name of the option on the command line."""
         return "--" + self.name.replace("_", "-")
 
     @property
     def off(self) -> str:
-        """What turns a bool off: `--exclude-x` beside `--include-x`, else `--no-x`."""
+        """The option that turns a bool off: `--exclude-x` beside `--include-x`, else `--no-x`."""
         if "include" in self.option:
             return self.option.replace("--include", "--exclude")
         return f"--no-{self.option[2:]}"
@@ -87,11 +91,12 @@ class FieldSpec:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a method starts from: cells, help, errors and the README's table are made from it.
+    """What a method starts from. The cells of a paper, help texts, errors and the README's table follow from it.
 
-    `networks` of a warm-up (0: none), which where `pretrained` started from the clusters or, where those are not needed,
-    from an encoder; mined `neighbors`; label-free `clusters`, but not where `clusters_unless` names a param and the params
-    have the value that it names. `verified` labels are used where the user gives them.
+    `networks` is the number of networks it takes, from a `warmup` if that is set. With `pretrained`, the warm-up
+    itself starts from pretraining: from clusters or, where clusters are not needed, from an encoder. `neighbors` are
+    mined neighbors, `clusters` label-free clusters. `clusters_unless` names a param and a value with which no
+    clusters are needed. With `verified`, verified labels are used if the user gives them.
     """
 
     networks: int = 1
@@ -103,7 +108,7 @@ class Needs:
     verified: bool = False
 
     def under(self, values: Mapping[str, Any]) -> Needs:
-        """What is needed with these params, as far as they are given; the defaults hold for the others."""
+        """What is needed with these params; params that are not given have their defaults."""
         if self.clusters_unless is None:
             return self
         name, value = self.clusters_unless
@@ -112,7 +117,7 @@ class Needs:
 
 @dataclass(frozen=True)
 class ModuleSpec:
-    """What the source of a module says without importing it: its first line, its params and its needs."""
+    """What the source of a module says, without importing it: its first line, its params and its needs."""
 
     name: str
     summary: str
@@ -122,7 +127,7 @@ class ModuleSpec:
 
 @functools.lru_cache
 def module_spec(module: str, class_name: str = "Params") -> ModuleSpec:
-    """Read the docstring, `class_name`'s fields (inherited ones first) and `NEEDS` of a module from its source."""
+    """Read the first line of a module's docstring, the fields of `class_name` (inherited ones first) and `NEEDS`."""
     found = importlib.util.find_spec(module)
     if found is None or found.origin is None:
         raise ModuleNotFoundError(f"no module {module}")
@@ -143,7 +148,7 @@ def _fields(tree: ast.Module, class_name: str) -> list[FieldSpec]:
 
 
 def _inherited(tree: ast.Module, base: str) -> tuple[FieldSpec, ...]:
-    """The fields of a base class, from the source of the module that it is imported from."""
+    """The fields of a base class, read from the source of the module that it is imported from."""
     if base == "MethodParams":
         return METHOD_FIELDS
     for node in tree.body:
@@ -188,9 +193,11 @@ def _needs(tree: ast.Module) -> Needs:
 class MethodParams(Params):
     """The base of every method's Params."""
 
-    warmup_profile: str = param("default", "warm-up profile to start from, a block of `warmups:`")
+    warmup_profile: str = param(
+        "default", "warm-up profile to start from: the name of a block under `warmups:`"
+    )
     validation_rate: float = param(
-        0.0, "share of the training samples whose noisy labels validate", ge=0, lt=1
+        0.0, "share of the training samples that are held out; their noisy labels validate", ge=0, lt=1
     )
 
 

@@ -1,11 +1,12 @@
-"""Images that do not fit in memory, decoded from their files ahead of use: `images[index]`, as of a tensor.
+"""Images that do not fit in memory: they are decoded from their files ahead of use. `images[index]` works as for a tensor.
 
-The bytes equal those that `folder` keeps as pixels: the same decoder reads them, in threads (PIL lets them run side by
-side). What comes out depends neither on the number of threads nor on what was announced; only the time does.
+The bytes equal those that `folder` keeps as pixels, since the same decoder reads them. It runs in threads, which PIL
+allows to run side by side. The result depends neither on the number of threads nor on what was announced; only the time
+does.
 
-Several orders may be announced at once, as those of a labeled and an unlabeled side: each is decoded ahead, and none
-takes another's place. Positions that were announced are known here: they are not asked of the GPU again, which would wait
-for all that it has still to compute.
+Several orders of batches may be announced at once, such as those of a labeled and an unlabeled side. Each is decoded
+ahead, and none takes the room of another. The positions of announced batches are known here, so they are not read back
+from the GPU, which would wait until the GPU has finished all its work.
 """
 
 import contextlib
@@ -30,19 +31,20 @@ from noisyctl.images import Unusable, content_of, decode, reason_of
 class _Order:
     """An announced order of positions."""
 
-    coming: list[int]  # not yet given to the decoder, the next one last
-    waiting: set[int]  # given to it, and not yet asked for
-    rows: dict[tuple[int, int, int], list[int]]  # of each batch, by its place in memory
-    batches: list[Tensor]  # kept, so that no other tensor takes such a place
+    coming: list[int]  # positions not yet given to the decoder; the next one is the last
+    waiting: set[int]  # positions given to the decoder and not yet asked for
+    rows: dict[tuple[int, int, int], list[int]]  # the positions of each batch, by the batch's place in memory
+    batches: list[Tensor]  # kept, so that no other tensor takes the same place
 
 
 class FileImages:
     """The images of one split, in the order of `paths`, which are relative to `root`.
 
-    At most `memory` bytes of decoded images are kept: those asked for last, so that a second view of a batch costs no
-    decoding, and images announced by `prefetch`: half of it in equal shares of the orders, a quarter more while one that
-    began earlier holds more than its share. With `checksums`, the CRC-32 of each file, a file that
-    has changed is refused. Call `close`, or use it in a `with`, so that no thread decodes in vain at the end.
+    At most `memory` bytes of decoded images are kept. These are the images asked for last, so that a second view of a
+    batch need not be decoded again, and images announced by `prefetch`. Announced images may take half of the memory,
+    in equal shares of the orders, and a quarter more while an order that began earlier still holds more than its
+    share. With `checksums`, the CRC-32 of each file, a file that has changed is refused. Call `close`, or use the
+    object in a `with`, to stop the threads.
     """
 
     def __init__(
@@ -60,8 +62,12 @@ class FileImages:
         self.shape = (len(paths), image_size, image_size, channels)
         self.device = device
         self._root, self._paths, self._checksums = root, paths, checksums
-        self._kept: OrderedDict[int, Future[UInt8[np.ndarray, "size size ch"]]] = OrderedDict()  # asked for
-        self._ahead: dict[int, Future[UInt8[np.ndarray, "size size ch"]]] = {}  # waiting to be
+        self._kept: OrderedDict[int, Future[UInt8[np.ndarray, "size size ch"]]] = (
+            OrderedDict()
+        )  # images that were asked for
+        self._ahead: dict[
+            int, Future[UInt8[np.ndarray, "size size ch"]]
+        ] = {}  # images that will be asked for
         self._capacity = max(2, memory // (image_size * image_size * channels))
         self._orders: list[_Order] = []
         self._joined: tuple[Tensor, list[int]] | None = None
@@ -71,7 +77,7 @@ class FileImages:
         return self.shape[0]
 
     def __getitem__(self, index: Int[Tensor, " b"]) -> UInt8[Tensor, "b size size ch"]:
-        """The images at these positions, on the device. Raises DataError naming a file that cannot be read."""
+        """The images at these positions, on the device. Raises DataError, which names the file, if one cannot be read."""
         rows = self._rows_of(index)
         futures = [self._decoded(row) for row in rows]
         for order in self._orders:
@@ -86,7 +92,10 @@ class FileImages:
 
     @contextlib.contextmanager
     def prefetch(self, batches: Sequence[Int[Tensor, " _"]]) -> Iterator[None]:
-        """Announce coming batches, in their order: inside the block they are decoded while the ones before are in use."""
+        """Announce coming batches, in their order.
+
+        Inside the block they are decoded while earlier batches are in use.
+        """
         rows: list[int] = torch.cat(list(batches)).tolist() if batches else []
         parts = iter(rows)
         known = {_place(batch): [next(parts) for _ in range(len(batch))] for batch in batches}
@@ -101,7 +110,7 @@ class FileImages:
             self._drop(order.waiting)
 
     def join(self, parts: Sequence[Int[Tensor, " _"]]) -> Int[Tensor, " b"]:
-        """The positions of several announced batches as one tensor, which is known as they are."""
+        """The positions of several announced batches as one tensor, whose positions are then known, too."""
         joined = torch.cat(list(parts))
         self._joined = joined, [row for part in parts for row in self._rows_of(part)]
         return joined
@@ -114,7 +123,7 @@ class FileImages:
                 yield self[index]
 
     def close(self) -> None:
-        """Stop the threads; what they have not begun is dropped."""
+        """Stop the threads. What they have not begun is dropped."""
         self._pool.shutdown(cancel_futures=True)
 
     def __enter__(self) -> "FileImages":
@@ -128,7 +137,7 @@ class FileImages:
         return self.device.type == "cuda"
 
     def _decoded(self, row: int) -> "Future[UInt8[np.ndarray, 'size size ch']]":
-        """The image, perhaps still to be decoded, as the one used last."""
+        """The image at a row, perhaps still being decoded; it now counts as the one used last."""
         future = self._take(row)
         self._kept[row] = future
         return future
@@ -138,7 +147,7 @@ class FileImages:
         return found or self._pool.submit(self._decode, row)
 
     def _rows_of(self, index: Int[Tensor, " b"]) -> list[int]:
-        """The positions as numbers: from their announcement, or else asked of the device."""
+        """The positions as numbers: known from their announcement, or else read from the device."""
         if self._joined is not None and self._joined[0] is index:
             return self._joined[1]
         place = _place(index)
@@ -146,7 +155,7 @@ class FileImages:
         return index.tolist() if known is None else known
 
     def _look_ahead(self) -> None:
-        """Give the decoder what comes next of each order, up to its share."""
+        """Give the decoder the next images of each order, up to its share."""
         most = self._capacity - self._capacity // 4
         for order in self._orders:
             share = self._capacity // 2 // len(self._orders)
@@ -156,7 +165,10 @@ class FileImages:
                 self._ahead[row] = self._take(row)
 
     def _drop(self, rows: set[int]) -> None:
-        """Of images that wait in no order any more, forget those that are not decoded yet; the others count as used."""
+        """Called with the images of an order that has ended; those that other orders wait for are kept.
+
+        Images that are not decoded yet are forgotten; the others count as used.
+        """
         for row in rows.difference(*(order.waiting for order in self._orders)):
             future = self._ahead.pop(row)
             if not future.cancel():
@@ -182,5 +194,8 @@ class FileImages:
 
 
 def _place(index: Int[Tensor, " b"]) -> tuple[int, int, int]:
-    """Where a tensor lies in memory, its length, and how often it was written to: equal for a batch and a view of it."""
+    """Where a tensor lies in memory, its length, and how often it was written to.
+
+    These are equal for a batch and for a view of it.
+    """
     return index.data_ptr(), index.numel(), index._version

@@ -1,4 +1,4 @@
-"""Task: all that a method may see. No clean labels, no noise rate, no test set."""
+"""Task: all that a method may see. It holds no clean labels, no noise rate and no test set."""
 
 import contextlib
 import functools
@@ -6,7 +6,9 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from dataclasses import dataclass as state  # all that survives an epoch; a checkpoint is exactly this
+from dataclasses import (
+    dataclass as state,
+)  # marks a method's State: all that survives an epoch, and what a checkpoint holds
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -21,7 +23,7 @@ __all__ = ["EpochRecord", "Method", "MethodParams", "Needs", "Task", "param", "s
 
 @runtime_checkable
 class Views(Protocol):
-    """A data set's views: uint8 images [b h w ch] to float [b ch h w]."""
+    """The views (augmentations) of a data set: each maps uint8 images [b h w ch] to float [b ch h w]."""
 
     def plain(self, images: Tensor) -> Tensor: ...
     def weak(self, images: Tensor, rng: Generator) -> Tensor: ...
@@ -32,9 +34,10 @@ class Views(Protocol):
 
 @runtime_checkable
 class Streamed(Protocol):
-    """Images that are decoded when they are asked for; those to come are announced by `prefetch`, for a block.
+    """Images that stay in their files and are decoded when they are asked for.
 
-    `join` puts announced batches into one.
+    Inside the block of `prefetch(batches)`, the announced batches are decoded ahead. `join` makes one batch of
+    several announced ones.
     """
 
     def __len__(self) -> int: ...
@@ -46,12 +49,13 @@ class Streamed(Protocol):
 
 @dataclass
 class Monitor:
-    """Keeps the first batch whose loss was not finite, on the device: no host sync in the loop."""
+    """Keeps the number of the first batch whose loss was not finite. It does so on the device, without waiting for it."""
 
     steps: int = 0
     first_bad: Tensor | None = None
 
     def observe(self, loss: Tensor) -> None:
+        """Take note of the loss of one step."""
         step = torch.full((), self.steps, device=loss.device)
         bad = torch.where(torch.isfinite(loss.detach()), torch.full_like(step, -1), step)
         self.first_bad = (
@@ -60,7 +64,7 @@ class Monitor:
         self.steps += 1
 
     def check(self, epoch: int) -> None:
-        """Read once an epoch. Raises TrainingError naming epoch and batch."""
+        """Call this after each epoch. Raises TrainingError, which names the epoch and the batch, after a bad loss."""
         bad = -1 if self.first_bad is None else int(self.first_bad)
         self.steps, self.first_bad = 0, None
         if bad >= 0:
@@ -72,10 +76,12 @@ class Monitor:
 
 @dataclass(frozen=True)
 class Task:
-    """Images and noisy labels of the training set, on one device.
+    """The images and noisy labels of the training set, on one device.
 
-    `images` are uint8 [n h w ch]: a tensor, or files decoded ahead of use. `held_out` are positions whose noisy labels
-    validate instead of train. `verified` are positions, and the labels that the user has checked there.
+    `images` are uint8 [n h w ch]: a tensor, or files that are decoded ahead of their use. `held_out` are the
+    positions of samples that are not trained on and whose noisy labels validate. `verified` are positions of samples,
+    and the labels that the user has checked for them. `neighbors` [n k] and `similarity` [n k] are the mined
+    neighbors, if a method needs them.
     """
 
     images: Tensor | Streamed | None
@@ -95,18 +101,20 @@ class Task:
             both = self.held_out[torch.isin(self.held_out, self.verified[0])].tolist()
             if both:
                 raise ParamsError(
-                    f"{len(both)} verified samples are held out for validation too, the first at position {both[0]}: noisy "
-                    "labels validate, and verified ones train; hold out others, or verify others"
+                    f"{len(both)} verified samples are also held out for validation, the first at position {both[0]}; "
+                    "held-out samples validate with their noisy labels, verified ones train; hold out or verify others"
                 )
 
     @property
     def noisy_labels(self) -> Int[Tensor, " n"]:
+        """The noisy labels. Raises TrainingError in label-free work, which has none."""
         if self.labels is None:
             raise TrainingError("label-free work asked for labels")
         return self.labels
 
     @property
     def num_samples(self) -> int:
+        """Number of samples in the training set, with the held-out ones."""
         return len(self.images) if self.images is not None else len(self.noisy_labels)
 
     @functools.cached_property
@@ -119,29 +127,31 @@ class Task:
 
     @property
     def validation_index(self) -> Int[Tensor, " v"]:
-        """Positions of the held-out samples; none without a validation rate."""
+        """Positions of the held-out samples; empty without a validation rate."""
         return torch.arange(0, device=self.device) if self.held_out is None else self.held_out
 
     def plain(self, index: Int[Tensor, " b"]) -> Float[Tensor, "b ch h w"]:
+        """The images at `index` without augmentation."""
         images, views = self._seen()
         return views.plain(images[index])
 
     def weak(self, index: Int[Tensor, " b"], rng: Generator) -> Float[Tensor, "b ch h w"]:
+        """A weak view of the images at `index`: random crops and flips."""
         images, views = self._seen()
         return views.weak(images[index], rng)
 
     def strong(self, index: Int[Tensor, " b"], rng: Generator) -> Float[Tensor, "b ch h w"]:
-        """Random operations and a cut-out, as ScanMix's code draws them."""
+        """A strong view: random operations and a cut-out, drawn as in ScanMix's code."""
         images, views = self._seen()
         return views.strong(images[index], rng)
 
     def simclr(self, index: Int[Tensor, " b"], rng: Generator) -> Float[Tensor, "b ch h w"]:
-        """One view as SimCLR draws it."""
+        """A view as SimCLR draws it."""
         images, views = self._seen()
         return views.simclr(images[index], rng)
 
     def moco(self, index: Int[Tensor, " b"], rng: Generator) -> Float[Tensor, "b ch h w"]:
-        """One view as MoCo v2 draws it."""
+        """A view as MoCo v2 draws it."""
         images, views = self._seen()
         return views.moco(images[index], rng)
 
@@ -156,9 +166,10 @@ class Task:
         return self.images, self.views
 
     def balanced(self, size: int, rng: Generator) -> Int[Tensor, " m"]:
-        """Training samples of an epoch, `size` at most: of every noisy class as many, drawn anew; all of them for 0.
+        """Positions of at most `size` training samples, the same number of every noisy class, drawn anew for an epoch.
 
-        None comes twice: a class that runs short gives all it has (as DivideMix's code reads Clothing1M).
+        With size 0 they are all training samples. No sample is drawn twice; a class with fewer samples contributes all of
+        them (as in DivideMix's code for Clothing1M).
         """
         if not size:
             return self.train_index
@@ -174,9 +185,9 @@ class Task:
         among: Int[Tensor, " m"] | None = None,
         drop_last: bool = False,
     ) -> Iterator[Int[Tensor, " b"]]:
-        """A random order of the training samples, or of those `among`, in batches.
+        """The training samples, or those `among`, in a random order, in batches of positions.
 
-        A last batch of one joins the one before, for batch norm.
+        A last batch of a single sample is joined to the batch before it, because batch norm needs two.
         """
         batches = self._cut(among, batch_size, rng, drop_last)
         with self._announced(batches):
@@ -191,14 +202,20 @@ class Task:
         among: Int[Tensor, " m"] | None = None,
         drop_last: bool = False,
     ) -> Iterator[tuple[Int[Tensor, " b"], Int[Tensor, "b *k"]]]:
-        """The same batches, each with its samples' rows of `partners`: positions whose images the step sees as well."""
+        """The same batches, each with the rows of `partners` for its samples.
+
+        The partners are positions of samples whose images the step sees as well, such as neighbors.
+        """
         batches = self._cut(among, batch_size, rng, drop_last)
         pairs = [(index, partners[index]) for index in batches]
         with self._announced([part.ravel() for pair in pairs for part in pair]):
             yield from pairs
 
     def join(self, *parts: Int[Tensor, " _"]) -> Int[Tensor, " b"]:
-        """Several batches as one, for the views of a step: as torch.cat, but images in files know them."""
+        """Several batches as one, for the views of a step.
+
+        Use it, not torch.cat: images that stay in files then know that these batches were announced.
+        """
         return self.images.join(parts) if isinstance(self.images, Streamed) else torch.cat(parts)
 
     def _cut(
@@ -212,7 +229,7 @@ class Task:
         return batches
 
     def _announced(self, batches: Sequence[Tensor]) -> AbstractContextManager[None]:
-        """Where images stay in files these are decoded ahead, for as long as the loop over them lasts."""
+        """While the loop over these batches lasts, images that stay in files are decoded ahead."""
         if isinstance(self.images, Streamed):
             return self.images.prefetch(batches)
         return contextlib.nullcontext()
@@ -220,23 +237,27 @@ class Task:
     def endless(
         self, batch_size: int, rng: Generator, *, among: Int[Tensor, " m"]
     ) -> Iterator[Int[Tensor, " b"]]:
-        """Batches of `among` without end, in a new random order each time round. `among` holds at least one sample."""
+        """Batches of the samples `among` without end; every pass over them has a new random order.
+
+        `among` must hold at least one sample.
+        """
         while True:
             yield from self.batches(batch_size, rng, among=among)
 
     def in_order(
         self, batch_size: int = 1024, *, among: Int[Tensor, " m"] | None = None
     ) -> Iterator[Int[Tensor, " b"]]:
-        """Every sample, the held-out ones too, from first to last; or those `among`, in their order."""
+        """Batches of all samples, the held-out ones too, in order; or of the samples `among`, in their order."""
         everything = torch.arange(self.num_samples, device=self.device)
         batches = list((everything if among is None else among).split(batch_size))
         with self._announced(batches):
             yield from batches
 
     def step(self, loss: Float[Tensor, ""], *optimizers: torch.optim.Optimizer) -> None:
-        """zero_grad, backward, step; the runner learns of a loss that is not finite at the end of the epoch.
+        """One step of the optimizers: zero_grad, backward, step.
 
-        Autocast ends here: a gradient has the precision that its forward pass had.
+        A loss that is not finite is noted; the runner learns of it at the end of the epoch. Autocast is switched off
+        here, since gradients have the precision of their forward pass anyway.
         """
         self.monitor.observe(loss)
         with torch.autocast(loss.device.type, enabled=False):
@@ -248,12 +269,13 @@ class Task:
 
     @staticmethod
     def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+        """Set the learning rate of all parameter groups."""
         for group in optimizer.param_groups:
             group["lr"] = rate
 
 
 def rank_in_class(labels: Int[Tensor, " m"]) -> Int[Tensor, " m"]:
-    """How many before each have its label."""
+    """For each sample, how many samples before it have the same label."""
     order, counts = labels.argsort(stable=True), labels.bincount()
     rank = torch.empty_like(labels)
     rank[order] = torch.arange(len(labels), device=labels.device)
@@ -261,7 +283,10 @@ def rank_in_class(labels: Int[Tensor, " m"]) -> Int[Tensor, " m"]:
 
 
 class EpochRecord:
-    """What an epoch leaves for the trace: scalars, and one value a training sample; the same names in every epoch."""
+    """What an epoch leaves for the trace: scalars, and vectors with one value per training sample.
+
+    The names must be the same in every epoch.
+    """
 
     def __init__(self, task: Task, **scalars: float) -> None:
         self._task = task
@@ -269,9 +294,10 @@ class EpochRecord:
         self.vectors: dict[str, Tensor] = {}
 
     def add(self, index: Int[Tensor, " b"], *, network: int | None = None, **values: Tensor) -> None:
-        """Values of a batch. `predictions` may be logits [b c]: their argmax is kept.
+        """Store values of the samples at `index`.
 
-        With `network`, 0 or 1, the trace has an axis for the network.
+        `predictions` may be logits [b c], of which the argmax is kept. With `network`, 0 or 1, the trace gets an axis for
+        the network.
         """
         for name, value in values.items():
             value = value.detach()
@@ -285,7 +311,7 @@ class EpochRecord:
 
 @runtime_checkable
 class Method(Protocol):
-    """The names a method module has; a module is checked against this."""
+    """The names that a method's module must have; modules are checked against this."""
 
     NEEDS: Needs
 
@@ -296,10 +322,10 @@ class Method(Protocol):
 
 @runtime_checkable
 class PredictsFurther(Protocol):
-    """A method that has classifiers beside `predict`, such as a second network.
+    """A method with classifiers beside `predict`, such as a second network.
 
-    What they predict on held-out images goes to the trace under their names, epoch by epoch; the method never sees it.
-    Logits that are not finite stand for no prediction.
+    After every epoch their predictions on held-out images go to the trace, under the names that `predict_further`
+    gives; the method never sees them. Logits that are not finite mean that there is no prediction.
     """
 
     def predict_further(self, state: Any, images: Tensor) -> dict[str, Tensor]: ...

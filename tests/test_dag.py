@@ -14,7 +14,8 @@ import yaml
 from noisyctl import code, methods, noise
 from noisyctl.config import read_params_file
 from noisyctl.layout import Layout
-from stages import plan
+from noisyctl.papers import demonstration
+from stages.warmup import PROFILES
 
 ROOT = Path(__file__).parent.parent
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -28,10 +29,11 @@ CODE = {  # stages whose name says less than their code: what they find by name
     "inject-noise": [f"inject-noise-{kind}" for kind in noise.available()],
     "train-method": [f"train-method-{name}" for name in methods.available()],
 }
-PAPERS = {  # stages of papers/, and the stages of the demonstration whose code they run
+PAPERS = {  # stages of the template, and the stages of the demonstration whose code they run
     "prepare": "prepare-data",
     "prepare_given": "prepare-data",
     "prepare_verified": "prepare-data",
+    "prepare_own": "prepare-data",
     "noise": "inject-noise",
     "noise_given": "inject-noise",
     "pretrain": "pretrain-simclr",
@@ -40,7 +42,6 @@ PAPERS = {  # stages of papers/, and the stages of the demonstration whose code 
     "train": "train-method",
 }
 PROBE = ("noisyctl/nn", "noisyctl/parts", "noisyctl/task.py", "noisyctl/views", "noisyctl/runs/tasks.py")
-TABLES_OF_PAPERS = {"stages.papers", "stages.paper_cells", "noisyctl.methods"}  # the demonstration has none
 
 
 def body(name: str) -> dict[str, list[str]]:
@@ -65,10 +66,8 @@ def test_deps_are_the_code_that_decides_the_result(name: str) -> None:
             )
         }
     imported -= set(FILES[1:] if name == "prepare-data" else FILES)
-    if name == "table":
-        imported -= TABLES_OF_PAPERS
-    if name == "evaluate":  # of table.py it takes how to print
-        imported -= {*TABLES_OF_PAPERS, "stages.table"}
+    if name == "table":  # the demonstration has no tables of papers
+        imported = {m for m in imported if not m.startswith(("noisyctl.papers", "noisyctl.methods"))}
     deps = [
         d.replace("${item.method}", "*") for d in body(name)["deps"] if d.startswith(("noisyctl/", "stages/"))
     ]
@@ -78,7 +77,7 @@ def test_deps_are_the_code_that_decides_the_result(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "file", ["papers/shared/dvc.yaml", "papers/scanmix/dvc.yaml", "benchmarks/methods/dvc.yaml"]
+    "file", ["noisyctl/papers/template/shared.yaml", "noisyctl/papers/template/own.yaml"]
 )
 def test_the_other_graphs_depend_on_the_same_code(file: str) -> None:
     """As much of it as the demonstration's stage, or the folder that it lies in."""
@@ -88,22 +87,33 @@ def test_the_other_graphs_depend_on_the_same_code(file: str) -> None:
         root = [re.sub(r"\$\{[^}]*\}", "*", dep) for dep in body(PAPERS.get(name, name))["deps"]]
         code = [dep for dep in root if dep.startswith(("noisyctl/", "stages/"))]
         lacking = [c for c in code if not any(fnmatch(c, d) or c.startswith(f"{d}/") for d in deps)]
-        if name == "evaluate" and file.startswith("papers"):  # no encoder is probed there
+        if name == "evaluate":  # no encoder is probed there
             lacking = [c for c in lacking if c not in PROBE]
         assert lacking == [], name
+
+
+def test_dvc_lock_holds_no_stage_that_dvc_yaml_does_not() -> None:
+    locked = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
+    file = read_params_file(ROOT / "params.yaml")
+    known = yaml.safe_load((ROOT / "cells.yaml").read_text()) | {"noises": file.get("noises")}
+    there = set()
+    for name, stage in STAGES.items():
+        each = known[stage["foreach"][2:-1]] if "foreach" in stage else None
+        there |= {name} if each is None else {f"{name}@{key}" for key in each}
+    assert set(locked) - there == set()
 
 
 def test_the_committed_cells_are_what_plan_makes() -> None:
     file = read_params_file(ROOT / "params.yaml")
     layout = Layout(str(file.get("dataset")), str(file.get("pretrain")), seed=int(file.get("seed")))
-    assert yaml.safe_load((ROOT / "cells.yaml").read_text()) == plan.cells(file, layout)
+    assert yaml.safe_load((ROOT / "cells.yaml").read_text()) == demonstration.cells(file, layout, PROFILES)
 
 
 def test_a_path_without_use_repeats_the_labels(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(
         "noises: {a: {}, b: {}}\nwarmups: {w: {start: encoder}}\nmethods: {mixnn: {warmup_profile: w}, knn_vote: {}}\n"
     )
-    cells = plan.cells(read_params_file(tmp_path / "params.yaml"), Layout("x", seed=3))
+    cells = demonstration.cells(read_params_file(tmp_path / "params.yaml"), Layout("x", seed=3), PROFILES)
     assert list(cells["warmup_cells"]) == ["w-a-s3", "w-b-s3"]
     assert cells["warmup_cells"]["w-a-s3"]["start"] == "data/x/simclr/encoder.safetensors"
     vote = cells["train_cells"]["knn_vote-a-s3"]

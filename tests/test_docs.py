@@ -51,7 +51,12 @@ def test_the_demonstration_pretrains_and_mines_once() -> None:
 
 
 def test_the_readme_s_stages_by_hand_run(tmp_path: Path) -> None:
-    text = (ROOT / "README.md").read_text().split("The same stages by hand")[1].split("Your own photos")[0]
+    text = (
+        (ROOT / "README.md")
+        .read_text()
+        .split("The same stages by hand")[1]
+        .split("Without options, pretraining")[0]
+    )
     commands = re.findall(r"^    noisyctl (.*)$", text, re.M)
     assert len(commands) == 8
     for command in commands:

@@ -4,6 +4,7 @@ import csv
 import importlib
 import importlib.util
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -22,15 +23,36 @@ from noisyctl.artifacts.kinds import TRACE
 from noisyctl.errors import NoisyctlError, ParamsError
 from noisyctl.evaluation import tables
 from noisyctl.layout import Layout
+from noisyctl.papers import budgets as budgets_of
+from noisyctl.papers import compare, files, project
+from noisyctl.papers import printed as papers
+from noisyctl.papers.cells import GROUPS, Cell, Cells, merge
+from noisyctl.papers.plan import Plan
 from noisyctl.params import module_spec
 from noisyctl.session import Session
 from noisyctl.training import warmup
-from stages import paper_cells, papers, plan, table
+from stages import plan, table
+from stages.warmup import PROFILES
 
 ROOT = Path(__file__).parent.parent
 PAPERS = ("jo_src", "mixnn", "scanmix", "smp", "two_stage")
 SMALLEST = {"jo_src": "6", "mixnn": "II", "scanmix": "3", "smp": "5", "two_stage": "2"}
-FULL = papers.Budget("full")
+FULL = budgets_of.Budget("full")
+
+
+def shared_of(*plans: Plan) -> Cells:
+    """The cells of the work that the runs of these plans share."""
+    return merge(cell for one in plans for cell in one.shared())
+
+
+def full(paper: str) -> Plan:
+    """One seed of every table, on the paper's schedule."""
+    return Plan(papers.load(paper), FULL, (), 1)
+
+
+def all_cells(*plans: Plan) -> list[Cell]:
+    groups = [*shared_of(*plans).values(), *(group for one in plans for group in one.cells.values())]
+    return [cell for group in groups for cell in group.values()]
 
 
 def numbers(paper: str) -> list[papers.Number]:
@@ -83,7 +105,7 @@ def test_every_row_and_every_warm_up_is_used(paper: str) -> None:
     found = papers.load(paper)
     used = {n.row for n in found.readings if n.missing is None}
     assert set(found.params.get("rows")) == used
-    profiles = {found.row(n)["warmup"] for n in found.readings if n.missing is None and not n.label_free}
+    profiles = {found.row(n).warmup for n in found.readings if n.missing is None and not n.label_free}
     assert set(found.params.get("warmups")) == profiles
 
 
@@ -94,7 +116,7 @@ def test_every_case_rule_and_metric_fits_a_printed_number(paper: str) -> None:
 
     def fits(case: dict[str, object], rows: list[dict[str, object]]) -> bool:
         wanted = case.get("where") or {}
-        return any(papers._matches(wanted, row, paper) for row in rows)  # type: ignore[arg-type]
+        return any(papers.matches(wanted, row, paper) for row in rows)  # type: ignore[arg-type]
 
     printed = [dict(n.printed) for n in found.numbers]
     of_rows = {
@@ -114,10 +136,10 @@ def test_every_case_rule_and_metric_fits_a_printed_number(paper: str) -> None:
 def test_no_matrix_is_estimated_by_an_untrained_network(paper: str) -> None:
     found = papers.load(paper)
     for number in found.numbers:
-        row = found.row(number) if number.missing is None else {}
-        if row.get("method") in ("forward", "backward") and not row.get("verified"):
-            profile = found.params.get(f"warmups.{row['warmup']}")
-            assert profile["epochs"] > 0 or row["params"].get("estimation_epochs", 0) > 0, number
+        row = found.row(number) if number.missing is None else None
+        if row and row.method in ("forward", "backward") and not row.verified:
+            profile = found.params.get(f"warmups.{row.warmup}")
+            assert profile["epochs"] > 0 or row.params.get("estimation_epochs", 0) > 0, number
 
 
 @pytest.mark.parametrize("paper", PAPERS)
@@ -127,11 +149,11 @@ def test_every_row_is_valid_params_of_its_method(paper: str) -> None:
     for number in found.numbers:
         if number.missing is None and not number.label_free:
             row = found.row(number)
-            key = json.dumps([row["method"], row["params"]])
+            key = json.dumps([row.method, row.params])
             if key not in seen:
                 seen.add(key)
-                model = methods.load(row["method"]).Params
-                config.resolve(model, [config.Layer(row["params"], found.params.path)], number.row)
+                model = methods.load(row.method).Params
+                config.resolve(model, [config.Layer(row.params, found.params.path)], number.row)
     for name, values in found.params.get("warmups").items():
         config.resolve(warmup.Params, [config.Layer(values, found.params.path)], name)
 
@@ -144,7 +166,7 @@ def test_rows_whose_numbers_are_known() -> None:
         (first, *_) = [
             n for n in found.numbers if n.missing is None and wanted.items() <= dict(n.printed).items()
         ]
-        values: dict[str, object] = found.row(first)["params"]
+        values: dict[str, object] = found.row(first).params
         return values
 
     def weight(dataset: str, noise: str, rate: float) -> object:
@@ -170,10 +192,10 @@ def test_another_reading_of_a_row_stands_beside_its_number_and_counts_for_none()
     first = found.readings.index(beside[0])
     assert found.readings[first - 1].printed["value"] == beside[0].printed["value"]
     assert beside[0].printed["method"] == "Two-Stage, all consistent labels kept"
-    assert found.row(beside[0])["params"]["keep_rate"] == 1.0
-    made = paper_cells.Plan(found, FULL, ("3",))
+    assert found.row(beside[0]).params["keep_rate"] == 1.0
+    made = Plan(found, FULL, ("3",))
     assert {n.cell(0) for n in beside} <= set(made.cells["train"])
-    assert plan._counts(made)["numbers"] == 88
+    assert project.counts(made)["numbers"] == 88
 
 
 def test_two_stage_table_3_is_run_as_its_sources_say() -> None:
@@ -191,10 +213,10 @@ def test_two_stage_table_3_is_run_as_its_sources_say() -> None:
     }
     baseline = of["improved baseline", "MNIST"]
     assert baseline.metric == "test_accuracy.stage1_best_on_refined_validation"
-    params = found.row(baseline)["params"]
+    params = found.row(baseline).params
     assert (params["epochs"], params["stage1_epochs"], params["optimizer"]) == (80, 40, "adagrad")
-    assert found.row(of["unhinged (BN)", "MNIST"])["warmup"] == "mlp_bn"
-    corrected = found.row(of["forward (estimated T)", "CIFAR-10"])["params"]
+    assert found.row(of["unhinged (BN)", "MNIST"]).warmup == "mlp_bn"
+    corrected = found.row(of["forward (estimated T)", "CIFAR-10"]).params
     assert (corrected["epochs"], corrected["estimation_epochs"], corrected["decayed"]) == (
         240,
         120,
@@ -215,7 +237,7 @@ def test_no_row_is_called_by_a_former_name() -> None:
     rows = [
         papers.load(p).row(n) for p in PAPERS for n in numbers(p) if n.missing is None and not n.label_free
     ]
-    assert {row["method"] for row in rows} <= set(methods.available())
+    assert {row.method for row in rows} <= set(methods.available())
 
 
 def test_scanmix_table_4_is_its_code_without_the_clustering_and_webvision_clusters_on_strong_views() -> None:
@@ -229,17 +251,17 @@ def test_scanmix_table_4_is_its_code_without_the_clustering_and_webvision_cluste
     assert len(without) == len(with_clusters) == 10
     for key, row in without.items():
         whole = with_clusters[key]
-        assert (row["method"], row["warmup"]) == ("scanmix", whole["warmup"])
-        assert row["params"] == whole["params"] | {"terms": "classification"}
-        assert "clean_threshold" not in row["params"]  # 0.5 at 90 % too, unlike DivideMix's row
+        assert (row.method, row.warmup) == ("scanmix", whole.warmup)
+        assert row.params == whole.params | {"terms": "classification"}
+        assert "clean_threshold" not in row.params  # 0.5 at 90 % too, unlike DivideMix's row
     (webvision,) = [n for n in paper.of_tables(["3"]) if n.row == "scanmix"]
     found = paper.row(webvision)
-    assert found["params"]["cluster_views"] == "strong" and found["params"]["noise_threshold"] == 1.0
-    assert not [text for text in found["deviations"] if "views" in text]
+    assert found.params["cluster_views"] == "strong" and found.params["noise_threshold"] == 1.0
+    assert not [text for text in found.deviations if "views" in text]
 
 
 def test_webvision_s_label_free_work_is_that_of_scanmix_s_code() -> None:
-    block = papers.read(papers.HOME / "shared" / "params.yaml").get("datasets.webvision50")
+    block = files.read(files.HOME / "shared" / "params.yaml").get("datasets.webvision50")
     assert block["knn"] == {"k": 20, "space": "features"}  # 50 are mined there, 20 used
     assert block["scan"] == {"include_self": True, "epochs": 100, "batch_size": 256, "views": "simclr"}
     queue = next(f for f in module_spec("noisyctl.pretraining.moco").fields if f.name == "queue_size")
@@ -276,13 +298,13 @@ def test_mixnn_s_rows_are_the_code_with_its_noise_or_the_text_with_its_own() -> 
     paper = papers.load("mixnn")
     seen = set()
     for number in paper.numbers:
-        row = paper.row(number) if number.missing is None else {"method": ""}
-        if row["method"] not in ("mixnn", "mixnn_official"):
+        row = paper.row(number) if number.missing is None else None
+        if row is None or row.method not in ("mixnn", "mixnn_official"):
             continue
         table, noise = str(number.printed["table"]), number.noise.rpartition("-")[0]
-        seen.add((table, row["method"], number.dataset, noise or number.noise))
-        if row["method"] == "mixnn_official":
-            assert row["params"].get("averaged_losses", 1) == (5 if number.printed["rate"] == 0.8 else 1)
+        seen.add((table, row.method, number.dataset, noise or number.noise))
+        if row.method == "mixnn_official":
+            assert row.params.get("averaged_losses", 1) == (5 if number.printed["rate"] == 0.8 else 1)
     assert seen == {
         *(
             (table, "mixnn_official", dataset, noise)
@@ -305,10 +327,10 @@ def test_mixnn_s_rows_are_the_code_with_its_noise_or_the_text_with_its_own() -> 
 def test_mixnn_trains_300_epochs_in_all_and_200_on_clothing1m() -> None:
     paper = papers.load("mixnn")
     for number in paper.numbers:
-        if number.missing is None and (row := paper.row(number))["method"].startswith("mixnn"):
-            default = {f.name: f.default for f in methods.spec_of(row["method"]).fields}
-            before = paper.params.get(f"warmups.{row['warmup']}")["epochs"]
-            total = before + row["params"].get("epochs", default["epochs"])
+        if number.missing is None and (row := paper.row(number)).method.startswith("mixnn"):
+            default = {f.name: f.default for f in methods.spec_of(row.method).fields}
+            before = paper.params.get(f"warmups.{row.warmup}")["epochs"]
+            total = before + row.params.get("epochs", default["epochs"])
             assert total == (200 if number.dataset == "clothing1m_noisy" else 300), number.cell(0)
     alone = {name: methods.load(name).Params().epochs for name in ("mixnn", "mixnn_official")}
     assert alone == {"mixnn": 300 - warmup.Params().epochs, "mixnn_official": 300 - 9}
@@ -326,89 +348,58 @@ def test_coverage_page_is_in_step() -> None:
 
 
 @pytest.mark.parametrize("paper", PAPERS)
-def test_the_committed_cells_are_the_full_budget_of_one_seed_and_in_step(paper: str) -> None:
-    made = paper_cells.read_plan(paper)
-    assert (made.budget.name, made.tables, made.seeds) == ("full", (), range(1))
-
-
-def test_the_committed_shared_cells_are_in_step() -> None:
-    committed = yaml.safe_load((ROOT / "papers" / "shared" / "cells.yaml").read_text())
-    assert committed == paper_cells.merge_shared(paper_cells.planned())
-
-
-@pytest.mark.parametrize("paper", PAPERS)
 def test_no_command_reads_the_demonstrations_params(paper: str) -> None:
-    made = paper_cells.read_plan(paper)
-    groups = [*made.cells.values(), *paper_cells.merge_shared([made]).values()]
-    commands = [cell["cmd"] for cells in groups for cell in cells.values()]
-    assert all("--params-file papers/defaults.yaml" in command for command in commands)
+    assert all("--params-file papers/defaults.yaml" in cell.command for cell in all_cells(full(paper)))
     assert yaml.safe_load((ROOT / "papers" / "defaults.yaml").read_text()) is None
 
 
-def test_all_papers_have_the_same_dvc_file() -> None:
-    assert len({(ROOT / "papers" / paper / "dvc.yaml").read_text() for paper in PAPERS}) == 1
-
-
 def test_a_changed_row_changes_the_commands_of_its_cells_only(copy: Path) -> None:
-    before = paper_cells.Plan(papers.load("scanmix"), FULL, ("1",)).cells
+    before = Plan(papers.load("scanmix"), FULL, ("1",)).cells
     edit(
         copy / "papers/scanmix/params.yaml",
         "params: {unlabeled_weight: 50.0}",
         "params: {unlabeled_weight: 75.0}",
     )
-    after = paper_cells.Plan(papers.load("scanmix"), FULL, ("1",)).cells
+    after = Plan(papers.load("scanmix"), FULL, ("1",)).cells
     changed = {key for group in before for key in before[group] if before[group][key] != after[group][key]}
     assert changed == {"cifar10-dividemix-sym-incl-90-s0"}
 
 
 def test_a_second_paper_leaves_the_shared_cells_of_the_first_as_they_are() -> None:
-    first = paper_cells.Plan(papers.load("smp"), FULL, ("5",))
-    second = paper_cells.Plan(papers.load("jo_src"), FULL, ("4",))
-    alone, both = paper_cells.merge_shared([first]), paper_cells.merge_shared([first, second])
+    first = Plan(papers.load("smp"), FULL, ("5",))
+    second = Plan(papers.load("jo_src"), FULL, ("4",))
+    alone, both = shared_of(first), shared_of(first, second)
     assert alone == both  # the same food101n, prepared once
-    wide = paper_cells.merge_shared([first, paper_cells.Plan(papers.load("jo_src"), FULL)])
+    wide = shared_of(first, Plan(papers.load("jo_src"), FULL))
     assert all(wide[group][name] == cell for group in alone for name, cell in alone[group].items())
 
 
 def test_one_pretraining_and_one_mining_serve_all_cells_of_a_data_set() -> None:
-    shared = paper_cells.merge_shared([paper_cells.Plan(papers.load("scanmix"), FULL)])
+    shared = shared_of(Plan(papers.load("scanmix"), FULL))
     assert set(shared["pretrain"]) == set(shared["knn"]) == {"cifar10", "cifar100", "webvision50"}
-    assert len(paper_cells.Plan(papers.load("scanmix"), FULL).cells["train"]) > 80
+    assert len(Plan(papers.load("scanmix"), FULL).cells["train"]) > 80
 
 
 def test_no_path_is_the_output_of_two_cells() -> None:
-    outs: list[str] = []
-    for group, cells in paper_cells.merge_shared(paper_cells.planned()).items():
-        kinds = {
-            "prepare": ("images", "truth"),
-            "prepare_given": ("images", "truth", "labels"),
-            "prepare_verified": ("images", "truth", "labels", "verified"),
-            "noise": ("labels", "facts"),
-            "noise_given": ("labels", "facts", "verified"),
-            "pretrain": ("encoder", "features"),
-        }.get(group, ("out",))
-        outs += [cell[kind] for cell in cells.values() for kind in kinds]
-    for made in paper_cells.planned():
-        outs += [cell["out"] for cells in made.cells.values() for cell in cells.values()]
+    outs = [path for cell in all_cells(*map(full, PAPERS)) for path in cell.outputs]
     assert [path for path, count in Counter(outs).items() if count > 1] == []
+    assert len(outs) > 900
 
 
 @pytest.mark.parametrize("paper", PAPERS)
 def test_every_command_is_one_that_the_command_line_understands(paper: str) -> None:
-    """Every option of a cell is one of its command, and every path that it names is among what it reads or writes."""
+    """Every option of a cell is one of its command."""
     from noisyctl.cli.options import command
 
-    made = paper_cells.read_plan(paper)
     known: dict[str, set[str]] = {}
-    for cells in [*made.cells.values(), *paper_cells.merge_shared([made]).values()]:
-        for cell in cells.values():
-            words = shlex.split(cell["cmd"])
-            name = " ".join(words[1:3]) if words[1] == "train-method" else words[1]
-            if name not in known:
-                known[name] = {
-                    flag for p in command(_stage(words)).params for flag in (*p.opts, *p.secondary_opts)
-                }
-            assert {word for word in words if word.startswith("--")} <= known[name], cell["cmd"]
+    for cell in all_cells(full(paper)):
+        words = shlex.split(cell.command)
+        name = " ".join(words[1:3]) if words[1] == "train-method" else words[1]
+        if name not in known:
+            known[name] = {
+                flag for p in command(_stage(words)).params for flag in (*p.opts, *p.secondary_opts)
+            }
+        assert {word for word in words if word.startswith("--")} <= known[name], cell.command
 
 
 def _stage(words: list[str]) -> object:
@@ -426,7 +417,7 @@ def _stage(words: list[str]) -> object:
 
 
 def test_a_short_budget_shrinks_all_that_is_counted_in_epochs_alike() -> None:
-    short = papers.budgets()["short"]
+    short = budgets_of.budgets()["short"]
     spec = methods.spec_of("dividemix")
     found = short.shorten({"epochs": 291}, spec)
     assert (found["epochs"], found["decay_epoch"], found["ramp_epochs"]) == (29, 15, 2)
@@ -436,13 +427,13 @@ def test_a_short_budget_shrinks_all_that_is_counted_in_epochs_alike() -> None:
 def test_what_counts_epochs_goes_by_its_name() -> None:
     """A new parameter counted in epochs under another name would not shrink: here are all there are."""
     names = {
-        f.name for m in methods.available() for f in methods.spec_of(m).fields if papers.counts_epochs(f)
+        f.name for m in methods.available() for f in methods.spec_of(m).fields if budgets_of.counts_epochs(f)
     }
     others = {
         f.name
         for m in methods.available()
         for f in methods.spec_of(m).fields
-        if not papers.counts_epochs(f) and "epoch" in f.name + f.meaning
+        if not budgets_of.counts_epochs(f) and "epoch" in f.name + f.meaning
     }
     assert {
         "epochs",
@@ -465,14 +456,16 @@ def test_what_counts_epochs_goes_by_its_name() -> None:
 
 
 def test_full_is_the_papers_own_schedule() -> None:
-    assert papers.budgets()["full"].shorten({"epochs": 291}, methods.spec_of("dividemix")) == {"epochs": 291}
+    assert budgets_of.budgets()["full"].shorten({"epochs": 291}, methods.spec_of("dividemix")) == {
+        "epochs": 291
+    }
 
 
 # ----------------------------------------------------------------------------------------------------------- bad input
 
 
 def inputs(paper: str, **given: object) -> plan.Inputs:
-    out = papers.HOME / paper / "cells.yaml"
+    out = project.PLANS / paper
     return plan.Inputs(config.ParamsFile("params.yaml", {}, {}), Layout(), out, paper, **given)  # type: ignore[arg-type]
 
 
@@ -530,27 +523,78 @@ def test_a_wrong_name_in_a_papers_files_is_refused(
 ) -> None:
     edit(copy / "papers" / "scanmix" / file, old, new)
     with pytest.raises(ParamsError, match=said):
-        print(paper_cells.Plan(papers.load("scanmix"), FULL, ("1",)).cells)
+        print(Plan(papers.load("scanmix"), FULL, ("1",)).cells)
 
 
 def test_stale_and_edited_cells_are_refused_with_the_command_that_makes_them(copy: Path) -> None:
+    cells = project.path_of("smp")
+    with pytest.raises(ParamsError, match="smp is not planned yet; plan it with `noisyctl plan smp`"):
+        project.read_plan("smp")
+    project.write(full("smp"), PROFILES)
     cure = "make it anew with `noisyctl plan smp --budget full --seeds 1`"
-    edit(copy / "papers/smp/cells.yaml", "--samples-per-class 320", "--samples-per-class 321")
+    edit(cells, "--samples-per-class 320", "--samples-per-class 321")
     with pytest.raises(ParamsError, match=f"was edited by hand; {cure}"):
-        paper_cells.read_plan("smp")
+        project.read_plan("smp")
     edit(copy / "papers/smp/params.yaml", "samples_per_class: 320", "samples_per_class: 321")
     with pytest.raises(ParamsError, match=f"was made from other files than those there now; {cure}"):
         table.run(table.Inputs((), None, "smp"), None, Session(quiet=True))
-    (copy / "papers/smp/cells.yaml").write_text("train: {}\n")
+    cells.write_text("train: {}\n")
     with pytest.raises(ParamsError, match="does not say what it was made from; make it anew"):
-        paper_cells.read_plan("smp")
+        project.read_plan("smp")
+
+
+def test_a_sweep_plans_by_itself_and_keeps_what_was_chosen(copy: Path) -> None:
+    def about() -> tuple[object, ...]:
+        values = files.read_fast(project.path_of("smp"))["about"]
+        return values["tables"], values["budget"], values["seeds"]
+
+    def prepare(target: str, *choice: object) -> str:
+        return project.prepare(target, project.Choice(*choice), PROFILES)  # type: ignore[arg-type]
+
+    assert prepare("smp", ("5",), "smoke", 2) == "plans/smp/dvc.yaml"
+    assert about() == (["5"], "smoke", 2)
+    state = files.read_fast(project.path_of("smp"))["about"]["state"]
+    edit(copy / "papers/smp/params.yaml", "samples_per_class: 320", "samples_per_class: 321")
+    # what was chosen stays, and the cells are those of the files that there are now
+    for target in ("smp", "papers/smp", "plans/smp", "plans/smp/dvc.yaml"):
+        assert prepare(target) == "plans/smp/dvc.yaml"
+    assert about() == (["5"], "smoke", 2)
+    assert files.read_fast(project.path_of("smp"))["about"]["state"] != state
+    assert prepare("smp:train@a") == "plans/smp/dvc.yaml:train@a"
+    assert prepare("smp", (), "full") == "plans/smp/dvc.yaml" and about() == ([], "full", 1)
+    for other in ("dvc.yaml", "dvc.yaml:a", "a", "some/dvc.yaml", ""):
+        assert prepare(other) == other
+    with pytest.raises(
+        ParamsError, match="choose what of a paper is run, and 'scanmx' is none; did you mean"
+    ):
+        prepare("scanmx", ("1",))
+
+
+def test_shared_work_of_two_papers_is_planned_once_and_that_of_the_first_stays(copy: Path) -> None:
+    project.write(Plan(papers.load("smp"), FULL, ("5",)), PROFILES)
+    before = files.read_fast(project.path_of("shared"))
+    project.write(Plan(papers.load("jo_src"), FULL, ("1",)), PROFILES)
+    after = files.read_fast(project.path_of("shared"))
+    assert before["prepare_verified"].items() <= after["prepare_verified"].items()
+    assert set(after["prepare"]) == {"cifar100", "cifar100_unit"}
+
+
+@pytest.mark.parametrize("table", ["3", "4"])
+def test_the_smoke_budget_has_symmetric_noise_in_the_place_of_label_files(table: str, copy: Path) -> None:
+    """ScanMix Table 4 has semantic noise from files, whose `file` symmetric noise does not know."""
+    made = Plan(papers.load("scanmix"), budgets_of.budgets()["smoke"], (table,))
+    assert all(cell.command for cell in all_cells(made))
+    noises = shared_of(made)["noise"]
+    assert len(noises) == {"3": 0, "4": 10}[table]
+    semantic = [cell for name, cell in noises.items() if "semantic" in name]
+    assert all("--kind symmetric --" in c.command and "--file" not in c.command for c in semantic)
 
 
 def test_outside_of_the_project_there_is_a_word_on_where_to_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ParamsError, match="run this in the project's folder, where papers/ lies"):
+    with pytest.raises(ParamsError, match="run this in the project's folder, which holds papers/"):
         plan.run(inputs("smp"), None, Session(quiet=True))
 
 
@@ -568,31 +612,31 @@ def test_what_did_not_run_is_missing_in_the_table_and_never_filled(copy: Path) -
 
 def test_metrics_of_other_params_are_not_shown(copy: Path) -> None:
     """A row was changed and planned anew; the run of the old one still lies there."""
-    made = paper_cells.Plan(papers.load("smp"), FULL, ("5",), 1)
+    made = Plan(papers.load("smp"), FULL, ("5",), 1)
     (number, *_) = [n for n in made.numbers if n.row == "smp"]
     cell = number.cell(0)
-    params = paper_cells.params_of(made.cells["train"][cell], "noisyctl.methods.smp")
+    params = made.cells["train"][cell].resolved
     run = {"test_accuracy": {"last": 70.0}, "params": params | {"seed": 0}}
     place = made.metrics(cell) / "metrics.json"
     place.parent.mkdir(parents=True)
     metrics.write(place, {"runs": {"smp/given-s0": run}})
-    assert table.compare(made, number).values == [70.0]
+    assert compare.compare(made, number).values == [70.0]
     run["params"] = params | {"epochs": 31}
     metrics.write(place, {"runs": {"smp/given-s0": run}})
-    shown = tables.comparison([table.compare(made, number)])[1]
+    shown = tables.comparison([compare.compare(made, number)])[1]
     assert (shown[5], shown[-1]) == ("-", "made with other params; run it again")
 
 
 def test_a_run_from_a_warm_up_of_other_params_is_not_shown(copy: Path) -> None:
     """The row is as it was; the warm-up's profile was changed, or the warm-up was made anew after the run."""
-    made = paper_cells.Plan(papers.load("smp"), FULL, ("5",), 1)
+    made = Plan(papers.load("smp"), FULL, ("5",), 1)
     (number, *_) = [n for n in made.numbers if n.row == "smp"]
     planned = made.cells["train"][number.cell(0)]
-    (cell,) = [c for c in made.cells["warmup"].values() if c["out"] == planned["warmup"]]
-    profile = paper_cells.params_of(cell, "noisyctl.training.warmup")
+    (cell,) = [c for c in made.cells["warmup"].values() if c.out == planned.reads["warmup"]]
+    profile = cell.resolved
 
     def warm_up(changed: dict[str, object]) -> str:
-        out, about = Path(cell["out"]), {"method": "warmup", "class_names": ["a"]}
+        out, about = cell.out, {"method": "warmup", "class_names": ["a"]}
         arrays = {"train_id": np.array(["x"]), "noisy_labels": np.array([0])}
         params = profile | {"weights": "resnet50.pth"} | changed
         store.write(out / "trace.zarr", TRACE, arrays, params=params, inputs={}, attributes=about)
@@ -600,11 +644,11 @@ def test_a_run_from_a_warm_up_of_other_params_is_not_shown(copy: Path) -> None:
 
     def shown(digest: str) -> object:
         run = {"test_accuracy": {"last": 70.0}, "inputs": {"warmup": digest}}
-        run["params"] = paper_cells.params_of(planned, "noisyctl.methods.smp")
+        run["params"] = planned.resolved
         place = made.metrics(number.cell(0)) / "metrics.json"
         place.parent.mkdir(parents=True, exist_ok=True)
         metrics.write(place, {"runs": {"smp/x": run}})
-        found = table.compare(made, number)
+        found = compare.compare(made, number)
         return found.values or found.missing
 
     assert shown("any") == [70.0]  # the warm-up was removed: nobody can tell
@@ -616,15 +660,15 @@ def test_a_run_from_a_warm_up_of_other_params_is_not_shown(copy: Path) -> None:
 
 
 def test_seeds_whose_params_changed_are_left_out_and_counted(copy: Path) -> None:
-    made = paper_cells.Plan(papers.load("smp"), FULL, ("5",), 3)
+    made = Plan(papers.load("smp"), FULL, ("5",), 3)
     (number, *_) = [n for n in made.numbers if n.row == "smp"]
     for seed, changed in ((0, {}), (1, {"epochs": 31}), (2, {})):
-        params = paper_cells.params_of(made.cells["train"][number.cell(seed)], "noisyctl.methods.smp")
+        params = made.cells["train"][number.cell(seed)].resolved
         run = {"test_accuracy": {"last": 70.0 + seed}, "params": params | changed}
         place = made.metrics(number.cell(seed)) / "metrics.json"
         place.parent.mkdir(parents=True)
         metrics.write(place, {"runs": {"smp/x": run}})
-    head, shown = tables.comparison([table.compare(made, number)])
+    head, shown = tables.comparison([compare.compare(made, number)])
     row = dict(zip(head, shown, strict=True))
     assert (row["ours"], row["seeds"]) == ("71.00 ± 1.41", "2 of 3")  # 70 and 72
     assert row["deviations"].startswith("1 of 3 runs left out: made with other params; run it again")
@@ -670,7 +714,7 @@ def test_one_million_noisy_images_are_those_alone_and_checked_ones_are_there_whe
     for number in of("smp", table="3"):
         checked = "verify" in number.printed["note"]
         assert number.dataset == ("clothing1m_both" if checked else "clothing1m_noisy")
-        assert papers.load("smp").row(number).get("verified", False) == checked
+        assert papers.load("smp").row(number).verified == checked
     for number in of("jo_src", table="3"):
         if number.missing is None:
             own = number.printed["method"] == "Jo-SRC"
@@ -678,35 +722,36 @@ def test_one_million_noisy_images_are_those_alone_and_checked_ones_are_there_whe
 
 
 def test_the_cells_of_a_variant_prepare_it_and_ask_for_checked_labels_only_where_it_has_some() -> None:
-    made = paper_cells.Plan(papers.load("smp"), FULL, ("1",))
-    shared = paper_cells.merge_shared([made])
+    made = Plan(papers.load("smp"), FULL, ("1",))
+    shared = shared_of(made)
     assert set(shared["prepare_given"]) == {"clothing1m_noisy"}
     assert set(shared["prepare_verified"]) == {"clothing1m_both", "clothing1m_all"}
     for name, cell in (shared["prepare_given"] | shared["prepare_verified"]).items():
-        assert f"--train {name.removeprefix('clothing1m_')} " in cell["cmd"]
-    asks = {key: "--verified" in cell["cmd"] for key, cell in made.cells["evaluate"].items()}
+        assert f"--train {name.removeprefix('clothing1m_')} " in cell.command
+    asks = {key: "--verified" in cell.command for key, cell in made.cells["evaluate"].items()}
     assert asks == {key: "clothing1m_noisy" not in key for key in asks}
 
 
 def test_fine_tuning_starts_from_the_run_of_another_row_which_is_planned_with_it(copy: Path) -> None:
     """Two-Stage Table 4, row 13: the network of row 8 on the 50K clean images."""
-    made = paper_cells.Plan(papers.load("two_stage"), FULL, ("4 row 13",))
+    made = Plan(papers.load("two_stage"), FULL, ("4 row 13",))
     assert set(made.cells["train"]) == {
         "clothing1m_clean-finetuned_verified-given-s0",
         "clothing1m_both-two_stage_verified-given-s0",
     }
     warm = made.cells["warmup"]["clothing1m_clean-resnet50_of_verified-given-s0"]
-    source = made.cells["train"]["clothing1m_both-two_stage_verified-given-s0"]["out"]
-    assert warm["start"] == source and f"--run {source} " in warm["cmd"] and "--start run" in warm["cmd"]
-    shared = paper_cells.merge_shared([made])
+    source = made.cells["train"]["clothing1m_both-two_stage_verified-given-s0"].out
+    assert warm.depends["start"] == source
+    assert f"--run {source} " in warm.command and "--start run" in warm.command
+    shared = shared_of(made)
     assert set(shared["prepare_given"]) == {"clothing1m_clean"}
     assert set(shared["prepare_verified"]) == {"clothing1m_both"}
-    assert plan._counts(made)["numbers"] == 1
+    assert project.counts(made)["numbers"] == 1
     edit(copy / "papers/two_stage/params.yaml", "{row: two_stage_verified,", "{row: two_stage_verifed,")
     with pytest.raises(
         ParamsError, match=r"rows\.finetuned_verified starts from .* which is no printed number's"
     ):
-        print(paper_cells.Plan(papers.load("two_stage"), FULL, ("4",)).cells)
+        print(Plan(papers.load("two_stage"), FULL, ("4",)).cells)
 
 
 def test_smp_initial_is_what_the_prototypes_say_of_test_images() -> None:
@@ -727,75 +772,116 @@ def test_copied_baselines_have_jocor_s_protocol_and_only_jo_src_s_own_numbers_th
         if number.missing is None:
             assert ("oracle" in number.metric) == (number.printed["method"] == "Jo-SRC"), number.printed
     standard = found.row(of("jo_src", table="1", method="Standard")[0])
-    assert (standard["method"], standard["params"]["assumed_noise_rate"]) == ("co_teaching", 0.0)
-    shared = paper_cells.merge_shared([paper_cells.Plan(found, FULL, ("1",))])
-    assert "--pixels unit" in shared["prepare"]["cifar100_unit"]["cmd"]
-    assert "--pixels" not in shared["prepare"]["cifar100"]["cmd"]
+    assert (standard.method, standard.params["assumed_noise_rate"]) == ("co_teaching", 0.0)
+    shared = shared_of(Plan(found, FULL, ("1",)))
+    assert "--pixels unit" in shared["prepare"]["cifar100_unit"].command
+    assert "--pixels" not in shared["prepare"]["cifar100"].command
 
 
 def test_scan_s_rows_are_one_probe_of_the_shared_clusters_without_a_run() -> None:
     found = [n for n in numbers("scanmix") if n.row == "scan"]
     assert len(found) == 16  # ten of the rerun, six published
     assert {n.cell(7) for n in found} == {"cifar10-scan", "cifar100-scan"}
-    made = paper_cells.Plan(papers.load("scanmix"), FULL, ("4",))
+    made = Plan(papers.load("scanmix"), FULL, ("4",))
     assert not [
         key
         for key in made.cells["train"]
         if "scan-" in key and "dividemix" not in key and "scanmix" not in key
     ]
     cell = made.cells["evaluate"]["cifar10-scan"]
-    assert cell["run"] == "data/cifar10/simclr/clusters.safetensors"
-    assert "--encoder data/cifar10/simclr" in cell["cmd"] and "--run" not in cell["cmd"]
+    assert cell.depends["run"] == Path("data/cifar10/simclr/clusters.safetensors")
+    assert "--encoder data/cifar10/simclr" in cell.command and "--run" not in cell.command
 
 
 def test_params_come_from_the_cell_and_not_from_its_command(copy: Path) -> None:
     """A bool is an option without a value: read back from the command it was the word that follows."""
-    made = paper_cells.Plan(papers.load("scanmix"), FULL, ("4",))
-    shared = paper_cells.merge_shared([made])
+    made = Plan(papers.load("scanmix"), FULL, ("4",))
+    shared = shared_of(made)
     cluster, pretrain = shared["cluster"]["cifar10"], shared["pretrain"]["cifar10"]
-    assert "--include-self --seed" in cluster["cmd"]
-    wanted = paper_cells.params_of(cluster, "noisyctl.pretraining.scan")
+    assert "--include-self --seed" in cluster.command
+    wanted = cluster.resolved
     assert wanted["include_self"] is True
     (number, *_) = [n for n in made.numbers if n.row == "scan" and n.dataset == "cifar10"]
     probe = {
         "clustering_accuracy": 80.0,
-        "encoder_params": paper_cells.params_of(pretrain, "noisyctl.pretraining.simclr") | {"seed": 0},
+        "encoder_params": pretrain.resolved | {"seed": 0},
         "clusters_params": wanted
         | {"num_clusters": 10, "seed": 0, "threads": 1},  # as cluster-scan records it
     }
     place = made.metrics(number.cell(0)) / "metrics.json"
     place.parent.mkdir(parents=True)
     metrics.write(place, {"runs": {}, "knn_probe": probe})
-    assert table.compare(made, number).values == [80.0]
+    assert compare.compare(made, number).values == [80.0]
     for changed in ({"clusters_params": wanted | {"include_self": False}}, {"encoder_params": {"epochs": 3}}):
         metrics.write(place, {"runs": {}, "knn_probe": probe | changed})
-        assert table.compare(made, number).missing == "made with other params; run it again"
+        assert compare.compare(made, number).missing == "made with other params; run it again"
 
 
 @pytest.mark.parametrize("paper", PAPERS)
 def test_every_cell_s_params_are_those_of_its_command(paper: str) -> None:
     """Through the command line: what the command resolves to is what the cell says."""
-    made = paper_cells.read_plan(paper)
-    shared = paper_cells.merge_shared([made])
-    cells = [(f"noisyctl.methods.{c['method']}", c) for c in made.cells["train"].values()]
-    cells += [("noisyctl.training.warmup", c) for c in made.cells["warmup"].values()]
-    cells += [(f"noisyctl.pretraining.{c['way']}", c) for c in shared["pretrain"].values()]
-    cells += [("noisyctl.pretraining.scan", c) for c in shared["cluster"].values()]
     seen = set()
-    for module, cell in cells:
-        key = json.dumps([module, cell["params"]])
-        if key in seen:
+    for cell in all_cells(full(paper)):
+        key = json.dumps([cell.module, dict(cell.params)])
+        if cell.spec is None or key in seen:
             continue
         seen.add(key)
-        words = shlex.split(cell["cmd"])
+        words = shlex.split(cell.command)
         given = dict(zip(words, [*words[1:], ""], strict=True))
-        for spec in module_spec(module).fields:
+        for spec in cell.spec.fields:
             if spec.annotation == "bool":
                 said = True if spec.option in words else False if spec.off in words else spec.default
             else:
                 said = config.read_scalar(given[spec.option]) if spec.option in given else spec.default
-            value = paper_cells.params_of(cell, module)[spec.name]
-            assert said == value or str(said) == str(value), (cell["cmd"], spec.name)
+            value = cell.resolved[spec.name]
+            assert said == value or str(said) == str(value), (cell.command, spec.name)
+
+
+PLUGIN = '''"""A method with a switch."""
+from noisyctl.params import MethodParams, param
+
+class Params(MethodParams):
+    cosine: bool = param(True, "decay on a cosine")
+    epochs: int = param(3, "epochs")
+'''
+
+
+@pytest.mark.parametrize("value, option", [(False, "--no-cosine"), (True, "--cosine")])
+def test_a_row_s_bool_reaches_the_command_and_comes_back_as_it_was(
+    value: bool, option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`cosine: false` in a row: the command as it is typed gives the params that the table compares a run with."""
+    from noisyctl.cli.options import command
+    from noisyctl.cli.stage import Stage
+
+    (tmp_path / "switched.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    Path("empty.yaml").write_text("")
+    cell = Cell(
+        "c",
+        "switched",
+        Path("out"),
+        module="switched",
+        params={"cosine": value, "epochs": 5},
+        params_file=Path("empty.yaml"),
+    )
+    words = shlex.split(cell.command)
+    assert words[2:5] == [option, "--epochs", "5"]
+    ran: list[dict[str, object]] = []
+    stage = Stage(
+        name="switched",
+        summary="",
+        example="",
+        run=lambda inputs, params, session: ran.append(params.model_dump()) or {},
+        inputs=lambda given, layout, extra: None,
+        params=lambda file, layout, given: ("methods.switched", "switched"),
+        fields=("switched",),
+    )
+    command(stage)(words[2 : words.index("--out")], standalone_mode=False)
+    (params,) = ran
+    assert params == cell.resolved
+    assert yaml.safe_load(yaml.safe_dump(cell.as_yaml(GROUPS["prepare"])))["params"]["cosine"] is value
 
 
 @pytest.mark.parametrize("paper", PAPERS)
@@ -803,11 +889,9 @@ def test_a_smoke_run_of_the_smallest_table_ends_in_a_table(paper: str, copy: Pat
     """Every cell by its own command, in one process, on digits in the place of the paper's data."""
     session = Session(device="cpu", quiet=True)
     plan.run(inputs(paper, tables=(SMALLEST[paper],), budget="smoke"), None, session)
-    made = paper_cells.read_plan(paper)
-    shared = paper_cells.merge_shared([made])
-    for group in (*(shared[name] for name in paper_cells.SHARED), *made.cells.values()):
-        for cell in group.values():
-            run_command(cell["cmd"])
+    made = project.read_plan(paper)
+    for cell in all_cells(made):
+        run_command(cell.command)
     found = table.run(table.Inputs((), None, paper), None, session)
     runnable = [number for number in made.numbers if number.missing is None]
     assert found["measured"] == len(runnable) > 0
@@ -834,19 +918,44 @@ def run_command(line: str) -> None:
         sys.argv = before
 
 
-def test_dvc_runs_a_smoke_budget_and_then_has_nothing_to_do(tmp_path: Path) -> None:
+def test_dvc_runs_a_smoke_budget_and_what_changes_outside_of_its_folder_makes_it_stale(
+    tmp_path: Path,
+) -> None:
     for name in ("papers", "noisyctl", "stages", "benchmarks/results"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / ".dvcignore").write_text("__pycache__\n*.pyc\n")
+    environment = dict(os.environ) | {"PYTHONPATH": str(tmp_path), "NOISYCTL_SCRATCH": ".noisyctl"}
 
     def call(*words: str) -> str:
-        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, env=environment)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
+    repro = ("dvc", "--cd", "plans", "repro", "two_stage/dvc.yaml")
     call("dvc", "init", "-q", "--no-scm")
+    call("dvc", "remote", "add", "-d", "shelf", "shelf")
     call("noisyctl", "plan", "two_stage", "--table", "2", "--budget", "smoke")
-    target = "papers/two_stage/dvc.yaml"
-    assert call("dvc", "repro", target).count("Running stage") == 6
+    assert call(*repro).count("Running stage") == 6
     assert (tmp_path / "data/smoke/papers/two_stage/tables/table-2.md").exists()
-    assert "Running stage" not in call("dvc", "repro", target)
+    assert "Running stage" not in call(*repro)
+    # compiled code of another Python is no change, and neither is planning again
+    (tmp_path / "noisyctl/nn/__pycache__").mkdir(exist_ok=True)
+    (tmp_path / "noisyctl/nn/__pycache__/x.cpython-399.pyc").write_text("")
+    assert json.loads(call("noisyctl", "sweep", "two_stage", "--json")) == {
+        "ran": 0,
+        "restored": 0,
+        "unchanged": 6,
+    }
+    # the project's own DVC does not look into plans/, which shares its cache and its remote
+    assert call("dvc", "stage", "list", "--all").strip() == ""
+    assert "shelf" in call("dvc", "--cd", "plans", "remote", "list")
+    assert (tmp_path / ".dvc/cache/files").is_dir() and not (tmp_path / "plans/.dvc/cache").exists()
+    # code outside of plans/ goes stale, and only what depends on it runs again
+    with (tmp_path / "noisyctl/evaluation/tables.py").open("a") as file:
+        file.write("# edited\n")
+    ran = [line for line in call(*repro).splitlines() if line.startswith("Running stage")]
+    assert ran and all("two_stage/dvc.yaml:" in line for line in ran)
+    assert any("table" in line for line in ran) and not any("train" in line for line in ran)
+    # plans/ may be removed: what was computed stays, and planning again finds it in the cache
+    shutil.rmtree(tmp_path / "plans")
+    counts = json.loads(call("noisyctl", "sweep", "two_stage", "--table", "2", "--budget", "smoke", "--json"))
+    assert counts["ran"] == 0 and counts["restored"] + counts["unchanged"] == 6

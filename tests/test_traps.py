@@ -21,6 +21,7 @@ from noisyctl.methods import (
 )
 from noisyctl.nn.networks import build
 from noisyctl.noise import asymmetric, pairflip, symmetric
+from noisyctl.papers import printed
 from noisyctl.parts import prototypes
 from noisyctl.parts.losses import squared_error
 from noisyctl.parts.mixing import mixmatch_weight
@@ -31,7 +32,6 @@ from noisyctl.pretraining import scan
 from noisyctl.seeds import stream
 from noisyctl.task import Task
 from noisyctl.training import warmup
-from stages import papers
 
 CLEAN = np.arange(50000) % 10
 BASELINES = ("co_teaching", "decoupling", "elr", "forward", "gce", "jocor", "mixup", "nce_rce", "sce")
@@ -117,8 +117,8 @@ def test_trap_3_superclass_noise_of_the_codes_is_blocks_of_the_alphabet() -> Non
 
 
 def test_trap_4_lambda_u_is_0_at_20_percent_and_asym_and_lu_divides_by_the_classes() -> None:
-    paper = papers.load("scanmix")
-    rows = {n.cell(0): paper.row(n)["params"] for n in paper.of_tables(["1"]) if n.row == "dividemix"}
+    paper = printed.load("scanmix")
+    rows = {n.cell(0): paper.row(n).params for n in paper.of_tables(["1"]) if n.row == "dividemix"}
     weights = {cell: params.get("unlabeled_weight", 25.0) for cell, params in rows.items()}
     cifar10 = "cifar10-dividemix-{}-s0"
     assert [weights[cifar10.format(n)] for n in ("sym-incl-20", "asym10-40")] == [0, 0]

@@ -42,8 +42,11 @@ COMMANDS = {
     "revert": ("stages.revert", "Take back what apply did."),
     "audit": ("stages.audit", "Draw a random sample for a person, and bound the noise by the answers."),
     "export": ("stages.export", "Write the list, with decisions, for other tools."),
-    "sweep": ("stages.sweep", "Run the stale stages of a dvc.yaml several at a time, here or on SLURM."),
-    "plan": ("stages.plan", "Write cells.yaml, the list of warm-ups and runs that dvc.yaml makes."),
+    "sweep": (
+        "stages.sweep",
+        "Plan and run a paper, or run a dvc.yaml, several stages at a time, here or on SLURM.",
+    ),
+    "plan": ("stages.plan", "Plan the runs of a paper or of a grid, and tell what they cost."),
     "methods": ("stages.methods", "List the methods: what each does, its paper, what it needs."),
     "doctor": ("stages.doctor", "Tell what is installed, what is missing, what would be faster."),
     "status": ("stages.status", "Tell which artifacts exist, which are stale, and what comes next."),

@@ -1,8 +1,8 @@
-"""Images and labels as arrays; one file a data set.
+"""Images and labels as arrays; one file per data set.
 
-A data set is a module with `Params` and `prepare(params)`, which returns `ImageData` (`features` returns its
-own `FeatureData`). Its file name is its name on the command line and in params.yaml. Modules that begin with
-an underscore are shared by them.
+A data set is a module with `Params` and `prepare(params)`, which returns `ImageData` (`features` returns its own
+`FeatureData`). The name of the file is the data set's name on the command line and in params.yaml. Modules that begin
+with an underscore hold what several data sets share.
 """
 
 import difflib
@@ -20,14 +20,14 @@ from jaxtyping import Int64, Shaped, UInt8, UInt32
 
 from noisyctl.errors import ParamsError
 
-BLOCK = 8192  # images counted at a time
+BLOCK = 8192  # images whose pixels are counted at a time
 
 
 @dataclass(frozen=True, eq=False)
 class Files:
-    """Images that stay in their files, each a square of `image_size`; the split has their paths.
+    """Images that stay in their files, each a square of `image_size`; their split holds the paths.
 
-    `value_counts` are those of all their pixels, `checksums` the CRC-32 of each file's bytes.
+    `value_counts` are the counts of the values of all their pixels; `checksums` the CRC-32 of each file.
     """
 
     image_size: int
@@ -39,8 +39,9 @@ class Files:
 class Split:
     """Images with an id each, in a fixed order. Ids and paths are numpy `StringDType`.
 
-    An id is an official index, or made from the content of the file and then sorted (`images.content_ids`): it tells
-    nothing of the label. `paths` are relative to the root; None where the images come from no files of their own.
+    An id is an official index, or is made from the content of the file (`images.content_ids`), in which case the
+    images are sorted by it. It says nothing about the label. `paths` are relative to the root; None where the images
+    are not in files of their own.
     """
 
     images: UInt8[np.ndarray, "n h w ch"] | Files
@@ -50,7 +51,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Quarantined:
-    """A file of the user that is not used, and why. `path` is relative to the root."""
+    """A file of the user's that is not used, and the reason. `path` is relative to the root."""
 
     path: str
     reason: str
@@ -58,14 +59,14 @@ class Quarantined:
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """What a data set gives: images by split, and the labels that are known to be right or merely given.
+    """What a data set gives: its images by split, and its labels, which are known to be right or merely given.
 
-    `splits` always has "train". `truth` holds, by split, labels that are taken as right: of every split but
-    "train", and of "train" where its clean labels are known. `given_labels` are training labels as the user
-    has them; `verified` are positions of training images, increasing, and their labels, which the user has
-    checked. `views` names the recipe of augmentations (`noisyctl.views.RECIPES`), or is one. `normalization` is
-    the mean and the deviation of each channel, where those of the training images are not to be used. `detected`
-    says how the user's data was understood.
+    `splits` always has "train". `truth` holds the labels, by split, that are taken as right: of every split but
+    "train", and of "train" if its clean labels are known. `given_labels` are the training labels as the user has
+    them. `verified` are positions of training images, in increasing order, and the labels that the user has checked
+    for them. `views` is the name of a recipe of augmentations (`noisyctl.views.RECIPES`), or a recipe.
+    `normalization` is the mean and deviation of each channel; None means those of the training images. `detected`
+    says how the user's data were understood.
     """
 
     splits: Mapping[str, Split]
@@ -85,7 +86,7 @@ class ImageData:
 
     @property
     def std(self) -> tuple[float, ...]:
-        """Standard deviation, likewise; 1 where a channel is constant."""
+        """Standard deviation of each channel, as a fraction of 255; 1 where a channel is constant."""
         return tuple(std for _, std in self.normalization or self._moments)
 
     @functools.cached_property
@@ -106,7 +107,7 @@ def value_counts(images: UInt8[np.ndarray, "n h w ch"]) -> Int64[np.ndarray, "ch
 
 
 def moments(counts: Int64[np.ndarray, " 256"]) -> tuple[float, float]:
-    """Mean and standard deviation, as fractions of 255, from counts of the values: sums are exact."""
+    """Mean and standard deviation, as fractions of 255, from counts of the values. The sums are exact."""
     number, total, squares = (
         sum(int(count) * value**power for value, count in enumerate(counts)) for power in range(3)
     )
@@ -122,7 +123,7 @@ def available() -> tuple[str, ...]:
 
 
 def load(name: str) -> ModuleType:
-    """The module of a data set. Raises ParamsError where there is none of this name."""
+    """The module of a data set. Raises ParamsError if there is none of this name."""
     names = available()
     if name not in names:
         close = difflib.get_close_matches(name, names, n=1)

@@ -1,7 +1,7 @@
-"""What CIFAR-10 and CIFAR-100 share: batches of pixels and labels in Python 2's pickle format.
+"""What CIFAR-10 and CIFAR-100 share: pixels and labels in files of Python 2's pickle format.
 
-A pickle may run code. Here a file is unpickled only if it has the official checksum, and even then nothing but numbers,
-text, lists, dicts and arrays of bytes can come out of it.
+A pickle can run code. So a file is unpickled only if it has the official checksum, and even then only numbers, text,
+lists, dicts and arrays of bytes can come out of it.
 """
 
 import io
@@ -22,9 +22,10 @@ SIDE = 32
 
 @dataclass(frozen=True)
 class Layout:
-    """How a release is divided: the files of each split in order, with the number of images in each.
+    """How a release is divided: the files of each split, in order, with the number of images in each.
 
-    `labels` are the keys of the kinds of labels, `names` those of the class names in the file `meta`.
+    `meta` is the file with the class names. `labels` are the keys of the kinds of labels, `names` the keys of their
+    class names.
     """
 
     release: Release
@@ -36,7 +37,7 @@ class Layout:
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """Images by split; labels by kind and split; the class names of each kind."""
+    """Images by split, labels by kind and split, and the class names of each kind."""
 
     images: dict[str, UInt8[np.ndarray, "_ 32 32 3"]]
     labels: dict[str, dict[str, Int64[np.ndarray, " _"]]]
@@ -44,7 +45,7 @@ class Content:
 
 
 def read(place: Path, layout: Layout) -> Content:
-    """All images and labels in the official order. Raises DataError where a file is not as it should be."""
+    """All images and labels, in the official order. Raises DataError if a file is not as it should be."""
     sizes = {split: sum(files.values()) for split, files in layout.splits.items()}
     images = {split: np.empty((size, SIDE, SIDE, 3), np.uint8) for split, size in sizes.items()}
     labels = {
@@ -81,7 +82,7 @@ def read(place: Path, layout: Layout) -> Content:
 
 
 def _pixels(data: Any, number: int, where: str, release: Release) -> UInt8[np.ndarray, "n 32 32 3"]:
-    """The rows hold all red values, then all green, then all blue."""
+    """The images. Each row of `data` holds all red values, then all green ones, then all blue ones."""
     shape = (number, 3 * SIDE * SIDE)
     if not isinstance(data, np.ndarray) or data.shape != shape:
         found = f"the shape {data.shape}" if isinstance(data, np.ndarray) else f"{type(data).__name__}"
@@ -91,7 +92,7 @@ def _pixels(data: Any, number: int, where: str, release: Release) -> UInt8[np.nd
 
 def _labels(given: Any, number: int, where: str, release: Release) -> Int64[np.ndarray, " n"]:
     if not isinstance(given, list) or not all(isinstance(label, int) and label >= 0 for label in given):
-        raise DataError(f"{where} is no list of whole numbers from 0 on; {release.cure}")
+        raise DataError(f"{where} is not a list of whole numbers from 0 on; {release.cure}")
     if len(given) != number:
         raise DataError(f"{where} has {len(given)} labels for {number} images; {release.cure}")
     return np.array(given, np.int64)
@@ -99,12 +100,12 @@ def _labels(given: Any, number: int, where: str, release: Release) -> Int64[np.n
 
 def _names(given: Any, where: str, release: Release) -> tuple[str, ...]:
     if not isinstance(given, list) or not all(isinstance(name, bytes) and name.isascii() for name in given):
-        raise DataError(f"{where} is no list of names; {release.cure}")
+        raise DataError(f"{where} is not a list of names; {release.cure}")
     return tuple(name.decode() for name in given)
 
 
 def unpickled(content: bytes, where: str, release: Release) -> dict[bytes, Any]:
-    """The dict in a pickle. Raises DataError for anything that is no plain data or array of bytes."""
+    """The dict in a pickle. Raises DataError if it holds anything but plain data and arrays of bytes."""
     try:
         values = _Unpickler(io.BytesIO(content), encoding="bytes").load()
     except _Refused as error:
@@ -119,11 +120,11 @@ def unpickled(content: bytes, where: str, release: Release) -> dict[bytes, Any]:
 
 
 class _Refused(Exception):
-    """What a pickle asks for and does not get; the message names it."""
+    """A pickle asks for something that it does not get; the message says what."""
 
 
 class _Unpickler(pickle.Unpickler):
-    """Gives stand-ins for the three names that an array of bytes needs, and nothing else."""
+    """Gives stand-ins for the three names that an array of bytes needs, and refuses all others."""
 
     def find_class(self, module: str, name: str) -> Any:
         known = {
@@ -137,7 +138,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _empty_array(*_: Any) -> UInt8[np.ndarray, " 0"]:
-    """Filled afterwards: the pickle carries shape and bytes as the array's state."""
+    """An empty array. The pickle fills it afterwards with the shape and bytes of its state."""
     return np.empty(0, np.uint8)
 
 

@@ -1,7 +1,7 @@
 """What MNIST and Fashion-MNIST share: 28x28 gray images and labels in four IDX files.
 
-An IDX file has a magic number (two zeros, the type, the number of axes), the length of each axis as a big-endian 32-bit
-integer, and the values.
+An IDX file consists of a magic number (two zeros, the type, the number of axes), the length of each axis as a big-endian
+32-bit integer, and the values.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from noisyctl.errors import DataError
 SIDE = 28
 COUNTS = {"train": 60000, "t10k": 10000}
 SPLITS = {"train": "train", "t10k": "test"}
-UINT8 = 8  # IDX's number of the type
+UINT8 = 8  # the number of this type in IDX
 
 
 def read(
@@ -40,7 +40,7 @@ def read(
 
 
 def parsed(content: bytes, shape: tuple[int, ...], where: str, release: Release) -> UInt8[np.ndarray, "..."]:
-    """The array in an IDX file, without a copy."""
+    """The array in an IDX file, without a copy. Raises DataError if the file is not as it should be."""
     start = 4 + 4 * len(shape)
     magic = bytes([0, 0, UINT8, len(shape)])
     if content[:4] != magic:

@@ -1,4 +1,4 @@
-"""Labels as the user writes them, and the classes they stand for."""
+"""Labels as the user writes them, and the classes that they stand for."""
 
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -10,9 +10,9 @@ from noisyctl.errors import DataError, few
 
 
 def sorted_classes(labels: Iterable[str], where: str) -> tuple[str, ...]:
-    """The distinct labels, verbatim; sorted as numbers if all are whole numbers, else by code point.
+    """The distinct labels, unchanged; sorted as numbers if all of them are whole numbers, else by code point.
 
-    Raises DataError where there are fewer than two, or two that no eye can tell apart.
+    Raises DataError if there are fewer than two, or if two of them look the same.
     """
     names = set(labels)
     if all(_is_whole(name) for name in names):

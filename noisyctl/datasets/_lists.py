@@ -1,6 +1,6 @@
-"""Data sets that come with lists of their image files: the lists, and the images that they name.
+"""Data sets that come with lists of their image files: reading the lists, and the images that they name.
 
-Images stay in their files. What is listed but cannot be used is set aside with a reason, never dropped.
+Images stay in their files. A listed file that cannot be used is set aside with a reason, and never left out silently.
 """
 
 import os
@@ -21,9 +21,9 @@ IMAGENET = ((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))  # mean and deviatio
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a data set is to be had, on which terms, and which files and folders lie in its folder.
+    """Where a data set can be had, on which terms, and which files and folders belong in its folder.
 
-    `sizes` are the published numbers of the images that are listed under the default params.
+    `sizes` are the published numbers of images that are listed with the default params.
     """
 
     name: str
@@ -34,15 +34,15 @@ class Origin:
 
     @property
     def cure(self) -> str:
-        """What to obtain, and the command that says what is missing."""
+        """What to get, and the command that says what is missing."""
         return f"get it from {self.site}; `noisyctl check-data {self.name} FOLDER` says what is missing"
 
 
 @dataclass(frozen=True)
 class Lists:
-    """What the lists say: by split, the label of each image in their order; paths are relative to the root.
+    """What the lists say: for each split the label of each image, in order. Paths are relative to the root.
 
-    `verified` are labels of training images that were checked by hand.
+    `verified` are the labels of training images that were checked by hand.
     """
 
     splits: dict[str, dict[str, int]]
@@ -52,14 +52,15 @@ class Lists:
 
 
 def existing_root(root: str, origin: Origin) -> Path:
+    """The folder as a path. Raises DataError if there is none."""
     path = Path(root).expanduser()
     if not path.is_dir():
-        raise DataError(f"{root} is no folder; {origin.cure}")
+        raise DataError(f"{root} is not a folder; {origin.cure}")
     return path
 
 
 def read_lines(path: Path, origin: Origin) -> list[str]:
-    """Lines without what surrounds them; empty ones stay, so that they can be numbered."""
+    """The lines of a file, stripped. Empty lines are kept, so that lines can be numbered."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
@@ -70,12 +71,12 @@ def read_lines(path: Path, origin: Origin) -> list[str]:
 
 
 def read_keys(path: Path, origin: Origin) -> list[str]:
-    """One image a line."""
+    """The lines that are not empty; each names an image."""
     return [line for line in read_lines(path, origin) if line]
 
 
 def read_labeled(path: Path, num_classes: int, origin: Origin) -> list[tuple[str, int]]:
-    """An image and its label a line. Raises DataError naming the first line that is not so."""
+    """Lines with an image and its label. Raises DataError, which names the first line that is not so."""
     pairs = []
     for number, line in enumerate(read_lines(path, origin), start=1):
         if not line:
@@ -83,14 +84,14 @@ def read_labeled(path: Path, num_classes: int, origin: Origin) -> list[tuple[str
         key, *label = line.rsplit(maxsplit=1)
         if not (label and label[0].isascii() and label[0].isdigit() and int(label[0]) < num_classes):
             raise DataError(
-                f"{path}:{number}: {line!r} is no image and a label of 0 to {num_classes - 1}; {origin.cure}"
+                f"{path}:{number}: {line!r} is not an image and a label of 0 to {num_classes - 1}; {origin.cure}"
             )
         pairs.append((key, int(label[0])))
     return pairs
 
 
 def first_of_each(pairs: Iterable[tuple[str, int]], aside: list[Quarantined]) -> dict[str, int]:
-    """The pairs as a dict; an image that is listed again is set aside."""
+    """The pairs as a dict. An image that is listed again is set aside."""
     found: dict[str, int] = {}
     for path, label in pairs:
         if path in found:
@@ -103,7 +104,7 @@ def first_of_each(pairs: Iterable[tuple[str, int]], aside: list[Quarantined]) ->
 def labels_of(
     keys: Iterable[str], labels: Mapping[str, int], where: Path, origin: Origin
 ) -> list[tuple[str, int]]:
-    """The label of each image. Raises DataError where one has none in `where`."""
+    """Each image with its label. Raises DataError if an image has none in `where`."""
     keys = list(keys)
     if missing := [key for key in keys if key not in labels]:
         raise DataError(f"{where} has no label for {few(missing)}; {origin.cure}")
@@ -111,13 +112,13 @@ def labels_of(
 
 
 def below(root: Path, folder: Path) -> str:
-    """What leads from the root to another folder, to stand before the paths in it: "" or "../food-101/"."""
+    """The prefix that leads from the root to another folder: "" or, for example, "../food-101/"."""
     path = Path(os.path.relpath(folder.resolve(), root.resolve())).as_posix()
     return "" if path == "." else f"{path}/"
 
 
 def drawn(images: dict[str, int], share: float, seed: int) -> dict[str, int]:
-    """About a share of the images of each class, one at least, in their order."""
+    """A share of the images of each class, but at least one, drawn at random; they stay in their order."""
     if share == 1:
         return images
     rng = np.random.default_rng(seed)
@@ -136,9 +137,10 @@ def image_data(
     views: Mapping[str, Any],
     normalization: tuple[tuple[float, float], ...] | None,
 ) -> ImageData:
-    """Every listed image decoded once, to know that it can be read; ids and order are by content, as of own images.
+    """The data set of these lists. Every listed image is decoded once, to know that it can be read.
 
-    Raises DataError where a training image is also one to test on, or where a split or a class has no readable image.
+    Ids and order depend on the content of the files, as for own images. Raises DataError if a training image is also
+    in another split, or if a split or a class has no readable image.
     """
     train = lists.splits["train"]
     for name, images in lists.splits.items():
@@ -184,7 +186,7 @@ def image_data(
 def _verified(
     checked: Mapping[str, int], train: list[str]
 ) -> tuple[Int64[np.ndarray, " v"], Int64[np.ndarray, " v"]] | None:
-    """Positions and labels of the checked images; None where there are none."""
+    """Positions and labels of the checked images; None if there are none."""
     rows = [row for row, path in enumerate(train) if path in checked]
     if not rows:
         return None

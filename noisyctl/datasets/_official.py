@@ -1,6 +1,6 @@
-"""Data sets as their authors publish them: which files, with which checksums, and how to get them.
+"""Data sets as their authors publish them: the official files, their checksums, and how to get them.
 
-What a user has is only read. Nothing is fetched unless it was asked for, and nothing is unpacked on the disk.
+The user's files are only read. Nothing is downloaded unless it is asked for, and nothing is unpacked on the disk.
 """
 
 import gzip
@@ -21,12 +21,12 @@ from noisyctl.datasets import Split
 from noisyctl.errors import DataError, ParamsError
 from noisyctl.images import to_ids
 
-LARGEST = 2**28  # bytes of a file once unpacked: the largest official one has 155 MB
+LARGEST = 2**28  # bytes of an unpacked file; the largest official one has 155 MB
 
 
 @dataclass(frozen=True)
 class File:
-    """A file and its official MD5; `size` in bytes where it is one to download."""
+    """A file and its official MD5. `size` is in bytes, and given for files that are downloaded."""
 
     name: str
     md5: str
@@ -37,8 +37,8 @@ class File:
 class Release:
     """The official files of a data set.
 
-    `downloads` are what the sites offer, `files` what is read, each once unpacked. `folder` is where the archive,
-    or torchvision, puts `files`.
+    `downloads` are the files that the sites offer; `files` are those that are read, after unpacking. `folder` is
+    where the archive, or torchvision, puts `files`.
     """
 
     name: str
@@ -49,16 +49,16 @@ class Release:
 
     @property
     def cure(self) -> str:
-        """What to obtain, and the commands."""
+        """What to get, and the commands for it."""
         wanted = ", ".join(f"{file.name} ({file.size:,} bytes, MD5 {file.md5})" for file in self.downloads)
         command = f"noisyctl prepare-data --dataset {self.name}"
         return f"get {wanted} from {self.sites[0]} and run `{command} --root FOLDER`, or fetch by `{command} --download`"
 
 
 def locate(root: str | None, download: bool, release: Release) -> Path:
-    """Where the files lie: `root`, or the cache folder; fetched there if they are not and `download` is set.
+    """Where the files are: `root`, or the cache folder. With `download` they are fetched if they are not there.
 
-    Raises ParamsError where neither is given, DataError where there is nothing at `root`.
+    Raises ParamsError if neither is given, and DataError if there is nothing at `root`.
     """
     if root is None and not download:
         raise ParamsError(f"{release.name} comes without its files; {release.cure}")
@@ -71,7 +71,7 @@ def locate(root: str | None, download: bool, release: Release) -> Path:
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept that have no `root`."""
+    """The folder where downloads without a `root` are kept."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "noisyctl"
 
 
@@ -94,7 +94,7 @@ def _fetch(place: Path, release: Release) -> None:
                 place.mkdir(parents=True, exist_ok=True)
                 with tempfile.TemporaryDirectory(dir=place, prefix=".download-") as partial:
                     download_url(site + file.name, partial, file.name, file.md5)
-                    os.replace(Path(partial, file.name), place / file.name)  # noqa: PTH105 - whole or not at all
+                    os.replace(Path(partial, file.name), place / file.name)  # noqa: PTH105 - moved as a whole or not at all
                 break
             except (OSError, HTTPException, RuntimeError) as error:
                 reasons.append(f"{site}: {error}")
@@ -105,7 +105,7 @@ def _fetch(place: Path, release: Release) -> None:
 def archived_contents(place: Path, release: Release) -> Iterator[tuple[str, bytes]]:
     """Name and content of each of `files`, from their folder if they are unpacked, else from the archive.
 
-    Raises DataError where one is missing or not the official one.
+    Raises DataError if one is missing or not the official one.
     """
     for folder in (place, place / release.folder):
         if (folder / release.files[0].name).exists():
@@ -133,7 +133,10 @@ def _from_folder(folder: Path, release: Release) -> Iterator[tuple[str, bytes]]:
 
 
 def _from_archive(archive: Path, release: Release) -> Iterator[tuple[str, bytes]]:
-    """In the archive's order, unpacked in memory. Members that would be unsafe to unpack are refused all the same."""
+    """The files in the order of the archive, unpacked in memory.
+
+    Members that would be unsafe to unpack on a disk are refused, although nothing is written.
+    """
     missing = {f"{release.folder}/{file.name}": file.name for file in release.files}
     try:
         with tarfile.open(archive, "r|gz") as tar:
@@ -156,9 +159,9 @@ def _from_archive(archive: Path, release: Release) -> Iterator[tuple[str, bytes]
 
 
 def gzipped_contents(place: Path, release: Release) -> Iterator[tuple[str, bytes]]:
-    """Name and content of each of `files`, which lie in one folder, each as it is or compressed (.gz)."""
+    """Name and content of each of `files`, which are in one folder, each plain or compressed (.gz)."""
     if not place.is_dir():
-        raise DataError(f"{place} is no folder; {release.cure}")
+        raise DataError(f"{place} is not a folder; {release.cure}")
     for file in release.files:
         names = [file.name, f"{file.name}.gz"]
         paths = [path / name for path in (place, place / release.folder) for name in names]
@@ -184,7 +187,7 @@ def _content(path: Path, release: Release) -> bytes:
 
 
 def splits(images: Mapping[str, UInt8[np.ndarray, "_ h w ch"]], name: str) -> dict[str, Split]:
-    """Images with ids that tell data set, split and position."""
+    """The images by split, with ids made of the data set's name, the split and the position."""
     return {
         split: Split(array, to_ids([f"{name}-{split}-{index:05}" for index in range(len(array))]))
         for split, array in images.items()

@@ -1,4 +1,4 @@
-"""Manifests: CSV, TSV or Parquet tables of text, with the number of each row as a spreadsheet shows it."""
+"""Manifests: CSV, TSV or Parquet tables of text. Rows are numbered as a spreadsheet shows them."""
 
 import csv
 import math
@@ -15,7 +15,7 @@ SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of equal length; what is missing is "". Row 1 of a CSV file is its header."""
+    """Columns of equal length; a missing value is "". Row 1 of a CSV file is its header."""
 
     path: str
     rows: list[int]
@@ -23,9 +23,9 @@ class Table:
 
 
 def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> Table:
-    """Read the named columns. Raises DataError where the file is absent, damaged or lacks a required one."""
+    """Read the named columns. Raises DataError if the file is absent or damaged, or has no such required column."""
     if not path.is_file():
-        raise DataError(f"{path} is no file; give a manifest with the columns {', '.join(required)}")
+        raise DataError(f"{path} is not a file; give a manifest with the columns {', '.join(required)}")
     suffix = path.suffix.casefold()
     if suffix in SEPARATORS:
         header, rows = _read_csv(path, SEPARATORS[suffix])
@@ -48,7 +48,7 @@ def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()
 
 
 def read_fields(path: Path, separator: str) -> list[tuple[int, list[str]]]:
-    """Rows of a CSV file that are not empty, numbered. Raises DataError where it is no CSV or UTF-8."""
+    """The rows of a CSV file that are not empty, with their numbers. Raises DataError if it is not CSV or not UTF-8."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, delimiter=separator, strict=True)
@@ -91,7 +91,7 @@ def _read_parquet(path: Path, wanted: Sequence[str]) -> tuple[list[str], list[tu
 
 
 def _text(value: Any, path: Path, column: str) -> str:
-    """The text that a CSV file would hold. Raises DataError for a type whose text is not certain."""
+    """The text that a CSV file would hold for a value. Raises DataError for types whose text is not certain."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, str | int):

@@ -1,8 +1,8 @@
-"""CIFAR-10: 60000 color images of 32x32 pixels in 10 classes, the benchmark of the field.
+"""CIFAR-10: 60000 color images of 32x32 pixels in 10 classes, the most common benchmark of the field.
 
-Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", technical report, University of Toronto, 2009.
-50000 train (batches 1 to 5, in their order) and 10000 test. The official python version is read, as archive or
-unpacked; every file must have the official checksum.
+Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", technical report, University of Toronto, 2009. There
+are 50000 training images (batches 1 to 5, in their order) and 10000 test images. The official python version is read, as
+an archive or unpacked; every file must have the official checksum.
 """
 
 from noisyctl.datasets import ImageData

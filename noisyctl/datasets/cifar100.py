@@ -1,8 +1,8 @@
-"""CIFAR-100: 60000 color images of 32x32 pixels in 100 classes, five to each of 20 superclasses.
+"""CIFAR-100: 60000 color images of 32x32 pixels in 100 classes, five in each of 20 superclasses.
 
-Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", technical report, University of Toronto, 2009.
-50000 train, 10000 test. The labels are the fine ones; `coarse_labels` gives the superclasses. The official python
-version is read, as archive or unpacked; every file must have the official checksum.
+Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", technical report, University of Toronto, 2009. There
+are 50000 training and 10000 test images. The labels are the fine ones; `coarse_labels` gives the superclasses. The
+official python version is read, as an archive or unpacked; every file must have the official checksum.
 """
 
 from typing import Literal
@@ -74,7 +74,8 @@ class Params(BaseParams):
     download: bool = param(False, "fetch the official files if they are not there")
     pixels: Literal["standardized", "unit"] = param(
         "standardized",
-        "standardized: mean 0, deviation 1, weak views shifted and flipped; unit: 0 to 1, weak views as the images are",
+        "standardized: mean 0, deviation 1, weak views shifted and flipped; unit: 0 to 1, weak views are the "
+        "plain images",
         source="ours; JoCoR code: unit",
     )
 
@@ -99,7 +100,7 @@ def coarse_labels(fine_labels: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n
 
 
 def require_superclasses(content: Content) -> None:
-    """Raise DataError where names or superclasses are not those written here, on which noise is built."""
+    """Raise DataError if names or superclasses are not those listed here, on which the asymmetric noise is built."""
     for kind, expected in (("fine_labels", FINE_NAMES), ("coarse_labels", COARSE_NAMES)):
         if content.class_names[kind] != expected:
             raise DataError(f"the names of the {kind} are not CIFAR-100's; {RELEASE.cure}")

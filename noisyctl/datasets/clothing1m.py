@@ -1,15 +1,15 @@
 """Clothing1M: a million images of clothes from shops, labeled by the text around them, in 14 classes.
 
-Xiao, Xia, Yang, Huang and Wang, "Learning from Massive Noisy Labeled Data for Image Classification", CVPR 2015.
-The authors' lists name 1,000,000 images with a noisy label only, and 47,570, 14,313 and 10,526 with a clean label for
-training, validation and test. Of the clean training images 24,637 have a noisy label too.
+Xiao, Xia, Yang, Huang and Wang, "Learning from Massive Noisy Labeled Data for Image Classification", CVPR 2015. The
+authors' lists name 1,000,000 images with a noisy label only, and 47,570, 14,313 and 10,526 images with a clean label for
+training, validation and test. Of the clean training images 24,637 have a noisy label, too.
 
-`train` says which images are trained on. Their given label is the noisy one; a clean training image that has none gets
-its clean one, as in the code of Jo-SRC. The clean labels of training images are verified labels, which a run sees only
-where it is given verified.zarr. No clean label of the million is known, so there is no measured noise.
+`train` says which images are trained on. Their given label is the noisy one; a clean training image without a noisy label
+gets its clean one, as in the code of Jo-SRC. The clean labels of training images are verified labels, which a run only
+sees if it is given verified.zarr. No clean label of the million images is known, so the noise is not measured.
 
-Differs from the papers' codes: the middle square of an image is kept, from which views are cropped; they crop from the
-whole rectangle.
+Differs from the papers' codes:
+  - The middle square of an image is kept, and views are crops of it. The codes crop from the whole rectangle.
 """
 
 from pathlib import Path
@@ -62,8 +62,9 @@ class Params(BaseParams):
     root: str = param(meaning="folder of the official files", path=True)
     train: Literal["noisy", "both", "all", "clean"] = param(
         "both",
-        "noisy: images with a noisy label only; both: also clean training images that have a noisy label; all: also the "
-        "other clean training images; clean: clean training images only, by their clean label",
+        "training images; noisy: those with a noisy label only; both: also the clean training images that "
+        "have a noisy label; all: also the other clean training images; clean: only clean training images, "
+        "with their clean labels",
         source="ours: SMP 4.1's 25k verified labels need `both`; MixNN and ScanMix `noisy`; Jo-SRC's code `all`; "
         "Two-Stage's fine-tuning `clean`",
     )
@@ -73,24 +74,27 @@ class Params(BaseParams):
         source="official code of Jo-SRC; DivideMix's has its own",
     )
     image_size: int = param(
-        256, "pixels of the shorter side; views are crops of 7/8 of it", source="SMP 4.1: 224 of 256", ge=8
+        256,
+        "pixels of the shorter side after scaling; views are crops of 7/8 of it",
+        source="SMP 4.1: 224 of 256",
+        ge=8,
     )
     train_share: float = param(
         1.0,
-        "of the training images of each given class",
+        "share of the training images of each given class that is used",
         source="ours: all; ScanMix used about a tenth",
         gt=0,
         le=1,
     )
-    subset_seed: int = param(0, "of the draw of `train_share`", ge=0)
+    subset_seed: int = param(0, "seed of the random choice of `train_share`", ge=0)
 
 
 def read(params: Params) -> Lists:
-    """The lists, without the images. Raises DataError where a file is missing or not as it should be."""
+    """What the lists say, without reading images. Raises DataError if a file is missing or not as it should be."""
     root = existing_root(params.root, ORIGIN)
     folder = root / "annotations"
     if not folder.exists() and (root / "noisy_train_key_list.txt").exists():
-        folder = root  # as DivideMix's code has it
+        folder = root  # as DivideMix's code expects it
     noisy, clean = (
         dict(read_labeled(folder / f"{kind}_label_kv.txt", NUM_CLASSES, ORIGIN))
         for kind in ("noisy", "clean")
@@ -113,7 +117,7 @@ def read(params: Params) -> Lists:
     for name in ("val", "test"):
         pairs = labels_of(keys[f"clean_{name}"], clean, folder / "clean_label_kv.txt", ORIGIN)
         splits[name] = first_of_each(pairs, aside)
-    verified = {} if params.train == "clean" else checked  # there they are the given labels
+    verified = {} if params.train == "clean" else checked  # with `clean` they are the given labels already
     return Lists(splits, _class_names(folder / "category_names_eng.txt"), verified, aside)
 
 
@@ -125,7 +129,7 @@ def _class_names(path: Path) -> tuple[str, ...]:
 
 
 def prepare(params: Params) -> ImageData:
-    """The images of the lists."""
+    """The images that the lists name."""
     return image_data(
         existing_root(params.root, ORIGIN),
         read(params),

@@ -1,8 +1,7 @@
 """scikit-learn's digits: 1797 real images of 8x8 gray values, small enough for a CPU.
 
-Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998 (its
-test part). They come with scikit-learn: nothing is downloaded. The split is ours: stratified, and always
-the same.
+Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998 (its test part).
+They come with scikit-learn, so nothing is downloaded. The split is ours: it is stratified, and always the same.
 """
 
 import numpy as np
@@ -18,12 +17,16 @@ FULL_INK = 16  # the largest gray value
 class Params(BaseParams):
     """`digits` in params.yaml."""
 
-    test_size: int = param(500, "images held out for the test", source="ours: 1% is 5 images", ge=10, le=1287)
-    val_size: int = param(0, "further images with right labels, a split `val`", ge=0, le=500)
+    test_size: int = param(
+        500, "number of images held out for the test", source="ours: 1% is 5 images", ge=10, le=1287
+    )
+    val_size: int = param(
+        0, "number of further held-out images with right labels, for the split `val`", ge=0, le=500
+    )
 
 
 def prepare(params: Params) -> ImageData:
-    """The digits and their clean labels, split in training, test and, where asked for, val."""
+    """The digits and their clean labels, split into training, test and, if asked for, val."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -46,9 +49,10 @@ def prepare(params: Params) -> ImageData:
 
 
 def held_out(labels: Int64[np.ndarray, " n"], size: int) -> Bool[np.ndarray, " n"]:
-    """A mask of `size` samples, in proportion to the classes: their first ones in a fixed random order.
+    """Mask of `size` samples, in proportion to the classes: the first ones of each class in a fixed random order.
 
-    Quotas are rounded down, and what is missing goes to the classes with the largest remainders.
+    The number for each class is rounded down; the samples that are then missing go to the classes with the largest
+    remainders.
     """
     from noisyctl.seeds import numpy_stream
 

@@ -1,8 +1,8 @@
 """Fashion-MNIST: 70000 gray images of 28x28 pixels, articles of clothing, in MNIST's format.
 
 Xiao, Rasul and Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms",
-arXiv:1708.07747. 60000 train, 10000 test. The four official IDX files are read, compressed or not; each must have the
-official content.
+arXiv:1708.07747. There are 60000 training and 10000 test images. The four official IDX files are read, compressed or not;
+each must have the official content.
 """
 
 from noisyctl.datasets import ImageData

@@ -1,9 +1,9 @@
-"""Your own embeddings, of images or of anything else: a NumPy array, one row a sample.
+"""Your own embeddings, of images or of anything else: a NumPy array, one row per sample.
 
-`array` is an .npy file of n rows and d columns. `labels` is an .npy file of n whole numbers or texts, or a
-.txt or .csv file with one label a line and no header; `ids` a .txt or .csv file with one id a line. Without
-ids a sample is called as its row: 0, 1, 2. Classes are numbered in the order of their names, as numbers if
-all are whole numbers.
+`array` is an .npy file with n rows and d columns. `labels` is an .npy file of n whole numbers or texts, or a .txt or .csv
+file with one label per line and no header. `ids` is a .txt or .csv file with one id per line; without it the ids are the
+numbers of the rows: 0, 1, 2. Classes are numbered in the order of their names, as numbers if all of them are whole
+numbers.
 """
 
 from collections.abc import Sequence
@@ -20,23 +20,25 @@ from noisyctl.images import to_ids
 from noisyctl.params import Params as BaseParams
 from noisyctl.params import param
 
-ROWS = 8192  # read at a time
+ROWS = 8192  # rows that are read at a time
 
 
 class Params(BaseParams):
     """`features` in params.yaml."""
 
-    array: str = param(meaning=".npy file of embeddings, one row a sample", path=True)
-    labels: str | None = param(None, ".npy, .txt or .csv file of given labels, one a sample", path=True)
-    ids: str | None = param(None, ".txt or .csv file of names, one a line; else the rows' numbers", path=True)
+    array: str = param(meaning=".npy file of embeddings, one row per sample", path=True)
+    labels: str | None = param(None, ".npy, .txt or .csv file of given labels, one per sample", path=True)
+    ids: str | None = param(
+        None, ".txt or .csv file of sample names, one per line; none: the numbers of the rows", path=True
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class FeatureData:
     """Embeddings with an id each, and the labels as the user has them, which may be wrong.
 
-    `features` is a read-only view of the user's file where that is float32 already. `constant_features` are
-    the columns with one value: they tell nothing, and often mean a mistake.
+    `features` is a read-only view of the user's file if that is float32 already. `constant_features` are columns with
+    a single value: they carry no information, and often mean a mistake.
     """
 
     features: Float32[np.ndarray, "n d"]
@@ -48,7 +50,7 @@ class FeatureData:
 
 
 def prepare(params: Params) -> FeatureData:
-    """The user's embeddings. Raises DataError where they are not finite, or labels or ids do not fit them."""
+    """The user's embeddings. Raises DataError if they are not finite, or if labels or ids do not fit them."""
     features, constant = read_features(Path(params.array).expanduser())
     number = len(features)
     ids = to_ids([str(row) for row in range(number)])
@@ -67,10 +69,10 @@ def prepare(params: Params) -> FeatureData:
 
 
 def read_features(path: Path) -> tuple[Float32[np.ndarray, "n d"], tuple[int, ...]]:
-    """The array as float32, read in blocks, and its constant columns."""
+    """The array as float32, which is read in blocks, and its constant columns."""
     source = _read_npy(path)
     if source.ndim != 2 or 0 in source.shape:
-        raise DataError(f"{path} has the shape {source.shape}; save one row a sample: (samples, features)")
+        raise DataError(f"{path} has the shape {source.shape}; save one row per sample: (samples, features)")
     if source.dtype.kind not in "fiub":
         raise DataError(
             f"{path} holds {source.dtype}; save real numbers: np.save(path, array.astype(np.float32))"
@@ -92,9 +94,9 @@ def read_features(path: Path) -> tuple[Float32[np.ndarray, "n d"], tuple[int, ..
 
 
 def _read_npy(path: Path) -> np.ndarray:
-    """A memory-mapped array. Pickled ones are refused: to read them would run code from the file."""
+    """A memory-mapped array. Pickled arrays are refused, since reading them would run code from the file."""
     if not path.is_file():
-        raise DataError(f"{path} is no file; give an .npy file, as np.save writes it")
+        raise DataError(f"{path} is not a file; give an .npy file, as np.save writes it")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
@@ -113,12 +115,12 @@ def _read_npy(path: Path) -> np.ndarray:
 
 
 def read_labels(path: Path, number: int) -> list[str]:
-    """One label a sample, verbatim. Raises DataError where one is missing, blank or of an unclear type."""
+    """One label per sample, unchanged. Raises DataError if one is missing, blank or of an unclear type."""
     if path.suffix.casefold() != ".npy":
         return _read_lines(path, number, "label")
     array = _read_npy(path)
     if array.shape != (number,):
-        raise DataError(f"{path} has the shape {array.shape} for {number} samples; save one label a sample")
+        raise DataError(f"{path} has the shape {array.shape} for {number} samples; save one label per sample")
     if array.dtype.kind not in "iubU":
         raise DataError(
             f"{path} holds {array.dtype}; save whole numbers (labels.astype(np.int64)) or text (astype(str))"
@@ -129,7 +131,7 @@ def read_labels(path: Path, number: int) -> list[str]:
 
 
 def read_ids(path: Path, number: int) -> list[str]:
-    """One id a sample. Raises DataError where one stands twice."""
+    """One id per sample. Raises DataError if an id occurs twice."""
     ids = _read_lines(path, number, "id")
     seen: set[str] = set()
     if twice := {name: None for name in ids if name in seen or seen.add(name)}:  # type: ignore[func-returns-value]
@@ -139,11 +141,11 @@ def read_ids(path: Path, number: int) -> list[str]:
 
 def _read_lines(path: Path, number: int, what: str) -> list[str]:
     if not path.is_file():
-        raise DataError(f"{path} is no file; give a .txt or .csv file with one {what} a line")
+        raise DataError(f"{path} is not a file; give a .txt or .csv file with one {what} per line")
     if path.suffix.casefold() == ".csv":
         fields = read_fields(path, ",")
         if wide := [row for row, values in fields if len(values) > 1]:
-            raise DataError(f"{path}: rows {few(wide)} have more than one field; write one {what} a line")
+            raise DataError(f"{path}: rows {few(wide)} have more than one field; write one {what} per line")
         lines = [values[0] for _, values in fields]
         rows: Sequence[int] = [row for row, _ in fields]
     else:
@@ -156,7 +158,7 @@ def _read_lines(path: Path, number: int, what: str) -> list[str]:
     _require_filled(path, lines, rows, what)
     if len(lines) != number:
         raise DataError(
-            f"{path} has {len(lines)} lines for {number} samples; write one {what} a line, without a header"
+            f"{path} has {len(lines)} lines for {number} samples; write one {what} per line, without a header"
         )
     return lines
 

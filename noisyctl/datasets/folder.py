@@ -1,29 +1,30 @@
-"""Your own images: a folder a class, or a manifest with the columns path, label and, if you like, split.
+"""Your own images: a folder per class, or a manifest with the columns path, label and, if you like, split.
 
-Layouts, told apart by the folders at the top:
+Two layouts of folders are told apart by the folders at the top:
 
   root/<class>/**/image                         all images train
-  root/train/<class>/**/image, root/test/...    and val (valid, validation): the test if there is none
+  root/train/<class>/**/image, root/test/...    and val (valid, validation), which is the test if there is no test folder
 
-With a manifest (.csv, .tsv, .parquet) only the images it names are read. Its paths are relative to the root,
-wherever the manifest lies, or absolute inside the root; a path that leaves it by `..` is refused, links are
-followed. Without a column `split` all images train; val is the test if there is none. A class is called as its
-folder or label is, to the letter; classes are numbered in the order of their names, as numbers if all are whole
+With a manifest (.csv, .tsv, .parquet) only the images that it names are read. Its paths are relative to the root,
+wherever the manifest lies, or absolute and inside the root. A path that leaves the root by `..` is refused; links are
+followed. Without a column `split` all images train; val is the test if there is no test. The name of a class is exactly
+that of its folder or label. Classes are numbered in the order of their names, as numbers if all of them are whole
 numbers.
 
-An id is the first 16 hex digits of the file's sha256; of equal files in a split the second by path is ID-2, the
-third ID-3. A split is sorted by id. So an image that is moved to another class, or has its label corrected, keeps
+An id is the first 16 hexadecimal digits of the file's sha256. Of equal files in a split, the second by path gets ID-2,
+the third ID-3. A split is sorted by id. So an image that is moved to another class, or whose label is corrected, keeps
 its id and its row. Paths are relative to the root, with `/`.
 
-The labels of the training images are given labels, which may be wrong. Those of a test split are taken as
-true, so test results are as good as they are. A second manifest (path, label) of true labels must cover every
-image that is read; a third, of labels that were checked by hand, names any part of the training images.
+The labels of training images are given labels, which may be wrong. Those of a test split are taken as true, so test
+results are only as good as they are. A second manifest (path, label) holds true labels and must cover every image that is
+read. A third holds labels that were checked by hand, for any part of the training images.
 
-Every image is turned upright, put on white where it is transparent, scaled so that its shorter side is
-`image_size` (bilinear, antialiased), and its center square is kept; of an animation, the first frame. What
-cannot be read, and files that are no images, are listed in the quarantine. Hidden files and Thumbs.db are
-ignored. Nothing is ever written. With `keep: files` every image is decoded once, to know that it can be read, and
-again when it is trained on: for sets larger than memory.
+Every image is turned upright, put on white where it is transparent, scaled so that its shorter side is `image_size`
+(bilinear, antialiased), and cropped to its center square. Of an animation the first frame is taken. Files that cannot be
+read, or are no images, are listed in the quarantine. Hidden files and Thumbs.db are ignored. The folder is only read.
+
+With `keep: files` every image is decoded once, to know that it can be read, and again whenever it is trained on. This is
+for data sets larger than memory.
 """
 
 import os
@@ -61,25 +62,35 @@ class Params(BaseParams):
 
     root: str = param(meaning="folder of the images", path=True)
     manifest: str | None = param(
-        None, "CSV, TSV or Parquet with columns path, label [, split]; else folders are classes", path=True
+        None,
+        "CSV, TSV or Parquet table with the columns path, label and, if wanted, split; none: folders are "
+        "classes",
+        path=True,
     )
     truth_manifest: str | None = param(
-        None, "table of true labels for every image, columns path, label", path=True
+        None, "table with the true label of every image, with the columns path, label", path=True
     )
     verified_manifest: str | None = param(
-        None, "table of labels checked by hand, of some training images, columns path, label", path=True
+        None,
+        "table with labels of some training images that were checked by hand, with the columns path, label",
+        path=True,
     )
     image_size: int = param(
-        32, "pixels a side; shorter side scaled, center kept", source="ours: as CIFAR", ge=1
+        32,
+        "pixels of a side; the shorter side is scaled to it and the center is kept",
+        source="ours: as CIFAR",
+        ge=1,
     )
     channels: Literal["auto", "rgb", "gray"] = param(
-        "auto", "auto: gray if every file is stored in shades of gray"
+        "auto", "channels of the images; auto: gray if every file is stored in shades of gray"
     )
     on_unreadable: Literal["quarantine", "fail"] = param(
-        "quarantine", "list unreadable images and go on, or stop"
+        "quarantine", "what to do about unreadable images: list them and go on, or stop"
     )
     keep: Literal["pixels", "files"] = param(
-        "pixels", "files: leave images where they are and decode them while training"
+        "pixels",
+        "where the images are kept: their pixels in images.zarr, or in their files, from which they are "
+        "decoded while training",
     )
 
 
@@ -103,9 +114,9 @@ class Source:
 
 
 def prepare(params: Params) -> ImageData:
-    """The user's images with their labels, and what was set aside.
+    """The user's images with their labels, and the files that were set aside.
 
-    Raises DataError where labels are missing, images are named twice, a class has no image to train on.
+    Raises DataError if labels are missing, an image is named twice, or a class has no image to train on.
     """
     root = existing_folder(params.root)
     source = from_manifest(root, params.manifest) if params.manifest else from_folders(root)
@@ -116,7 +127,9 @@ def prepare(params: Params) -> ImageData:
     samples: dict[str, list[Sample]] = {"train": []}
     for sample in sorted(source.samples, key=lambda sample: sample.path):
         samples.setdefault(sample.split, []).append(sample)
-    _require_images(samples, class_names, source, [])  # before the long reading, and after it
+    _require_images(
+        samples, class_names, source, []
+    )  # checked before the long reading, and once more after it
     checked = {}
     if params.verified_manifest:
         checked = read_verified_labels(root, params.verified_manifest, samples["train"], class_names)
@@ -171,7 +184,7 @@ def prepare(params: Params) -> ImageData:
 def read_images(
     root: Path, image_size: int, channels: Literal["auto", "rgb", "gray"] = "auto"
 ) -> tuple[UInt8[np.ndarray, "n size size ch"], Shaped[np.ndarray, " n"], tuple[Quarantined, ...]]:
-    """All images below a folder, without labels: pixels, paths in order, and what was set aside."""
+    """All images below a folder, without labels: their pixels, their paths in order, and the files that were set aside."""
     existing_folder(str(root))
     paths, aside = find(root)
     pixels = read(root, paths, image_size, gray=channels == "gray")
@@ -186,9 +199,10 @@ def read_images(
 def read_blocks(
     root: Path, image_size: int, channels: Literal["rgb", "gray"], size: int, aside: list[Quarantined]
 ) -> Iterator[tuple[UInt8[np.ndarray, "b size size ch"], list[str], float]]:
-    """The images of `read_images` in blocks of `size`, the last one of fewer; only one block is held at a time.
+    """The images of `read_images` in blocks of `size` (the last one may be smaller), one of which is held at a time.
 
-    With each block its paths, and which share of the files has been read. What is set aside is appended to `aside`.
+    Yields the pixels, the paths, and the share of all files that has been read. Files that are set aside are appended
+    to `aside`.
     """
     existing_folder(str(root))
     paths, unusable = find(root)
@@ -212,14 +226,15 @@ def read_blocks(
 
 
 def existing_folder(root: str) -> Path:
+    """The folder as a path. Raises DataError if there is none."""
     path = Path(root).expanduser()
     if not path.is_dir():
-        raise DataError(f"{root} is no folder; give the folder of the images as --root")
+        raise DataError(f"{root} is not a folder; give the folder of the images as --root")
     return path
 
 
 def from_folders(root: Path) -> Source:
-    """A class a folder, below the folders of the splits if there are any."""
+    """The images of a folder per class, below the folders of the splits if there are any."""
     splits = _split_folders(root)
     paths, aside = find(root)
     depth = 1 if splits else 0
@@ -233,7 +248,7 @@ def from_folders(root: Path) -> Source:
     tops = [root / name for name, split in splits.items() if split == "train"] or [root]
     empty = {
         name for top in tops for name in _folders(top)
-    }  # a class without an image is an error, not absent
+    }  # a class folder without images counts as a class, so that its emptiness is noticed
     classes = {sample.label for sample in samples} | empty
     names = " and ".join(
         name if name.casefold() == split else f"{name} (as {split})" for name, split in splits.items()
@@ -247,7 +262,7 @@ def from_folders(root: Path) -> Source:
 
 
 def _split_folders(root: Path) -> dict[str, str]:
-    """The folders at the top that are splits, if they are; {} where they are classes."""
+    """The folders at the top that are splits, with the split of each; empty if the folders are classes."""
     folders = _folders(root)
     splits = {name: SPLITS[name.casefold()] for name in folders if name.casefold() in SPLITS}
     others = [name for name in folders if name not in splits]
@@ -275,13 +290,13 @@ def _split_folders(root: Path) -> dict[str, str]:
 def _folders(path: Path) -> list[str]:
     try:
         names = sorted(os.listdir(path))  # noqa: PTH208
-    except OSError:  # `find` sets it aside
+    except OSError:  # `find` sets the folder aside
         return []
     return [name for name in names if os.path.isdir(path / name) and not is_system_file(name)]  # noqa: PTH112
 
 
 def from_manifest(root: Path, manifest: str) -> Source:
-    """The rows of a manifest."""
+    """The images that a manifest names."""
     table = read_table(Path(manifest).expanduser(), ["path", "label"], ["split"])
     ids, labels = _named_labels(root, table)
     splits = ["train"] * len(ids)
@@ -298,7 +313,7 @@ def from_manifest(root: Path, manifest: str) -> Source:
 
 
 def _named_labels(root: Path, table: Table) -> tuple[list[str], list[str]]:
-    """Paths and labels of a table. Raises DataError where one is blank, leaves the root or stands twice."""
+    """Paths and labels of a table. Raises DataError if one is blank, a path leaves the root, or an image is named twice."""
     for column in ("path", "label"):
         _require_filled(table, column)
     texts = table.columns["path"]
@@ -310,7 +325,7 @@ def _named_labels(root: Path, table: Table) -> tuple[list[str], list[str]]:
     seen: set[str] = set()
     twice = {name: None for name in ids if name in seen or seen.add(name)}  # type: ignore[func-returns-value]
     if twice:
-        raise DataError(f"{table.path} names {few(twice)} more than once; keep one row an image")
+        raise DataError(f"{table.path} names {few(twice)} more than once; keep one row per image")
     return ids, table.columns["label"]
 
 
@@ -323,14 +338,14 @@ def _require_filled(table: Table, column: str) -> None:
 
 
 def _inside(root: Path, text: str) -> str:
-    """The path relative to the root, or "" where it leaves it. Links are not resolved."""
+    """The path relative to the root, or "" if it leaves the root. Links are not resolved."""
     top = os.path.abspath(root)  # noqa: PTH100 - resolve() would follow links
     path = PurePath(os.path.normpath(os.path.join(top, text)))  # noqa: PTH118
     return path.relative_to(top).as_posix() if path != PurePath(top) and path.is_relative_to(top) else ""
 
 
 def read_true_labels(root: Path, manifest: str) -> dict[str, str]:
-    """The true label of each image that a second manifest names."""
+    """The label of each image that another manifest names."""
     return dict(
         zip(*_named_labels(root, read_table(Path(manifest).expanduser(), ["path", "label"])), strict=True)
     )
@@ -339,7 +354,7 @@ def read_true_labels(root: Path, manifest: str) -> dict[str, str]:
 def true_labels(
     true: Mapping[str, str], manifest: str, kept: Mapping[str, Sequence[Sample]], class_names: Sequence[str]
 ) -> dict[str, Int64[np.ndarray, " _"]]:
-    """The true labels of every image that is kept; those of other images are ignored."""
+    """The true labels of all images that are kept. Those of other images are ignored."""
     paths = sorted(sample.path for split in kept.values() for sample in split)
     if missing := [path for path in paths if path not in true]:
         raise DataError(
@@ -348,7 +363,7 @@ def true_labels(
     known = set(class_names)
     if unknown := {true[path]: None for path in paths if true[path] not in known}:
         raise DataError(
-            f"{manifest}: the true labels {few(unknown)} are no class of the given labels "
+            f"{manifest}: the true labels {few(unknown)} are not classes of the given labels "
             f"({few(class_names)}); correct them, or leave those images out"
         )
     return {
@@ -359,17 +374,17 @@ def true_labels(
 def read_verified_labels(
     root: Path, manifest: str, train: Sequence[Sample], class_names: Sequence[str]
 ) -> dict[str, str]:
-    """The checked label of each training image that a third manifest names."""
+    """The checked label of each training image that a manifest names."""
     checked = read_true_labels(root, manifest)
     names = {sample.path for sample in train}
     if unknown := [name for name in checked if name not in names]:
         raise DataError(
-            f"{manifest}: {few(unknown)} are no training images; correct the paths or remove the rows"
+            f"{manifest}: {few(unknown)} are not training images; correct the paths or remove the rows"
         )
     known = set(class_names)
     if classes := {label: None for label in checked.values() if label not in known}:
         raise DataError(
-            f"{manifest}: the labels {few(classes)} are no class ({few(class_names)}); correct them or remove the rows"
+            f"{manifest}: the labels {few(classes)} are not classes ({few(class_names)}); correct them or remove the rows"
         )
     return checked
 
@@ -388,6 +403,7 @@ def _require_images(
     source: Source,
     unreadable: Sequence[Quarantined],
 ) -> None:
+    """Raises DataError if a class has no image to train on, or a split has no image."""
     trained = {sample.label for sample in samples["train"]}
     if lacking := [name for name in class_names if name not in trained]:
         labels = {sample.path: sample.label for sample in source.samples}
@@ -403,7 +419,7 @@ def _require_images(
 
 
 def _is_of(path: str, classes: Sequence[str], labels: Mapping[str, str]) -> bool:
-    """By its label, or where it was set aside before it had one, by its folders."""
+    """Whether a file belongs to one of the classes: by its label, or by its folders if it never got a label."""
     return labels[path] in classes if path in labels else not set(classes).isdisjoint(path.split("/"))
 
 
@@ -417,7 +433,7 @@ def _images(
 
 
 def _channels(pixels: Pixels, one_channel: bool) -> UInt8[np.ndarray, "n size size ch"]:
-    """All channels, or the first, which for shades of gray equals the others."""
+    """The images with all channels, or with the first one alone, which in shades of gray equals the others."""
     return pixels.images[..., :1].copy() if one_channel and pixels.images.shape[-1] > 1 else pixels.images
 
 

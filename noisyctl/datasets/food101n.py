@@ -1,14 +1,14 @@
 """Food-101N: 310,009 images of dishes from the web in the 101 classes of Food-101, about a fifth labeled wrongly.
 
-Lee, He, Zhang and Yang, "CleanNet: Transfer Learning for Scalable Image Classifier Training with Label Noise", CVPR
-2018. The test is that of Food-101: Bossard, Guillaumin and Van Gool, ECCV 2014, 25,250 images.
+Lee, He, Zhang and Yang, "CleanNet: Transfer Learning for Scalable Image Classifier Training with Label Noise", CVPR 2018.
+The test images are those of Food-101: Bossard, Guillaumin and Van Gool, ECCV 2014, 25,250 images.
 
-People said of 52,868 training images whether the label is right. Where it is, it is a verified label; where it is not,
-nobody knows the right one, and the image is trained on like any other. The 4,741 that were checked for validation are
-among the training images too and serve no purpose here.
+For 52,868 training images people said whether the label is right. Where it is, it is a verified label. Where it is not,
+the right label is not known, and the image is trained on like any other. The 4,741 images that were checked for
+validation are also among the training images, and are not used otherwise.
 
-Differs from the papers' codes: the middle square of an image is kept, from which views are cropped; they crop from the
-whole rectangle.
+Differs from the papers' codes:
+  - The middle square of an image is kept, and views are crops of it. The codes crop from the whole rectangle.
 """
 
 from pathlib import Path
@@ -47,21 +47,23 @@ class Params(BaseParams):
     root: str = param(meaning="folder of the official files, Food-101N_release", path=True)
     food101: str | None = param(
         None,
-        "folder of Food-101, which holds meta/test.txt and images/; null: food-101 in or beside the root",
+        "folder of Food-101, with meta/test.txt and images/; null: the folder food-101 in or beside the root",
         path=True,
     )
     image_size: int = param(
         256,
-        "pixels of the shorter side; views are crops of 7/8 of it",
+        "pixels of the shorter side after scaling; views are crops of 7/8 of it",
         source="official code of Jo-SRC: 224 of 256",
         ge=8,
     )
-    train_share: float = param(1.0, "of the training images of each given class", gt=0, le=1)
-    subset_seed: int = param(0, "of the draw of `train_share`", ge=0)
+    train_share: float = param(
+        1.0, "share of the training images of each given class that is used", gt=0, le=1
+    )
+    subset_seed: int = param(0, "seed of the random choice of `train_share`", ge=0)
 
 
 def read(params: Params) -> Lists:
-    """The lists, without the images. Raises DataError where a file is missing or not as it should be."""
+    """What the lists say, without reading images. Raises DataError if a file is missing or not as it should be."""
     root = existing_root(params.root, ORIGIN)
     names = _rows(root / "meta/classes.txt")
     if len(set(names)) != NUM_CLASSES:
@@ -87,26 +89,26 @@ def read(params: Params) -> Lists:
 
 
 def _rows(path: Path) -> list[str]:
-    """The rows of a table, whose first line is its header."""
+    """The rows of a table, without its header line."""
     return [line for line in read_lines(path, ORIGIN)[1:] if line]
 
 
 def _labeled(
     path: Path, keys: list[str], classes: dict[str, int], prefix: str, suffix: str
 ) -> list[tuple[str, int]]:
-    """Paths and labels; the class of class/image is its folder."""
+    """Paths and labels. The class of `class/image` is its folder."""
     if unknown := [key for key in keys if key.partition("/")[0] not in classes]:
         raise DataError(f"{path}: {few(unknown)} are in no class of meta/classes.txt; {ORIGIN.cure}")
     return [(f"{prefix}{key}{suffix}", classes[key.partition("/")[0]]) for key in keys]
 
 
 def _checked(path: Path) -> dict[str, bool]:
-    """Whether the label of an image was found right."""
+    """For each checked image, whether its label was found right."""
     found = {}
     for row in _rows(path):
         key, _, right = row.partition("\t")
         if right not in ("0", "1"):
-            raise DataError(f"{path}: {row!r} is no image and 0 or 1; {ORIGIN.cure}")
+            raise DataError(f"{path}: {row!r} is not an image and 0 or 1; {ORIGIN.cure}")
         found[key] = right == "1"
     return found
 
@@ -117,12 +119,12 @@ def _food101(root: Path, place: str | None) -> Path:
         if folder.is_dir():
             return folder
     raise DataError(
-        f"{places[-1]} is no folder: the test images are Food-101's; get them and name it by --food101"
+        f"{places[-1]} is not a folder: the test images are Food-101's; get them and name it by --food101"
     )
 
 
 def prepare(params: Params) -> ImageData:
-    """The images of the lists."""
+    """The images that the lists name."""
     return image_data(
         existing_root(params.root, ORIGIN),
         read(params),

@@ -1,8 +1,8 @@
 """MNIST: 70000 gray images of 28x28 pixels, handwritten digits.
 
 LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition", Proceedings of the IEEE,
-1998. 60000 train, 10000 test. The four official IDX files are read, compressed or not; each must have the official
-content.
+1998. There are 60000 training and 10000 test images. The four official IDX files are read, compressed or not; each must
+have the official content.
 """
 
 from dataclasses import replace
@@ -42,7 +42,8 @@ class Params(BaseParams):
     download: bool = param(False, "fetch the official files if they are not there")
     pixels: Literal["standardized", "unit"] = param(
         "standardized",
-        "standardized: mean 0, deviation 1, weak views shifted by up to 2 pixels; unit: 0 to 1, weak views not shifted",
+        "standardized: mean 0, deviation 1, weak views shifted by up to 2 pixels; unit: 0 to 1, weak views "
+        "are the plain images",
         source="ours; Patrini code: unit",
     )
 

@@ -2,10 +2,11 @@
 
 Li, Wang, Li, Agustsson and Van Gool, "WebVision Database: Visual Learning and Understanding from Web Data",
 arXiv:1708.02862. The label of a training image is the query that found it. The papers train on the first 50 classes of
-the Google part, 65,944 images, and test on the validation images of these classes; `ilsvrc12` adds those of ILSVRC12.
+the Google part, 65,944 images, and test on the validation images of these classes. `ilsvrc12` adds the validation images
+of ILSVRC12 as a further split.
 
-Differs from the papers' codes: the middle square of an image is kept, from which views are cropped; they crop from the
-whole rectangle.
+Differs from the papers' codes:
+  - The middle square of an image is kept, and views are crops of it. The codes crop from the whole rectangle.
 """
 
 from pathlib import Path
@@ -43,7 +44,7 @@ ORIGIN = Origin(
     sizes={"train": 65_944, "test": 2_500},
 )
 NUM_CLASSES = 1000
-# image size, crop, and the recipe beside it
+# image size, size of the crop, and the rest of the view recipe
 RECIPES: dict[str, tuple[int, int, dict[str, Any]]] = {
     "crop227": (256, 227, {"strong": {"cutout": 75 / 227}}),
     "resized299": (320, 299, {"weak": {"crop_scale": [0.08, 1.0]}}),
@@ -54,27 +55,35 @@ class Params(BaseParams):
     """`webvision` in params.yaml."""
 
     root: str = param(meaning="folder of the official files", path=True)
-    classes: int = param(50, "the first so many of the 1000", source="DivideMix 4.1", ge=2, le=1000)
-    sources: Literal["google", "google_flickr"] = param("google", "parts to train on", source="DivideMix 4.1")
+    classes: int = param(
+        50, "number of classes, which are the first of the 1000", source="DivideMix 4.1", ge=2, le=1000
+    )
+    sources: Literal["google", "google_flickr"] = param(
+        "google", "parts of the data set to train on", source="DivideMix 4.1"
+    )
     ilsvrc12: str | None = param(
         None,
-        "folder of ILSVRC12's validation images, in it a folder a synset: the split ilsvrc12_val; null: none",
+        "folder of ILSVRC12's validation images, with a folder per synset, for the split ilsvrc12_val; null: "
+        "no such split",
         path=True,
     )
     recipe: Literal["crop227", "resized299"] = param(
         "crop227",
-        "crop227: crops of 227 of 256; resized299: resized crops of 299 of 320",
+        "sizes of images and views; crop227: crops of 227 of 256 pixels; resized299: resized crops of 299 of "
+        "320 pixels",
         source="official code of ScanMix, MixNN VI-A; DivideMix's code had both",
     )
     image_size: int | None = param(
-        None, "pixels of the shorter side, crops in proportion; null: the recipe's", ge=8
+        None, "pixels of the shorter side after scaling, with crops in proportion; null: the recipe's", ge=8
     )
-    train_share: float = param(1.0, "of the training images of each given class", gt=0, le=1)
-    subset_seed: int = param(0, "of the draw of `train_share`", ge=0)
+    train_share: float = param(
+        1.0, "share of the training images of each given class that is used", gt=0, le=1
+    )
+    subset_seed: int = param(0, "seed of the random choice of `train_share`", ge=0)
 
 
 def read(params: Params) -> Lists:
-    """The lists, without the images. Raises DataError where a file is missing or not as it should be."""
+    """What the lists say, without reading images. Raises DataError if a file is missing or not as it should be."""
     root = existing_root(params.root, ORIGIN)
     synsets = read_keys(root / "info/synsets.txt", ORIGIN)
     if len(synsets) != NUM_CLASSES:
@@ -102,7 +111,7 @@ def read(params: Params) -> Lists:
 def _ilsvrc12(root: Path, place: str, synsets: list[str], aside: list[Quarantined]) -> dict[str, int]:
     """The images in the folders of these synsets."""
     folder = Path(place).expanduser()
-    cure = "sort ILSVRC2012_img_val.tar into a folder a synset, such as n01440764, and give their folder as --ilsvrc12"
+    cure = "sort ILSVRC2012_img_val.tar into one folder per synset, such as n01440764, and give their folder as --ilsvrc12"
     if lacking := [name for name in synsets if not (folder / name).is_dir()]:
         raise DataError(f"{place} has no folder {', '.join(lacking[:5])}; {cure}")
     found: dict[str, int] = {}
@@ -115,7 +124,7 @@ def _ilsvrc12(root: Path, place: str, synsets: list[str], aside: list[Quarantine
 
 
 def prepare(params: Params) -> ImageData:
-    """The images of the lists."""
+    """The images that the lists name."""
     size, crop, recipe = RECIPES[params.recipe]
     image_size = params.image_size or size
     views = {"crop": image_size * crop // size, **recipe}

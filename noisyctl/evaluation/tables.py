@@ -1,11 +1,13 @@
 """Tables of many runs as Markdown, CSV and LaTeX. A number that was not measured is a dash."""
 
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from noisyctl.artifacts import csv_files
+from noisyctl.artifacts.csv_files import NOTHING
 
 COLUMNS = {
     "method": ("method",),
@@ -25,18 +27,44 @@ COLUMNS = {
 
 
 RARE = ("best on noisy validation", "best on refined validation")  # shown where a run has it
+WITHOUT_TRUTH = {  # of own photos, whose right labels nobody knows
+    "method": ("method",),
+    "seeds": ("seeds",),
+    "samples": ("list", "samples"),
+    "called wrong": ("list", "called_wrong"),
+    "list": ("list", "warning"),
+    "given labels fitted": ("given_labels_fitted",),
+}
+# what a narrow terminal does without, the first of these first; method, data set and the numbers themselves always stay
+DISPENSABLE = (
+    *("deviations", "hardware", "budget", "gap best - last", "metric", "measured noise", "selection"),
+    *("recall", "detection precision", "best on refined validation", "best on noisy validation", "measured"),
+    *("best on test (oracle)", "seeds", "AUC", "noise nominal", "memory GB", "backward"),
+)
 
 
 def table(runs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    """The head, then a row a method and noise: mean, and standard deviation where there are several seeds."""
+    """The head, then one row per method and noise: the mean, and the standard deviation where there are several seeds.
+
+    Runs without any truth have nothing that could be right or wrong: their table tells how many labels each calls wrong.
+    """
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for name, run in sorted(runs.items()):
         groups.setdefault((run["method"], name.rsplit("-s", 1)[0]), []).append(run)
-    columns = {
-        title: [_cell(column, group) for group in groups.values()] for title, column in COLUMNS.items()
-    }
-    shown = {title: cells for title, cells in columns.items() if title not in RARE or set(cells) - {"-"}}
+    found = _columns(COLUMNS, groups)
+    facts = ("method", "noise nominal", "seeds")
+    if all(set(cells) <= {NOTHING} for title, cells in found.items() if title not in facts):
+        without = _columns(WITHOUT_TRUTH, groups)
+        found = {title: cells for title, cells in without.items() if set(cells) - {NOTHING}}
+    shown = {title: cells for title, cells in found.items() if title not in RARE or set(cells) - {NOTHING}}
     return [list(shown), *(list(row) for row in zip(*shown.values(), strict=True))]
+
+
+def _columns(
+    columns: Mapping[str, tuple[str, ...]], groups: Mapping[tuple[str, str], list[Mapping[str, Any]]]
+) -> dict[str, list[str]]:
+    """The cells of each column, by its title."""
+    return {title: [_cell(column, group) for group in groups.values()] for title, column in columns.items()}
 
 
 def _cell(column: tuple[str, ...], group: list[Mapping[str, Any]]) -> str:
@@ -49,9 +77,14 @@ def _cell(column: tuple[str, ...], group: list[Mapping[str, Any]]) -> str:
         return " + ".join([str(group[0]["method"]), *added])
     if column == ("seeds",):
         return str(len(group))
-    values = [value for run in group if isinstance(value := _dig(run, column), int | float)]
+    if column == ("list", "warning"):
+        lists = [run["list"] for run in group if run.get("list")]
+        return NOTHING if not lists else "untrustworthy" if any(one.get("warning") for one in lists) else "ok"
+    values = [float(value) for run in group if isinstance(value := _dig(run, column), int | float)]
     if not values:
-        return "-"
+        return NOTHING
+    if column[0] == "list":
+        return _spread(values, 0)
     return _spread(values, 2 if column[0] == "test_accuracy" else 3)
 
 
@@ -128,13 +161,11 @@ def _compared(number: Compared) -> list[str]:
         why = number.missing or ("not run" if not number.runs else f"{number.metric} was not measured")
         return [
             *row,
-            "-",
-            "-",
-            "-",
-            RULES.get(number.metric, number.metric) or "-",
-            "-",
-            number.budget or "-",
-            "-",
+            *3 * [NOTHING],
+            RULES.get(number.metric, number.metric) or NOTHING,
+            NOTHING,
+            number.budget or NOTHING,
+            NOTHING,
             why,
         ]
     wrong = [value for run in number.runs if isinstance(value := run.get("measured_noise"), float)]
@@ -165,6 +196,45 @@ def _dig(run: Mapping[str, Any], column: tuple[str, ...]) -> Any:
     return value
 
 
+def narrowed(table: list[list[str]], width: int) -> tuple[list[list[str]], list[str]]:
+    """The table without the columns that do not fit into `width` characters, and the titles of these.
+
+    A title may be broken between words, a cell may not. Columns that nothing is left out of may still be wider.
+    """
+    head, *rows = table
+    widths = {
+        title: max([len(word) + PADDING for word in title.split()] + [len(row[i]) for row in rows])
+        for i, title in enumerate(head)
+    }
+    left_out: list[str] = []
+    for title in DISPENSABLE:
+        kept = [widths[one] for one in head if one not in left_out]
+        if sum(kept) + len(GAP) * (len(kept) - 1) <= width:
+            break
+        left_out += [title] if title in head else []
+    places = [i for i, title in enumerate(head) if title not in left_out]
+    return [[row[i] for i in places] for row in table], left_out
+
+
+def as_text(table: list[list[str]], *, broken_titles: bool = False) -> str:
+    """The table for people, one line per row. With `broken_titles` a title may take several lines."""
+    from tabulate import tabulate
+
+    head, *rows = table
+    titles = [title.replace(" ", "\n") for title in head] if broken_titles else head
+    return tabulate(rows, titles, tablefmt="simple", disable_numparse=True, colalign=_alignment(table))
+
+
+def _alignment(table: list[list[str]]) -> tuple[str, ...]:
+    """Numbers to the right, words to the left, as the cells of each column are."""
+    head, *rows = table
+    number = re.compile(r"[+-]?[\d.,]+(e[+-]?\d+)?( ± [\d.]+)?|-|")
+    right = [all(number.fullmatch(row[i]) for row in rows) for i in range(len(head))]
+    return tuple("right" if one else "left" for one in right)
+
+
+GAP = "  "  # between the columns of a text
+PADDING = 2  # that tabulate adds to a title
 WRITTEN = "written by noisyctl table"
 
 

@@ -1,14 +1,25 @@
 """Backward correction: a loss whose mean over the noise is the loss with clean labels.
 
+The transition matrix T says how often the noise turns each class into each other one. The loss of a sample is a
+combination of its losses for all classes, with weights from the inverse of T, so that on average it equals the loss for
+the clean label. T is given by the user, counted on labels that the user has verified, or estimated from a network trained
+on the noisy labels.
+
 Patrini et al., "Making Deep Neural Networks Robust to Label Noise: a Loss Correction Approach", CVPR 2017. Steps:
 
-  [1] T: the given matrix, or the warm-up network's prediction for the surest sample of each class   (Eq. 12, 13)
-  [2] where T is ill-conditioned, some of the identity is mixed in                              (section 4.1)
-  [3] -sum_j (T^-1)_yj log p_j                    (Theorem 1), in the loop of parts/supervised.py
-Differs from the paper: by default training goes on from the warm-up's network, which estimated T, on a cosine. With
-`estimation_epochs` it is the paper's: cross-entropy first, whose weights of least validation loss tell T, then a new start.
-Differs from the authors' code: outliers of one class stay candidates for the others (there they are zeroed in place);
-when and how much [2] mixes is ours. The weight is the scalar `identity_weight` of the trace, 0 where T stays as it is.
+  [1] find T: the given matrix, or counts where labels were verified, or for each class the prediction of the warm-up
+      network for the sample that is most confidently of that class                             (Eq. 12, 13)
+  [2] where T is ill-conditioned, mix in some of the identity before T is inverted              (section 4.1)
+  [3] train with the loss -sum_j (T^-1)_yj log p_j, in the loop of parts/supervised.py          (Theorem 1)
+
+Differs from the paper:
+  - By default the network that estimated T in warm-up is trained further, with a cosine schedule. With `estimation_epochs`
+    the procedure is the paper's: train with cross-entropy, estimate T with the weights of the least validation loss, then
+    start again from the first weights with the corrected loss.
+Differs from the authors' code:
+  - Samples that are outliers of one class stay candidates for the other classes. The code sets them to zero in place.
+  - When [2] mixes in the identity, and how much, is our choice. The share is the trace's scalar `identity_weight`; it is 0
+    where T is used as it is.
 """
 
 import torch
@@ -36,5 +47,6 @@ def run_epoch(state: transition.State, task: Task, params: Params, epoch: int, r
 
 
 def corrected(matrix: Tensor) -> LossesOf:
+    """The loss function for the transition matrix T, which is made invertible and inverted here."""
     inverse = torch.linalg.inv(transition.invertible(matrix)[0])  # [2]
     return lambda logits, labels: transition.backward_losses(logits, labels, inverse)  # [3]

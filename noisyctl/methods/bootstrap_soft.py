@@ -1,12 +1,19 @@
 """Soft bootstrapping: the target is the given label with a little of the prediction.
 
+The network trains with cross-entropy against a mixture of the given label and the probabilities that the network
+predicts. Where the network is confident of another class, a wrong label therefore weighs less. Nothing about the noise
+has to be known.
+
 Reed et al., "Training Deep Neural Networks on Noisy Labels with Bootstrapping", ICLR 2015 workshop. Steps:
 
-  [1] cross-entropy with beta y + (1 - beta) p, in the loop of parts/supervised.py
-Differs from the paper: the schedule is that of Patrini et al., whose CIFAR table has this baseline, by default as a cosine
-(`ours`).
-Differs from the authors' code: none was published; Patrini's, too, passes the gradient through the p of the target. It clips
-p to 1e-7 inside the logarithm; here p is not clipped.
+  [1] cross-entropy with the target beta y + (1 - beta) p, in the loop of parts/supervised.py
+
+Differs from the paper:
+  - The schedule is that of Patrini et al., whose CIFAR table has this baseline; by default the learning rate follows a
+    cosine (`ours`).
+Differs from the authors' code:
+  - None was published. Patrini's code also lets the gradient pass through the p inside the target, as here.
+  - Patrini's code clips p to 1e-7 inside the logarithm. Here p is not clipped.
 """
 
 from torch import Generator, Tensor
@@ -22,11 +29,20 @@ NEEDS = Needs(networks=1)
 class Params(SupervisedParams):
     """`methods.bootstrap_soft` in params.yaml."""
 
-    epochs: int = param(120, "after warm-up", source="Patrini code: CIFAR-10", ge=0)
-    batch_size: int = param(128, "images a step", source="Patrini code: CIFAR-10", ge=2)
-    learning_rate: float = param(0.1, "at the start", source="Patrini code: CIFAR-10", gt=0)
-    weight_decay: float = param(2e-4, "", source="Patrini code: gradient of its L2 of 1e-4", ge=0)
-    given_weight: float = param(0.95, "of the given label [beta]", source="Patrini code", ge=0, le=1)
+    epochs: int = param(120, "epochs after warm-up", source="Patrini code: CIFAR-10", ge=0)
+    batch_size: int = param(128, "images in a batch", source="Patrini code: CIFAR-10", ge=2)
+    learning_rate: float = param(
+        0.1, "learning rate at the start of training", source="Patrini code: CIFAR-10", gt=0
+    )
+    weight_decay: float = param(
+        2e-4,
+        "weight decay (L2 penalty) of the optimizer",
+        source="Patrini code: gradient of its L2 of 1e-4",
+        ge=0,
+    )
+    given_weight: float = param(
+        0.95, "weight of the given label in the target [beta]", source="Patrini code", ge=0, le=1
+    )
 
 
 start, predict = supervised.start, supervised.predict

@@ -1,17 +1,28 @@
 """Co-teaching: two networks choose small-loss samples for each other.
 
+Networks learn correct labels before they memorize wrong ones, so samples with a small loss are mostly labeled correctly. In
+every batch each of two networks picks the samples with its smallest losses, and the other network trains on them. Because
+the two networks make different mistakes, the wrong labels that one lets through are often filtered out by the other.
+
 Han et al., "Co-teaching: Robust Training of Deep Neural Networks with Extremely Noisy Labels", NeurIPS 2018. Algorithm 1:
 
   [1] lines 4, 5: each network chooses the share R(T) of the batch with the smallest losses
   [2] lines 6, 7: each network learns from what the other one has chosen
-  [3] line 8: R(T) = 1 - tau min(T / T_k, 1), T counts from 1
-The ramp of R is the warm-up of the paper: start from a profile of `warmups:` with epochs 0 to have it alone. Network 1
-predicts; the paper tests both, and the trace has network 2's predictions on test images, too. At least one sample of a
-batch is chosen, however high tau is.
-Differs from the paper: tau may be estimated (parts/small_loss.py); the weak views are augmented, unless the data
-set says no (its code: `pixels: unit`).
-Differs from the authors' code: the mean over the chosen is not divided by their number once more; T counts from 1, there
-R's ramp starts at tau / 9; the last short batch of an epoch is kept.
+  [3] line 8: R(T) = 1 - tau min(T / T_k, 1), where T counts epochs from 1
+
+The ramp of R(T) is the paper's own warm-up; to have it alone, start from a profile of `warmups:` with `epochs: 0`.
+Network 1 is the one that predicts. The paper tests both; network 2's predictions on the test images are in the trace,
+too.
+
+Differs from the paper:
+  - The noise rate tau may be estimated (parts/small_loss.py).
+  - The weak views are augmented, unless the data set says otherwise (the code uses plain images: `pixels: unit`).
+Differs from the authors' code:
+  - The mean over the chosen samples is not divided by their number a second time.
+  - The epoch T counts from 1; in the code the ramp of the forget rate starts at tau / 9.
+  - The last, short batch of an epoch is kept.
+Edge cases:
+  - At least one sample of each batch is chosen, however large tau is.
 """
 
 import torch
@@ -28,29 +39,32 @@ NEEDS = Needs(networks=2)
 class Params(MethodParams):
     """`methods.co_teaching` in params.yaml."""
 
-    epochs: int = param(200, "after warm-up", source="Co-teaching code", ge=0)
-    batch_size: int = param(128, "images a step", source="Co-teaching code", ge=2)
-    learning_rate: float = param(1e-3, "of Adam, up to decay_start", source="Co-teaching code", gt=0)
+    epochs: int = param(200, "epochs after warm-up", source="Co-teaching code", ge=0)
+    batch_size: int = param(128, "images in a batch", source="Co-teaching code", ge=2)
+    learning_rate: float = param(
+        1e-3, "learning rate of Adam up to decay_start", source="Co-teaching code", gt=0
+    )
     decay_start: int = param(
         80,
-        "epoch from which the rate falls on a line to 0",
+        "epoch from which the learning rate falls linearly to 0",
         source="Co-teaching code: CIFAR-10; CIFAR-100: 100",
         ge=0,
     )
-    momentum: float = param(
-        0.9, "first beta of Adam, up to decay_start", source="Co-teaching code", ge=0, lt=1
+    momentum: float = param(0.9, "beta1 of Adam up to decay_start", source="Co-teaching code", ge=0, lt=1)
+    late_momentum: float = param(
+        0.1, "beta1 of Adam from decay_start on", source="Co-teaching code", ge=0, lt=1
     )
-    late_momentum: float = param(0.1, "from decay_start on", source="Co-teaching code", ge=0, lt=1)
     assumed_noise_rate: float | None = param(
         None,
-        "share of wrong labels [tau]; none: estimated by two Gaussians on the warm-up's losses",
+        "share of wrong labels that is assumed [tau]; none: estimated with two Gaussians on the losses after "
+        "warm-up",
         source="ours: the papers give the true one",
         ge=0,
         lt=1,
     )
     ramp_epochs: int = param(
         10,
-        "in which the forget rate rises to the noise rate, counted with warm-up [T_k]",
+        "epochs in which the forget rate rises to the noise rate, counted from the start of warm-up [T_k]",
         source="Co-teaching code",
         ge=1,
     )

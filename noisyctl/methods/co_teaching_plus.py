@@ -1,17 +1,32 @@
 """Co-teaching+: two networks choose small-loss samples for each other, among those that they disagree on.
 
+As in Co-teaching, each of two networks trains on the samples that have the smallest losses in the other one. From an
+epoch on, only the samples count that the two networks predict differently. This keeps the networks from becoming alike,
+after which they could no longer correct each other.
+
 Yu et al., "How does Disagreement Help Generalization against Label Corruption?", ICML 2019. Algorithm 1:
 
-  [1] candidates: all samples up to an epoch, from then on those that the two networks predict differently
+  [1] candidates: all samples in the first epochs, later those that the two networks predict differently
   [2] each network chooses the share lambda(e) of the candidates with the smallest losses
   [3] each network learns from what the other one has chosen
-  [4] lambda(e) = 1 - tau min(e / E_k, 1), e counts from 1
-A batch without a disagreement has a zero gradient; with one, at least one sample is chosen. Network 1 predicts.
-Differs from the paper: tau may be estimated (parts/small_loss.py); the weak views are augmented, unless the data
-set says no (the code: `pixels: unit`).
-Differs from the authors' code: that takes the softmax of a softmax from the epoch of disagreement on, divides by the number
-of the chosen twice, loses the sample at position 0, and learns from all where there is no disagreement in the first 5000
-steps, or where the share rounds to no sample; its ramp starts at tau / 9; the last short batch of an epoch is kept here.
+  [4] lambda(e) = 1 - tau min(e / E_k, 1), where e counts epochs from 1
+
+Network 1 is the one that predicts.
+
+Differs from the paper:
+  - The noise rate tau may be estimated (parts/small_loss.py).
+  - The weak views are augmented, unless the data set says otherwise (the code uses plain images: `pixels: unit`).
+Differs from the authors' code:
+  - The code takes the softmax of a softmax from the epoch of disagreement on; here it is taken once.
+  - The code divides by the number of chosen samples twice; here it is done once.
+  - The code loses the sample at position 0.
+  - The code learns from all samples where there is no disagreement in the first 5000 steps, or where the share rounds to no
+    sample. Here see the edge cases.
+  - In the code the ramp of the forget rate starts at tau / 9.
+  - The last, short batch of an epoch is kept.
+Edge cases:
+  - A batch without a disagreement has a gradient of zero.
+  - In a batch with a disagreement at least one sample is chosen.
 """
 
 import torch
@@ -28,35 +43,38 @@ NEEDS = Needs(networks=2)
 class Params(MethodParams):
     """`methods.co_teaching_plus` in params.yaml."""
 
-    epochs: int = param(200, "after warm-up", source="Co-teaching+ code", ge=0)
-    batch_size: int = param(128, "images a step", source="Co-teaching+ code", ge=2)
-    learning_rate: float = param(1e-3, "of Adam, up to decay_start", source="Co-teaching+ code", gt=0)
+    epochs: int = param(200, "epochs after warm-up", source="Co-teaching+ code", ge=0)
+    batch_size: int = param(128, "images in a batch", source="Co-teaching+ code", ge=2)
+    learning_rate: float = param(
+        1e-3, "learning rate of Adam up to decay_start", source="Co-teaching+ code", gt=0
+    )
     decay_start: int = param(
         80,
-        "epoch from which the rate falls on a line to 0",
+        "epoch from which the learning rate falls linearly to 0",
         source="Co-teaching+ code: CIFAR-10; CIFAR-100: 100",
         ge=0,
     )
-    momentum: float = param(
-        0.9, "first beta of Adam, up to decay_start", source="Co-teaching+ code", ge=0, lt=1
+    momentum: float = param(0.9, "beta1 of Adam up to decay_start", source="Co-teaching+ code", ge=0, lt=1)
+    late_momentum: float = param(
+        0.1, "beta1 of Adam from decay_start on", source="Co-teaching+ code", ge=0, lt=1
     )
-    late_momentum: float = param(0.1, "from decay_start on", source="Co-teaching+ code", ge=0, lt=1)
     assumed_noise_rate: float | None = param(
         None,
-        "share of wrong labels [tau]; none: estimated by two Gaussians on the warm-up's losses",
+        "share of wrong labels that is assumed [tau]; none: estimated with two Gaussians on the losses after "
+        "warm-up",
         source="ours: the papers give the true one",
         ge=0,
         lt=1,
     )
     ramp_epochs: int = param(
         10,
-        "in which the forget rate rises to the noise rate, counted with warm-up [T_k]",
+        "epochs in which the forget rate rises to the noise rate, counted from the start of warm-up [T_k]",
         source="Co-teaching+ code",
         ge=1,
     )
     disagreement_epoch: int = param(
         20,
-        "from which only disagreements count, counted with warm-up",
+        "first epoch in which only disagreements count, counted from the start of warm-up",
         source="Co-teaching+ code: CIFAR-10; CIFAR-100: 5, MNIST: 0",
         ge=0,
     )

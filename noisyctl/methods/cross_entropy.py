@@ -1,9 +1,18 @@
 """Cross-entropy on the noisy labels as they are: what every method is compared with.
 
+One network trains on all samples with their given labels, as if the labels were correct. In the end it memorizes wrong
+labels, too, so its last epoch is usually worse than its best one. The gain of every other method is measured against this
+baseline.
+
 Steps:
-  [1] weak views, mean cross-entropy with the given labels: the loop of parts/supervised.py, by default SGD with a cosine
-Differs from the authors' code: no single source; the papers' tables use it with each paper's own schedule. Patrini's (Keras)
-clips probabilities to 1e-7 inside the logarithm, from where on a sample has no gradient; here it always has one.
+
+  [1] mean cross-entropy of weak views with the given labels, in the loop of parts/supervised.py;
+      by default with SGD whose learning rate follows a cosine
+
+Differs from the authors' code:
+  - There is no single source: the papers' tables use this baseline with each paper's own schedule.
+  - Patrini's code (Keras) clips probabilities to 1e-7 inside the logarithm; a sample below that has no gradient. Here every
+    sample has one.
 """
 
 from torch import Generator, Tensor
@@ -19,10 +28,10 @@ NEEDS = Needs(networks=1)
 class Params(SupervisedParams):
     """`methods.cross_entropy` in params.yaml."""
 
-    epochs: int = param(300, "after warm-up", source="MixNN VI-A", ge=0)
-    batch_size: int = param(128, "images a step", source="MixNN VI-A", ge=2)
-    learning_rate: float = param(0.02, "at the start", source="MixNN VI-A", gt=0)
-    weight_decay: float = param(1e-3, "", source="MixNN VI-A", ge=0)
+    epochs: int = param(300, "epochs after warm-up", source="MixNN VI-A", ge=0)
+    batch_size: int = param(128, "images in a batch", source="MixNN VI-A", ge=2)
+    learning_rate: float = param(0.02, "learning rate at the start of training", source="MixNN VI-A", gt=0)
+    weight_decay: float = param(1e-3, "weight decay (L2 penalty) of the optimizer", source="MixNN VI-A", ge=0)
 
 
 start, predict = supervised.start, supervised.predict

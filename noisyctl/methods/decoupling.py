@@ -1,13 +1,22 @@
 """Decoupling: two networks learn only from samples that they predict differently.
 
+Two networks with different initial weights see the same batches. Both are updated only with the samples for which they
+predict different classes. Samples that both networks already agree on, rightly or wrongly, no longer change the weights.
+
 Malach and Shalev-Shwartz, "Decoupling 'when to update' from 'how to update'", NeurIPS 2017. Algorithm 1:
 
-  [1] the samples of a batch that the two networks predict differently
-  [2] each network learns from its own losses of these: their sum over their number, or over a tenth of the batch if more
-The authors' code trains on all samples first: the warm-up is that. A batch without a disagreement has a zero gradient.
-Network 1 predicts.
-Differs from the paper: Adam and its schedule are those of JoCoR, whose tables have this baseline.
-Differs from the authors' code: many classes, without weights; that has two, weighted by their frequency.
+  [1] find the samples of a batch that the two networks predict differently
+  [2] each network learns from its own losses of these samples: their sum, divided by their number or by a tenth of the
+      batch size, whichever is larger
+
+The authors' code trains on all samples first; here warm-up does that. Network 1 is the one that predicts.
+
+Differs from the paper:
+  - Adam and its schedule are those of JoCoR, whose tables have this baseline.
+Differs from the authors' code:
+  - Any number of classes, all with the same weight. The code has two classes, weighted by their frequency.
+Edge cases:
+  - A batch without a disagreement has a gradient of zero.
 """
 
 import torch
@@ -20,23 +29,23 @@ from noisyctl.parts.small_loss import set_adam
 from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param, state
 
 NEEDS = Needs(networks=2)
-LEAST = 0.1  # share of the batch that a loss is divided by at least, as the authors' code
+LEAST = 0.1  # the sum of losses is divided by at least this share of the batch size, as in the authors' code
 
 
 class Params(MethodParams):
     """`methods.decoupling` in params.yaml."""
 
-    epochs: int = param(200, "after warm-up", source="JoCoR code", ge=0)
-    batch_size: int = param(128, "images a step", source="JoCoR code", ge=2)
-    learning_rate: float = param(1e-3, "of Adam, up to decay_start", source="JoCoR code", gt=0)
+    epochs: int = param(200, "epochs after warm-up", source="JoCoR code", ge=0)
+    batch_size: int = param(128, "images in a batch", source="JoCoR code", ge=2)
+    learning_rate: float = param(1e-3, "learning rate of Adam up to decay_start", source="JoCoR code", gt=0)
     decay_start: int = param(
         80,
-        "epoch from which the rate falls on a line to 0",
+        "epoch from which the learning rate falls linearly to 0",
         source="JoCoR code: CIFAR-10; CIFAR-100: 100",
         ge=0,
     )
-    momentum: float = param(0.9, "first beta of Adam, up to decay_start", source="JoCoR code", ge=0, lt=1)
-    late_momentum: float = param(0.1, "from decay_start on", source="JoCoR code", ge=0, lt=1)
+    momentum: float = param(0.9, "beta1 of Adam up to decay_start", source="JoCoR code", ge=0, lt=1)
+    late_momentum: float = param(0.1, "beta1 of Adam from decay_start on", source="JoCoR code", ge=0, lt=1)
 
 
 @state
@@ -82,5 +91,8 @@ def predict_further(state: State, images: Tensor) -> dict[str, Tensor]:
 
 
 def mean_of_updated(losses: Float[Tensor, " b"], updated: Bool[Tensor, " b"]) -> Float[Tensor, ""]:
-    """Sum over the updated samples, over their number or a tenth of the batch: a lone sample does not weigh all."""
+    """Sum of the losses of the updated samples, divided by their number or by a tenth of the batch size if that is larger.
+
+    So a batch in which only one sample is updated does not give this sample the weight of a whole batch.
+    """
     return (losses * updated).sum() / updated.sum().clamp(min=LEAST * len(losses))

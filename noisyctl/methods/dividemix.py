@@ -1,28 +1,44 @@
 """DivideMix: two networks divide the data for each other and learn from both sides by MixMatch.
 
+In every epoch each network's losses are divided into small ones, whose labels are probably right, and large ones. The other
+network keeps the labels of the first side, and treats the second side as images without labels. Both sides are then used in
+semi-supervised training (MixMatch), in which the networks predict the targets of the images without labels together.
+
 Li, Socher and Hoi, "DivideMix: Learning with Noisy Labels as Semi-supervised Learning", ICLR 2020. Steps:
 
-  [1] two Gaussians on each network's losses -> P(clean)                                      (section 3.1)
-  [2] co-divide: a network learns on its peer's division; labeled: P(clean) > tau             (section 3.1)
-  [3] co-refine labeled targets, co-guess unlabeled ones, sharpen                             (section 3.2, Eq. 3, 4)
-  [4] mix all rows, images and targets                                                        (section 3.2)
-  [5] cross-entropy + lambda_u squared error + prior penalty                                  (section 3.2)
+  [1] fit two Gaussians to each network's losses, which give P(clean) of every sample           (section 3.1)
+  [2] co-divide: a network learns on its peer's division; labeled are samples with P(clean) > tau   (section 3.1)
+  [3] co-refine the targets of labeled images, co-guess those of unlabeled images, sharpen both (section 3.2, Eq. 3, 4)
+  [4] mix all rows of a batch, images and targets, with each other                              (section 3.2)
+  [5] loss: cross-entropy of labeled rows + lambda_u times the squared error of unlabeled rows + prior penalty (section 3.2)
 
-[1] to [5] are functions of parts/co_divide.py and parts/mixmatch.py, which ScanMix shares. `epochs` counts those after
-warm-up: 301 in all in the paper, 291 after 10 (CIFAR-10), 271 after 30 (CIFAR-100); `decay_epoch` counts with warm-up, the
-ramp of lambda_u without. Values of the paper's rows: papers/scanmix/params.yaml.
-Its Clothing1M: `epoch_batches: 1000` (2000 in warm-up) of 32, whose samples alone are evaluated and divided, with
-`unlabeled: mixed_in`, `unlabeled_weight: 0`, `mixing_alpha: 0.5` and a warm-up with `penalty_weight: 1`; WebVision:
-`mixing_alpha: 0.5` and `unlabeled_weight: 0` on all samples, without that penalty.
-Traced, of the start of the epoch: each network's losses, clean_probability and selected, on which the other one learns; the
-predictions of both together and their co-refined pseudo_labels. Held-out samples take no part: theirs are 0. With
-epoch_batches a sample that an epoch does not draw keeps its last values; before the first its given label counts as right.
-No sample above tau: the batch_size most probable ones are labeled. None below, as when losses are equal: labeled rows
-only. A side of one sample: it counts twice. One mode, or a class without labeled samples: as usual.
-Differs from the paper: the squared error is divided by the number of classes, as in the authors' code, for which the
-values of lambda_u hold.
-Differs from the authors' code: averaging of losses is a parameter, not `r == 0.9`, and the average is scaled to [0, 1]
-again before the fit; optimizers start anew after warm-up.
+Steps [1] to [5] are functions of parts/co_divide.py and parts/mixmatch.py, which ScanMix shares.
+
+How epochs are counted: `epochs` counts those after warm-up. The paper has 301 in all, which is 291 after a warm-up of 10
+(CIFAR-10) or 271 after one of 30 (CIFAR-100). `decay_epoch` counts from the start of warm-up; the ramp of lambda_u counts
+from its end. The values of the paper's rows are in papers/scanmix/params.yaml.
+
+Real data sets: the code's settings for Clothing1M are `epoch_batches: 1000` (2000 in warm-up) of 32 images, of which
+alone the losses are computed and divided, with `unlabeled: mixed_in`, `unlabeled_weight: 0`, `mixing_alpha: 0.5`, and a
+warm-up with `penalty_weight: 1`. WebVision uses all samples, `mixing_alpha: 0.5` and `unlabeled_weight: 0`, and no
+penalty in warm-up.
+
+The trace holds what was found at the start of the epoch: for each network the losses, clean_probability and the selected
+samples, on which the other network learns; the common predictions of both; and their co-refined pseudo_labels.
+
+Differs from the paper:
+  - The squared error is divided by the number of classes, as in the authors' code, for which the values of lambda_u hold.
+Differs from the authors' code:
+  - How many epochs of losses are averaged is a parameter. The code averages five where the true noise rate is 0.9.
+  - The optimizers start anew after warm-up.
+Edge cases:
+  - No sample is above tau: the `batch_size` samples with the largest P(clean) are labeled.
+  - No sample is below tau, for example because all losses are equal: only labeled rows are used.
+  - One side has a single sample: it is used twice, because batch norm needs two.
+  - The losses have one mode only, or a class has no labeled sample: nothing special is done.
+  - Held-out samples take no part; their values in the trace are 0.
+  - With `epoch_batches` a sample that an epoch does not draw keeps its last values in the trace. Before it is drawn for the
+    first time, its given label counts as right.
 """
 
 import torch
@@ -47,7 +63,10 @@ class Params(CoDivideParams):
     """`methods.dividemix` in params.yaml."""
 
     epoch_batches: int = param(
-        0, "class-balanced, drawn every epoch; 0: all samples", source="DivideMix code: Clothing1M 1000", ge=0
+        0,
+        "batches in an epoch, of samples drawn anew from all classes equally; 0: all samples in every epoch",
+        source="DivideMix code: Clothing1M 1000",
+        ge=0,
     )
 
 
@@ -56,15 +75,15 @@ class State:
     network1: nn.Module
     network2: nn.Module
     optimizers: list[torch.optim.SGD]
-    history: Tensor  # [epochs 2 t] scaled losses of the last epochs
-    last: dict[str, Tensor]  # the last trace, where an epoch divides a part of the samples
+    history: Tensor  # [epochs 2 t]: scaled losses of the training samples in the last epochs
+    last: dict[str, Tensor]  # the last trace, needed where an epoch divides only a part of the samples
 
 
 def start(networks: list[nn.Module], task: Task, params: Params, rng: Generator) -> State:
     if params.epoch_batches and params.averaged_losses > 1:
         raise ParamsError(
-            f"methods.dividemix.averaged_losses is {params.averaged_losses}, but with epoch_batches every epoch has losses "
-            "of other samples; choose averaged_losses 1 or epoch_batches 0"
+            f"methods.dividemix.averaged_losses is {params.averaged_losses}, but with epoch_batches each epoch computes the "
+            "losses of other samples, which cannot be averaged; set averaged_losses to 1 or epoch_batches to 0"
         )
     last = not_divided_yet(task) if params.epoch_batches else {}
     return State(networks[0], networks[1], optimizers_of(networks, params), no_history(task), last)
@@ -91,7 +110,7 @@ def predict(state: State, images: Tensor) -> Tensor:
 
 
 def not_divided_yet(task: Task) -> dict[str, Tensor]:
-    """The trace of samples that no epoch has drawn: their given labels count as right."""
+    """The trace's values for samples that no epoch has drawn yet: their given labels count as right."""
     ones, given = torch.ones(2, task.num_samples, device=task.device), task.noisy_labels
     own = {"losses": torch.zeros_like(ones), "clean_probability": ones, "selected": ones.bool()}
     return own | {"predictions": given.clone(), "pseudo_labels": given.clone()}

@@ -1,12 +1,19 @@
 """ELR: a penalty that keeps predictions near what the network believed early on.
 
+A network learns correct labels first and memorizes wrong ones later. ELR keeps a running average of the predictions for
+each sample, and adds a penalty to the cross-entropy that is low where prediction and average agree. So the gradient of a
+sample whose label contradicts the early predictions is countered, and the wrong label is not memorized.
+
 Liu et al., "Early-Learning Regularization Prevents Memorization of Noisy Labels", NeurIPS 2020. Steps:
 
-  [1] targets: running average of the predictions of each sample      (Eq. 9), updated before use
-  [2] loss: cross-entropy + lambda mean log(1 - <target, prediction>) (Eq. 6)
-Differs from the paper: a cosine schedule instead of the paper's steps (`ours`).
-Differs from the authors' code: nothing known in the loss; it clamps predictions to [1e-4, 1 - 1e-4], as here.
-Shapes: b = batch, c = classes.
+  [1] targets: the running average of each sample's predictions, updated before it is used  (Eq. 9)
+  [2] loss: cross-entropy + lambda mean log(1 - <target, prediction>)                       (Eq. 6)
+
+Differs from the paper:
+  - The learning rate follows a cosine, not the paper's steps (`ours`).
+Differs from the authors' code:
+  - Nothing known in the loss. The code clamps predictions to [1e-4, 1 - 1e-4], as here.
+Shapes: n = training set, b = batch, c = classes.
 """
 
 import torch
@@ -25,15 +32,25 @@ class Params(MethodParams):
     """`methods.elr` in params.yaml."""
 
     epochs: int = param(
-        120, "after warm-up", source="official code: CIFAR-10 asymmetric 120, symmetric 150", ge=0
+        120, "epochs after warm-up", source="official code: CIFAR-10 asymmetric 120, symmetric 150", ge=0
     )
-    batch_size: int = param(128, "images a step", source="ELR appendix", ge=2)
-    learning_rate: float = param(0.02, "at the start of the cosine", source="ELR appendix", gt=0)
-    weight_decay: float = param(1e-3, "", source="ELR appendix", ge=0)
+    batch_size: int = param(128, "images in a batch", source="ELR appendix", ge=2)
+    learning_rate: float = param(
+        0.02, "learning rate at the start of the cosine", source="ELR appendix", gt=0
+    )
+    weight_decay: float = param(
+        1e-3, "weight decay (L2 penalty) of the optimizer", source="ELR appendix", ge=0
+    )
     target_momentum: float = param(
-        0.7, "weight of the old target [beta]", source="official code: CIFAR-10 symmetric", ge=0, lt=1
+        0.7,
+        "weight of the old target in its running average [beta]",
+        source="official code: CIFAR-10 symmetric",
+        ge=0,
+        lt=1,
     )
-    penalty_weight: float = param(3.0, "[lambda]", source="official code: CIFAR-10 symmetric", ge=0)
+    penalty_weight: float = param(
+        3.0, "weight of the penalty [lambda]", source="official code: CIFAR-10 symmetric", ge=0
+    )
 
 
 @state

@@ -1,20 +1,27 @@
 """ELR+: ELR of two networks on mixed images, each kept near what the other's averaged weights predict.
 
-Liu et al., "Early-Learning Regularization Prevents Memorization of Noisy Labels", NeurIPS 2020, there ELR+.
-Steps, an epoch of one network, then one of the other:
+ELR+ is ELR with three additions. The targets of a network come from its peer: a second network, whose weights are averaged
+over the training steps. Training images, labels and targets are mixed in pairs (mixup).
 
-  [1] targets: running average, of each sample, of the predictions of the peer's weight average
-  [2] mixup of images, given labels and targets, one weight a batch
+Liu et al., "Early-Learning Regularization Prevents Memorization of Noisy Labels", NeurIPS 2020, which calls it ELR+.
+Steps, for an epoch of one network and then an epoch of the other:
+
+  [1] targets: the running average, for each sample, of the predictions of the peer's averaged weights
+  [2] mixup of images, given labels and targets, with one weight for the whole batch
   [3] loss: cross-entropy + lambda mean log(1 - <target, prediction>)       (Eq. 6)
-  [4] weight average: gamma of the old one, 1 - gamma of the network
+  [4] averaged weights: gamma times the old ones plus 1 - gamma times the network's
 
-Predictions of [1] are of weak views before mixing. A run's prediction is the sum of the logits of both networks, as the
-authors' code has it on one GPU.
-Traced: losses of both weight averages, predictions of the first, pseudo_labels of both networks' targets together.
-Differs from the paper: weight averages predict in eval mode with the network's batch statistics (`ours`).
-Differs from the authors' code: it ramps gamma and, for CIFAR-100, lambda: params here, whose ramp is Gaussian (`ours`); its
-weight averages predict in train mode; with 100 classes it multiplies the mixed label by the mixed target and normalizes,
-with which its values for CIFAR-100 were found.
+The predictions of [1] are made for weak views before mixing. The prediction of a run is the sum of the logits of both
+networks, as in the authors' code on one GPU. The trace holds the losses of both networks with averaged weights, the
+predictions of the first, and the pseudo_labels of the sum of both networks' targets.
+
+Differs from the paper:
+  - The networks with averaged weights predict in eval mode, with the batch statistics of the trained network (`ours`).
+Differs from the authors' code:
+  - The code ramps gamma up and, for CIFAR-100, lambda. Here these ramps are params, and have a Gaussian form (`ours`).
+  - In the code the networks with averaged weights predict in train mode.
+  - With 100 classes the code multiplies the mixed label by the mixed target and normalizes the product. Its values for
+    CIFAR-100 were found with this, which is not done here.
 """
 
 import torch
@@ -35,33 +42,46 @@ NEEDS = Needs(networks=2)
 class Params(MethodParams):
     """`methods.elr_plus` in params.yaml."""
 
-    epochs: int = param(200, "after warm-up", source="official code: CIFAR-10; CIFAR-100: 250", ge=0)
-    batch_size: int = param(128, "images a step", source="official code", ge=2)
-    learning_rate: float = param(0.02, "before the decay", source="official code", gt=0)
+    epochs: int = param(200, "epochs after warm-up", source="official code: CIFAR-10; CIFAR-100: 250", ge=0)
+    batch_size: int = param(128, "images in a batch", source="official code", ge=2)
+    learning_rate: float = param(0.02, "learning rate before it falls", source="official code", gt=0)
     decay_epoch: int = param(
-        150, "of a tenth, with warm-up", source="official code: CIFAR-10; CIFAR-100: 200", ge=0
+        150,
+        "epoch at which the learning rate falls to a tenth, counted from the start of warm-up",
+        source="official code: CIFAR-10; CIFAR-100: 200",
+        ge=0,
     )
-    weight_decay: float = param(5e-4, "", source="official code", ge=0)
+    weight_decay: float = param(
+        5e-4, "weight decay (L2 penalty) of the optimizer", source="official code", ge=0
+    )
     target_momentum: float = param(
         0.7,
-        "weight of the old target [beta]",
+        "weight of the old target in its running average [beta]",
         source="official code: CIFAR-10 symmetric; asymmetric and CIFAR-100: 0.9",
         ge=0,
         lt=1,
     )
     penalty_weight: float = param(
-        3.0, "[lambda]", source="official code: CIFAR-10 symmetric; asymmetric: 1, CIFAR-100: 7", ge=0
+        3.0,
+        "weight of the penalty [lambda]",
+        source="official code: CIFAR-10 symmetric; asymmetric: 1, CIFAR-100: 7",
+        ge=0,
     )
     penalty_ramp_steps: int = param(
-        0, "steps in which lambda rises", source="official code: CIFAR-10; CIFAR-100: 40000", ge=0
+        0,
+        "training steps in which lambda rises to its value; 0: none",
+        source="official code: CIFAR-10; CIFAR-100: 40000",
+        ge=0,
     )
-    mixing_alpha: float = param(1.0, "of the Beta of mixing weights [alpha]", source="official code", gt=0)
+    mixing_alpha: float = param(
+        1.0, "parameter of the Beta distribution of mixing weights [alpha]", source="official code", gt=0
+    )
     average_momentum: float = param(
-        0.997, "weight of the old weight average [gamma]", source="official code", ge=0, lt=1
+        0.997, "weight of the old averaged weights [gamma]", source="official code", ge=0, lt=1
     )
     average_ramp_steps: int = param(
         0,
-        "steps in which gamma rises from 0",
+        "training steps in which gamma rises to its value; 0: none",
         source="ours: the paper has no ramp; official code: 40000",
         ge=0,
     )
@@ -74,7 +94,7 @@ class State:
     average1: nn.Module
     average2: nn.Module
     optimizers: list[torch.optim.SGD]
-    targets: Tensor  # [2 n c]: of each network
+    targets: Tensor  # [2 n c]: the targets of each network
     steps: int
 
 
@@ -128,6 +148,6 @@ def predict(state: State, images: Tensor) -> Tensor:
 def averaged_targets(
     old: Float[Tensor, "b c"], logits: Float[Tensor, "b c"], momentum: float
 ) -> Float[Tensor, "b c"]:
-    """Running average of the targets and the prediction, which is clamped and sums to 1 again."""
+    """The targets' running average with a new prediction, which is clamped and then scaled to a sum of 1."""
     probs = clamped_softmax(logits)
     return running_average(old, probs / probs.sum(dim=1, keepdim=True), momentum)

@@ -1,10 +1,18 @@
 """GCE: a loss between cross-entropy and the mean absolute error.
 
-Zhang and Sabuncu, "Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy Labels", NeurIPS 2018. Steps:
+Cross-entropy learns fast but gives the largest gradients to samples that contradict their labels; the mean absolute error
+tolerates wrong labels but learns slowly. A power q between 0 and 1 moves this loss from one to the other. `gce_truncated`
+is the paper's second form, which also leaves out samples; this file does not.
 
-  [1] (1 - p_y^q) / q, in the loop of parts/supervised.py
-Differs from the paper: a cosine schedule instead of steps (`ours`). gce_truncated prunes, this file does not.
-Differs from the authors' code: nothing known in the loss.
+Zhang and Sabuncu, "Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy Labels", NeurIPS 2018.
+Steps:
+
+  [1] loss: (1 - p_y^q) / q, in the loop of parts/supervised.py
+
+Differs from the paper:
+  - The learning rate follows a cosine, not steps (`ours`).
+Differs from the authors' code:
+  - Nothing known in the loss.
 """
 
 from torch import Generator, Tensor
@@ -20,12 +28,18 @@ NEEDS = Needs(networks=1)
 class Params(SupervisedParams):
     """`methods.gce` in params.yaml."""
 
-    epochs: int = param(120, "after warm-up", source="GCE paper 4", ge=0)
-    batch_size: int = param(128, "images a step", source="GCE paper 4", ge=2)
-    learning_rate: float = param(0.01, "at the start", source="GCE paper 4", gt=0)
-    weight_decay: float = param(1e-4, "", source="GCE paper 4", ge=0)
+    epochs: int = param(120, "epochs after warm-up", source="GCE paper 4", ge=0)
+    batch_size: int = param(128, "images in a batch", source="GCE paper 4", ge=2)
+    learning_rate: float = param(0.01, "learning rate at the start of training", source="GCE paper 4", gt=0)
+    weight_decay: float = param(
+        1e-4, "weight decay (L2 penalty) of the optimizer", source="GCE paper 4", ge=0
+    )
     power: float = param(
-        0.7, "to 0: cross-entropy, 1: mean absolute error [q]", source="GCE paper 4", gt=0, le=1
+        0.7,
+        "power of p_y [q]; towards 0 the loss is cross-entropy, at 1 the mean absolute error",
+        source="GCE paper 4",
+        gt=0,
+        le=1,
     )
 
 

@@ -1,12 +1,22 @@
 """Truncated GCE: generalized cross-entropy that stops learning from samples with a large loss.
 
-Zhang and Sabuncu, "Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy Labels", NeurIPS 2018. Steps:
+The loss is that of `gce`, between cross-entropy and the mean absolute error. From an epoch on, and then at regular
+intervals, the network decides which samples still count: those whose given label it predicts with a probability above a
+threshold. The other samples have a loss of zero until the next decision.
 
-  [1] every tenth epoch from epoch 40 on: kept are the samples with a loss below that of p_y = k
-  [2] w (1 - p_y^q) / q, w = 1 for kept samples and else 0; a mean over the whole batch
-Where no sample would be kept, all are.
-Differs from the paper: a cosine schedule instead of steps (`ours`); L_q(k), a constant, is left out of the loss.
-Differs from the authors' code: the last network, not the one that was best on validation, says which samples are kept.
+Zhang and Sabuncu, "Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy Labels", NeurIPS 2018.
+Steps:
+
+  [1] every `prune_period` epochs from `prune_epoch` on (10 and 40): keep the samples whose loss is below that of p_y = k
+  [2] loss: w (1 - p_y^q) / q, with w = 1 for kept samples and 0 for others; its mean is taken over the whole batch
+
+Differs from the paper:
+  - The learning rate follows a cosine, not steps (`ours`).
+  - The term L_q(k) of the loss, which is constant, is left out.
+Differs from the authors' code:
+  - The present network says which samples are kept, not the one that was best on validation data.
+Edge cases:
+  - Where no sample would be kept, all are kept.
 """
 
 import torch
@@ -25,17 +35,25 @@ NEEDS = Needs(networks=1)
 class Params(MethodParams):
     """`methods.gce_truncated` in params.yaml."""
 
-    epochs: int = param(120, "after warm-up", source="GCE paper 4", ge=0)
-    batch_size: int = param(128, "images a step", source="GCE paper 4", ge=2)
-    learning_rate: float = param(0.01, "at the start of the cosine", source="GCE paper 4", gt=0)
-    weight_decay: float = param(1e-4, "", source="GCE paper 4", ge=0)
+    epochs: int = param(120, "epochs after warm-up", source="GCE paper 4", ge=0)
+    batch_size: int = param(128, "images in a batch", source="GCE paper 4", ge=2)
+    learning_rate: float = param(0.01, "learning rate at the start of the cosine", source="GCE paper 4", gt=0)
+    weight_decay: float = param(
+        1e-4, "weight decay (L2 penalty) of the optimizer", source="GCE paper 4", ge=0
+    )
     power: float = param(
-        0.7, "to 0: cross-entropy, 1: mean absolute error [q]", source="GCE paper 4", gt=0, le=1
+        0.7,
+        "power of p_y [q]; towards 0 the loss is cross-entropy, at 1 the mean absolute error",
+        source="GCE paper 4",
+        gt=0,
+        le=1,
     )
     clean_threshold: float = param(
-        0.5, "of p_y, above which a sample is kept [k]", source="GCE paper 4", gt=0, lt=1
+        0.5, "probability p_y above which a sample is kept [k]", source="GCE paper 4", gt=0, lt=1
     )
-    prune_epoch: int = param(40, "of the first pruning, counted with warm-up", source="GCE paper 4", ge=0)
+    prune_epoch: int = param(
+        40, "epoch of the first pruning, counted from the start of warm-up", source="GCE paper 4", ge=0
+    )
     prune_period: int = param(10, "epochs between prunings", source="GCE paper 4", ge=1)
 
 
@@ -73,6 +91,9 @@ predict = supervised.predict
 def kept_samples(
     logits: Float[Tensor, "n c"], labels: Int[Tensor, " n"], threshold: float
 ) -> Bool[Tensor, " n"]:
-    """Samples with p_y above the threshold: L_q falls in p_y, so the loss is below that of the threshold."""
+    """Mask of the samples whose p_y is above the threshold; all samples where none is.
+
+    The loss L_q falls as p_y grows, so these are the samples whose loss is below that of p_y = threshold.
+    """
     kept = logits.softmax(dim=1).gather(1, labels[:, None])[:, 0] > threshold
     return kept | ~kept.any()

@@ -1,24 +1,40 @@
 """Jo-SRC: select, relabel and regularize by the consistency of two views.
 
+Each image is seen in two random views. A sample is clean if its prediction is close to the smoothed given label;
+otherwise it is taken for a wrong label of a known class (ID) if the two views are predicted alike, and for an image of an
+unknown class (OOD) if they are not. Clean samples keep their label, and the others are trained with labels from a slowly
+moving average of the network (the teacher).
+
 Yao et al., "Jo-SRC: A Contrastive Approach for Combating Noisy Labels", CVPR 2021. Algorithm 1:
 
   [1] clean: 1 - JS(prediction of view 1, smoothed label), in bits, is above a threshold that rises (Eq. 2, 3, 5, 12)
-  [2] else ID where the predictions of both views agree, OOD where they do not                      (Eq. 4)
-  [3] targets: clean the smoothed label, ID the teacher's prediction, OOD the same flattened        (Eq. 5, 6, 7)
-  [4] loss: cross-entropy of both views + consistency, whose sign is turned for OOD                 (Eq. 9, 10, 11);
-      in the first epochs cross-entropy of the clean samples alone
+  [2] otherwise ID where the predictions of both views agree, OOD where they do not                 (Eq. 4)
+  [3] targets: the smoothed label for clean samples, the teacher's prediction for ID samples, and the
+      teacher's prediction, flattened, for OOD samples                                              (Eq. 5, 6, 7)
+  [4] loss: cross-entropy of both views + consistency, whose sign is reversed for OOD samples       (Eq. 9, 10, 11);
+      in the first epochs the cross-entropy of the clean samples alone
   [5] the teacher follows the student after every step                                              (Eq. 8)
 
-The first epochs are this algorithm's own warm-up: the paper starts from an untrained network, which is a warm-up profile
-of 0 epochs and an MLP head; it runs from any other. Table 6: Jo-SRC-C, -CI and -CIO are `trained_on: clean, id, all` at
-`consistency_weight: 0`, Jo-SRC the defaults, Standard is cross_entropy.
-`counting: paper` numbers epochs from 1 and compares with >; `code`, from 0 and with >=, as the authors' code does.
-`optimizer: adam` decays linearly from decay_start on; `sgd` is Nesterov with a cosine, the code's on web data.
-Differs from the paper: targets average the teacher over both views, as the authors' code does. Bits in [4] too: the paper
-names base 2 for the JS divergence alone, but writes both with one D_KL.
-Differs from the authors' code: probabilities in logarithms are floored at 1e-8 (which bounds the OOD term); the teacher
-copies batch-norm buffers and predicts with them (`teacher_statistics: batch` does without, as the code); a batch
-without clean samples has loss 0 in the first epochs, not NaN.
+The first epochs of [4] are this algorithm's own warm-up. The paper starts from an untrained network: that is a warm-up
+profile with `epochs: 0` and `head: mlp`. The method runs from any other profile, too.
+
+Table 6: Jo-SRC-C, -CI and -CIO are `trained_on: clean`, `id` and `all` with `consistency_weight: 0`; Jo-SRC is the
+defaults, and Standard is `cross_entropy`.
+
+`counting: paper` numbers epochs from 1 and asks for a value > threshold; `counting: code` numbers them from 0 and asks
+for >=, as the authors' code does. `optimizer: adam` has a learning rate that decays linearly from `decay_start` on; `sgd`
+is Nesterov's with a cosine, which the code uses on web data.
+
+Differs from the paper:
+  - Targets average the teacher's predictions over both views, as the authors' code does.
+  - The divergences of [4] are in bits, too. The paper names base 2 for the JS divergence only, but writes both with one
+    D_KL.
+Differs from the authors' code:
+  - Probabilities inside logarithms are at least 1e-8, which bounds the OOD term.
+  - The teacher copies the batch-norm buffers and predicts with them. With `teacher_statistics: batch` it predicts with
+    batch statistics instead, as in the code.
+Edge cases:
+  - In the first epochs a batch without a clean sample has a loss of 0, not NaN as in the code.
 Shapes: b = batch, c = classes.
 """
 
@@ -38,35 +54,89 @@ from noisyctl.parts.targets import average_probs, smooth_one_hot, soft_cross_ent
 from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param, state
 
 NEEDS = Needs(networks=1)
-CLEAN, ID, OOD = 0, 1, 2  # the trace's verdicts
-COUNTINGS = {"paper": (1, operator.gt), "code": (0, operator.ge)}  # number of the first epoch, "above"
-TRAINED_ON = {"clean": CLEAN, "id": ID, "all": OOD}  # the last verdict that is trained on
+CLEAN, ID, OOD = 0, 1, 2  # how the trace codes the verdicts
+# the number of the first epoch, and what "above" means
+COUNTINGS = {"paper": (1, operator.gt), "code": (0, operator.ge)}
+# the verdicts of the samples that are trained on
+TRAINED_ON = {"clean": [CLEAN], "id": [CLEAN, ID], "all": [CLEAN, ID, OOD]}
 
 
 class Params(MethodParams):
     """`methods.jo_src` in params.yaml."""
 
-    epochs: int = param(200, "[t_max]", source="Jo-SRC 4.1", ge=0)
-    ramp_epochs: int = param(10, "first epochs, on clean samples [t_w]", source="official code: CIFAR", ge=0)
-    clean_threshold: float = param(0.75, "after these [tau_c]", source="official code: CIFAR", ge=0, le=1)
-    final_clean_threshold: float = param(0.95, "at the end [tau_m]", source="Jo-SRC 3.5", ge=0, le=1)
-    counting: Literal["paper", "code"] = param("paper", "of epochs", source="Jo-SRC Eq. 12; official code")
-    label_smoothing: float = param(0.6, "of the given labels [epsilon]", source="Jo-SRC 4.1", ge=0, lt=1)
-    consistency_weight: float = param(0.5, "[alpha]", source="official code: CIFAR", ge=0, le=1)
+    epochs: int = param(200, "epochs after warm-up [t_max]", source="Jo-SRC 4.1", ge=0)
+    ramp_epochs: int = param(
+        10, "first epochs, which train on clean samples only [t_w]", source="official code: CIFAR", ge=0
+    )
+    clean_threshold: float = param(
+        0.75,
+        "threshold of 1 - JS for clean samples at the end of the ramp [tau_c]",
+        source="official code: CIFAR",
+        ge=0,
+        le=1,
+    )
+    final_clean_threshold: float = param(
+        0.95,
+        "threshold of 1 - JS for clean samples at the end of training [tau_m]",
+        source="Jo-SRC 3.5",
+        ge=0,
+        le=1,
+    )
+    counting: Literal["paper", "code"] = param(
+        "paper",
+        "how epochs are counted; paper: from 1, above means >; code: from 0, above means >=",
+        source="Jo-SRC Eq. 12; official code",
+    )
+    label_smoothing: float = param(
+        0.6,
+        "share of the target that the smoothed label gives to the other classes [epsilon]",
+        source="Jo-SRC 4.1",
+        ge=0,
+        lt=1,
+    )
+    consistency_weight: float = param(
+        0.5,
+        "weight of the consistency in the loss; the cross-entropy has 1 minus this [alpha]",
+        source="official code: CIFAR",
+        ge=0,
+        le=1,
+    )
     trained_on: Literal["clean", "id", "all"] = param(
-        "all", "after the first epochs", source="Jo-SRC Table 6"
+        "all",
+        "samples that are used after the first epochs; id: clean and ID samples",
+        source="Jo-SRC Table 6",
     )
-    ood_temperature: float = param(10.0, "that flattens targets [s]", source="Jo-SRC Eq. 7", gt=0)
-    teacher_momentum: float = param(0.99, "[omega]", source="Jo-SRC 4.1", ge=0, le=1)
+    ood_temperature: float = param(
+        10.0, "temperature that flattens the targets of OOD samples [s]", source="Jo-SRC Eq. 7", gt=0
+    )
+    teacher_momentum: float = param(
+        0.99, "weight of the old teacher when it follows the student [omega]", source="Jo-SRC 4.1", ge=0, le=1
+    )
     teacher_statistics: Literal["running", "batch"] = param(
-        "running", "", source="ours; batch: official code"
+        "running",
+        "batch-norm statistics that the teacher predicts with: running averages, or those of the batch",
+        source="ours; batch: official code",
     )
-    batch_size: int = param(128, "images a step", source="Jo-SRC 4.1", ge=2)
-    optimizer: Literal["adam", "sgd"] = param("adam", "", source="Jo-SRC 4.1; sgd: official code, web data")
-    learning_rate: float = param(1e-3, "at the start", source="Jo-SRC 4.1", gt=0)
-    weight_decay: float = param(0.0, "", source="official code: CIFAR", ge=0)
-    decay_start: int = param(80, "epoch from which Adam's rate falls to 0", source="Jo-SRC 4.1", ge=0)
-    late_beta1: float = param(0.9, "from decay_start", source="Jo-SRC 4.1; official code: 0.1", ge=0, lt=1)
+    batch_size: int = param(128, "images in a batch", source="Jo-SRC 4.1", ge=2)
+    optimizer: Literal["adam", "sgd"] = param(
+        "adam",
+        "adam, or sgd with Nesterov momentum 0.9 and a cosine",
+        source="Jo-SRC 4.1; sgd: official code, web data",
+    )
+    learning_rate: float = param(1e-3, "learning rate at the start of training", source="Jo-SRC 4.1", gt=0)
+    weight_decay: float = param(
+        0.0, "weight decay (L2 penalty) of the optimizer", source="official code: CIFAR", ge=0
+    )
+    decay_start: int = param(
+        80, "epoch from which the learning rate of Adam falls linearly to 0", source="Jo-SRC 4.1", ge=0
+    )
+    late_beta1: float = param(
+        0.9,
+        "beta1 of Adam from decay_start on; before that it is 0.9",
+        source="Jo-SRC 4.1; official code: 0.1",
+        ge=0,
+        lt=1,
+    )
 
 
 @state
@@ -80,8 +150,8 @@ def start(networks: list[nn.Module], task: Task, params: Params, rng: Generator)
     largest = 1 - 1 / task.num_classes
     if params.label_smoothing >= largest:
         raise ParamsError(
-            f"methods.jo_src.label_smoothing {params.label_smoothing} leaves a label of {task.num_classes} classes no "
-            f"more than the others; choose it below {largest:.3g}"
+            f"methods.jo_src.label_smoothing {params.label_smoothing} gives the given label, of {task.num_classes} "
+            f"classes, no more weight than the others; choose a value below {largest:.3g}"
         )
     student, rate, decay = networks[0], params.learning_rate, params.weight_decay
     optimizer: torch.optim.Optimizer = torch.optim.Adam(student.parameters(), lr=rate, weight_decay=decay)
@@ -95,7 +165,8 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
     t = first + epoch
     threshold = clean_threshold(t, params)
     ramping = t < params.ramp_epochs
-    last_used, alpha = (CLEAN, 0.0) if ramping else (TRAINED_ON[params.trained_on], params.consistency_weight)
+    trained_on, alpha = ("clean", 0.0) if ramping else (params.trained_on, params.consistency_weight)
+    trained_verdicts = torch.tensor(TRAINED_ON[trained_on], dtype=torch.uint8, device=task.device)
     rate = set_rate(state.optimizer, params, epoch)
     record = EpochRecord(task, learning_rate=rate, clean_threshold=threshold)
     state.student.train()
@@ -110,7 +181,7 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
         verdict = divide(above(probability, threshold), logits1, logits2)  # [1] [2]
         targets = relabel(verdict, given, guess, params.ood_temperature)  # [3]
         losses = soft_cross_entropy(logits1, targets) + soft_cross_entropy(logits2, targets)
-        used = verdict <= last_used
+        used = torch.isin(verdict, trained_verdicts)
         joint = (1 - alpha) * losses + alpha * consistency(verdict, logits1, logits2)
         task.step((joint * used).sum() / used.sum().clamp(min=1), state.optimizer)  # [4]
         update_teacher(state.teacher, state.student, params.teacher_momentum)  # [5]
@@ -124,14 +195,14 @@ def predict(state: State, images: Tensor) -> Tensor:
 
 
 def clean_threshold(t: int, params: Params) -> float:
-    """Eq. 12: from 0 at t = 0 to tau_c at t_w, then to tau_m at t_max."""
+    """Eq. 12: the threshold rises from 0 at t = 0 to tau_c at t_w, and from there to tau_m at t_max."""
     if t <= params.ramp_epochs:
         return linear(t, 0, params.ramp_epochs, 0.0, params.clean_threshold)
     return linear(t, params.ramp_epochs, params.epochs, params.clean_threshold, params.final_clean_threshold)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, params: Params, epoch: int) -> float:
-    """Set the epoch's learning rate, and Adam's beta1."""
+    """Set the learning rate of an epoch, and with Adam its beta1; returns the rate."""
     if params.optimizer == "sgd":
         rate = cosine(epoch, params.epochs, params.learning_rate)
     else:
@@ -144,14 +215,17 @@ def set_rate(optimizer: torch.optim.Optimizer, params: Params, epoch: int) -> fl
 
 @torch.no_grad()
 def clean_probability(logits: Float[Tensor, "b c"], given: Float[Tensor, "b c"]) -> Float[Tensor, " b"]:
-    """1 - JS in bits (Eq. 3): 1 where the prediction equals the smoothed label, not where it is sure of it."""
+    """1 - JS in bits (Eq. 3), between 0 and 1.
+
+    It is 1 where the prediction equals the smoothed label. A prediction that is certain of the given label has less.
+    """
     return (1 - jensen_shannon(logits.softmax(dim=1), given)).clamp(0, 1)
 
 
 def divide(
     clean: Bool[Tensor, " b"], logits1: Float[Tensor, "b c"], logits2: Float[Tensor, "b c"]
 ) -> UInt8[Tensor, " b"]:
-    """Criterion 3.2: of the samples that are not clean, ID where both views have one argmax, else OOD."""
+    """Criterion 3.2: CLEAN where `clean`; otherwise ID where both views are predicted alike, OOD where they are not."""
     agree = logits1.argmax(dim=1) == logits2.argmax(dim=1)
     return torch.where(clean, CLEAN, torch.where(agree, ID, OOD)).to(torch.uint8)
 
@@ -159,7 +233,7 @@ def divide(
 def relabel(
     verdict: UInt8[Tensor, " b"], given: Float[Tensor, "b c"], guess: Float[Tensor, "b c"], temperature: float
 ) -> Float[Tensor, "b c"]:
-    """Eq. 5, 6 and 7."""
+    """The targets of clean, ID and OOD samples (Eq. 5, 6 and 7)."""
     flat = (guess / temperature).softmax(dim=1)  # a softmax of probabilities: nearly uniform
     unclean = torch.where(verdict[:, None] == OOD, flat, guess)
     return torch.where(verdict[:, None] == CLEAN, given, unclean)
@@ -168,6 +242,6 @@ def relabel(
 def consistency(
     verdict: UInt8[Tensor, " b"], logits1: Float[Tensor, "b c"], logits2: Float[Tensor, "b c"]
 ) -> Float[Tensor, " b"]:
-    """Eq. 9 in bits: the views are pulled together, those of OOD samples apart."""
+    """Eq. 9 in bits: positive, which pulls the two views together; negative for OOD samples, which pushes them apart."""
     bits = symmetric_kl(logits1.softmax(dim=1), logits2.softmax(dim=1)) / math.log(2)
     return torch.where(verdict == OOD, -bits, bits)

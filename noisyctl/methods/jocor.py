@@ -1,16 +1,28 @@
 """JoCoR: two networks learn as one from samples that both find easy and agree on.
 
+Two networks are trained together with one loss, which adds their cross-entropies and the divergence between their
+predictions. In every batch only the samples with the smallest joint loss are used. A small joint loss means that both
+networks fit the label and agree with each other, so the label is probably right.
+
 Wei et al., "Combating Noisy Labels by Agreement: A Joint Training Method with Co-Regularization", CVPR 2020. Algorithm 1:
 
   [1] joint loss: (1 - lambda) (CE_1 + CE_2) + lambda (KL(p1, p2) + KL(p2, p1))
-  [2] the share R(t) of the batch with the smallest joint losses is chosen, R(t) = 1 - tau min(t / T_k, 1), t from 1
-  [3] both networks learn from the mean joint loss of the chosen, with one optimizer
-At least one sample of a batch is chosen. Network 1 predicts; the paper's numbers are the mean
-of the accuracies of both, which evaluate gives as `both_networks`.
-Differs from the paper: tau may be estimated (parts/small_loss.py); the weak views are augmented, unless the data
-set says no (the code: `pixels: unit`).
-Differs from the authors' code: for asymmetric noise that halves tau, here it is what the params say; t counts from 1, there
-R's ramp starts at tau / 9; the last short batch of an epoch is kept.
+  [2] choose the share R(t) of the batch with the smallest joint losses, R(t) = 1 - tau min(t / T_k, 1), where t counts
+      epochs from 1
+  [3] both networks learn from the mean joint loss of the chosen samples, with one optimizer
+
+Network 1 is the one that predicts. The paper's numbers are the mean of both networks' accuracies, which `noisyctl evaluate`
+gives as `both_networks`.
+
+Differs from the paper:
+  - The noise rate tau may be estimated (parts/small_loss.py).
+  - The weak views are augmented, unless the data set says otherwise (the code uses plain images: `pixels: unit`).
+Differs from the authors' code:
+  - The code halves tau for asymmetric noise. Here tau is what the params say.
+  - The epoch t counts from 1; in the code the ramp of the forget rate starts at tau / 9.
+  - The last, short batch of an epoch is kept.
+Edge cases:
+  - At least one sample of each batch is chosen.
 """
 
 import torch
@@ -29,33 +41,34 @@ NEEDS = Needs(networks=2)
 class Params(MethodParams):
     """`methods.jocor` in params.yaml."""
 
-    epochs: int = param(200, "after warm-up", source="JoCoR code", ge=0)
-    batch_size: int = param(128, "images a step", source="JoCoR code", ge=2)
-    learning_rate: float = param(1e-3, "of Adam, up to decay_start", source="JoCoR code", gt=0)
+    epochs: int = param(200, "epochs after warm-up", source="JoCoR code", ge=0)
+    batch_size: int = param(128, "images in a batch", source="JoCoR code", ge=2)
+    learning_rate: float = param(1e-3, "learning rate of Adam up to decay_start", source="JoCoR code", gt=0)
     decay_start: int = param(
         80,
-        "epoch from which the rate falls on a line to 0",
+        "epoch from which the learning rate falls linearly to 0",
         source="JoCoR code: CIFAR-10; CIFAR-100: 100",
         ge=0,
     )
-    momentum: float = param(0.9, "first beta of Adam, up to decay_start", source="JoCoR code", ge=0, lt=1)
-    late_momentum: float = param(0.1, "from decay_start on", source="JoCoR code", ge=0, lt=1)
+    momentum: float = param(0.9, "beta1 of Adam up to decay_start", source="JoCoR code", ge=0, lt=1)
+    late_momentum: float = param(0.1, "beta1 of Adam from decay_start on", source="JoCoR code", ge=0, lt=1)
     assumed_noise_rate: float | None = param(
         None,
-        "share of wrong labels [tau]; none: estimated by two Gaussians on the warm-up's losses",
+        "share of wrong labels that is assumed [tau]; none: estimated with two Gaussians on the losses after "
+        "warm-up",
         source="ours: the papers give the true one; JoCoR's code: half of it for asymmetric noise",
         ge=0,
         lt=1,
     )
     ramp_epochs: int = param(
         10,
-        "in which the forget rate rises to the noise rate, counted with warm-up [T_k]",
+        "epochs in which the forget rate rises to the noise rate, counted from the start of warm-up [T_k]",
         source="JoCoR code",
         ge=1,
     )
     agreement_weight: float = param(
         0.9,
-        "of the agreement in the joint loss [lambda]",
+        "weight of the networks' agreement in the joint loss [lambda]",
         source="JoCoR code: CIFAR-10; at rate 0.8: 0.65, CIFAR-100: 0.85",
         ge=0,
         le=1,
@@ -114,7 +127,7 @@ def joint_losses(
     labels: Int[Tensor, " b"],
     agreement_weight: float,
 ) -> Float[Tensor, " b"]:
-    """Both cross-entropies, and the divergence of the two predictions in both directions, in nats."""
+    """The joint loss: both cross-entropies, and the divergence of the two predictions in both directions, in nats."""
     supervised = cross_entropy(logits1, labels, reduction="none") + cross_entropy(
         logits2, labels, reduction="none"
     )

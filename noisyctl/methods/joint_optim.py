@@ -1,16 +1,26 @@
 """Joint-Optim: learn weights and labels in turn, then a new network from the labels found.
 
+A network that is trained with a high learning rate learns correct labels and does not memorize wrong ones. So its
+predictions, averaged over several epochs, replace the given labels while it trains. Afterwards a new network learns from
+these labels in the ordinary way.
+
 Tanaka et al., "Joint Optimization Framework for Learning with Noisy Labels", CVPR 2018. Steps (section 3):
 
-  [1] step 1, a high learning rate: cross-entropy with the labels of now + alpha prior + beta entropy
-  [2] from an epoch on the labels are the average prediction of the last ten epochs
-  [3] step 2: the labels stay, and a network that starts anew learns from them by cross-entropy alone
+  [1] step 1, with a high learning rate: cross-entropy with the present labels + alpha prior penalty + beta entropy
+  [2] from `correction_epoch` on the labels are the average prediction of the last ten epochs
+  [3] step 2: the labels stay fixed, and a network with new weights learns from them by cross-entropy alone
 
-The predictions of [2] are those of training, on weak views, as in the authors' code; before the first epoch there are none
-and the given labels stay. Labels are distributions (soft labels); the prior is uniform. The network of [3] has random
-weights, whatever the warm-up started from.
-Differs from the paper: cross-entropy, not the divergence from the labels: the gradient is the same.
-Differs from the authors' code: nothing known in the losses; it has no warm-up before [1], as with a profile of epochs 0.
+The predictions of [2] are those made while training, on weak views, as in the authors' code. Labels are distributions
+over the classes (soft labels); the prior is uniform. The network of [3] has random weights, whatever weights warm-up
+started from.
+
+Differs from the paper:
+  - The loss is the cross-entropy with the labels, not the divergence from them. Its gradient is the same.
+Differs from the authors' code:
+  - Nothing known in the losses.
+  - The code has no warm-up before [1]. A warm-up profile with `epochs: 0` has none either.
+Edge cases:
+  - Where no epoch has run before the correction starts, there are no predictions yet, and the given labels stay.
 """
 
 from typing import cast
@@ -32,31 +42,55 @@ NEEDS = Needs(networks=1)
 class Params(MethodParams):
     """`methods.joint_optim` in params.yaml."""
 
-    epochs: int = param(320, "of both steps, after warm-up", source="official code: 200 and 120", ge=0)
-    batch_size: int = param(128, "images a step", source="official code", ge=2)
-    learning_rate: float = param(
-        0.08, "of step 1", source="official code: symmetric 70 %; asymmetric: 0.03", gt=0
+    epochs: int = param(
+        320, "epochs of both steps together, after warm-up", source="official code: 200 and 120", ge=0
     )
-    weight_decay: float = param(1e-4, "", source="official code", ge=0)
-    prior_weight: float = param(1.2, "[alpha]", source="official code: symmetric 70 %; asymmetric: 0.8", ge=0)
+    batch_size: int = param(128, "images in a batch", source="official code", ge=2)
+    learning_rate: float = param(
+        0.08,
+        "learning rate of step 1, which is constant",
+        source="official code: symmetric 70 %; asymmetric: 0.03",
+        gt=0,
+    )
+    weight_decay: float = param(
+        1e-4, "weight decay (L2 penalty) of the optimizer", source="official code", ge=0
+    )
+    prior_weight: float = param(
+        1.2,
+        "weight of the penalty on classes that are never predicted [alpha]",
+        source="official code: symmetric 70 %; asymmetric: 0.8",
+        ge=0,
+    )
     entropy_weight: float = param(
-        0.8, "[beta]", source="official code: symmetric 70 %; asymmetric: 0.4", ge=0
+        0.8,
+        "weight of the entropy of predictions, which makes them confident [beta]",
+        source="official code: symmetric 70 %; asymmetric: 0.4",
+        ge=0,
     )
     correction_epoch: int = param(
-        70, "from which labels are replaced, with warm-up", source="official code", ge=0
+        70,
+        "first epoch whose labels are replaced by averaged predictions, counted from the start of warm-up",
+        source="official code",
+        ge=0,
     )
-    averaged_epochs: int = param(10, "whose predictions are the labels", source="official code", ge=1)
-    retrain_epoch: int = param(200, "of the start of step 2, with warm-up", source="official code", ge=0)
-    retrain_rate: float = param(0.2, "learning rate of step 2", source="official code", gt=0)
-    decay_epochs: list[int] = param([40, 80], "of step 2, of a tenth each", source="official code")
+    averaged_epochs: int = param(
+        10, "number of epochs whose predictions are averaged to give the labels", source="official code", ge=1
+    )
+    retrain_epoch: int = param(
+        200, "first epoch of step 2, counted from the start of warm-up", source="official code", ge=0
+    )
+    retrain_rate: float = param(0.2, "learning rate at the start of step 2", source="official code", gt=0)
+    decay_epochs: list[int] = param(
+        [40, 80], "epochs of step 2 at which the learning rate falls to a tenth", source="official code"
+    )
 
 
 @state
 class State:
     network: nn.Module
     optimizer: torch.optim.Optimizer
-    targets: Tensor  # [n c]: the labels of now
-    history: Tensor  # [epochs n c]: predictions of the last epochs; none in step 2
+    targets: Tensor  # [n c]: the present labels
+    history: Tensor  # [epochs n c]: predictions of the last epochs; empty in step 2
     retraining: bool
 
 
@@ -100,7 +134,7 @@ def predict(state: State, images: Tensor) -> Tensor:
 
 
 def begin_step2(state: State, params: Params, rng: Generator) -> None:
-    """New weights in the same network, a new optimizer; the history is used up."""
+    """Start step 2: new weights in the same network, a new optimizer, and no history, which is used up."""
     fresh = build(cast(Classifier, state.network).spec, rng)
     state.network.load_state_dict(fresh.state_dict())
     state.optimizer = make_optimizer(state.network, params)
@@ -108,7 +142,7 @@ def begin_step2(state: State, params: Params, rng: Generator) -> None:
 
 
 def make_optimizer(network: nn.Module, params: Params) -> torch.optim.Optimizer:
-    """Of both steps: each epoch sets its rate."""
+    """The SGD of both steps; each epoch sets its learning rate."""
     rate, decay = params.learning_rate, params.weight_decay
     return torch.optim.SGD(network.parameters(), lr=rate, momentum=0.9, weight_decay=decay)
 
@@ -116,6 +150,6 @@ def make_optimizer(network: nn.Module, params: Params) -> torch.optim.Optimizer:
 def joint_loss(
     logits: Float[Tensor, "b c"], targets: Float[Tensor, "b c"], prior_weight: float, entropy_weight: float
 ) -> Float[Tensor, ""]:
-    """Cross-entropy, plus a penalty on classes that are never predicted, plus the entropy of each prediction."""
+    """Step 1's loss: cross-entropy, a penalty on classes that are never predicted, and the entropy of each prediction."""
     supervised, entropy = soft_cross_entropy(logits, targets).mean(), -negative_entropy(logits).mean()
     return supervised + prior_weight * prior_penalty(logits) + entropy_weight * entropy

@@ -1,23 +1,36 @@
 """M-correction: mixup, whose labels give way to the prediction as far as two Betas on the losses call them wrong.
 
+A mixture of two Beta distributions is fitted to the losses of all samples and gives each sample a probability that its
+label is clean. The network trains on mixed pairs of images (mixup). After some epochs the target of a sample is a mixture
+of its given label and the network's prediction, with the clean probability as the weight of the label.
+
 Arazo et al., "Unsupervised Label Noise Modeling and Loss Correction", ICML 2019. Steps (section 3):
 
-  [1] two Betas on the losses of all samples -> P(clean), of the epoch's start (parts/beta_mixture.py)
+  [1] at the start of the epoch, two Betas on the losses of all samples give P(clean) (parts/beta_mixture.py)
   [2] up to the correction epoch: mixup with the given labels
-  [3] m-dyr-h: then targets P(clean) y + (1 - P(clean)) z, z the predicted class, one-hot; both mixed alike
-  [4] md-dyr-sh: images are mixed in proportion to their P(clean) instead; at first with given labels, from `guided_epochs`
-      later on with targets as in [3], half of each, z a softmax whose temperature falls from 1
-  [5] from the correction epoch of [3], and the second of [4], on: + a penalty on classes that are never predicted
+  [3] m-dyr-h, from the correction epoch on: targets P(clean) y + (1 - P(clean)) z, where z is the one-hot predicted class;
+      images and targets are mixed with the same weight
+  [4] md-dyr-sh, from the correction epoch on: images are mixed in proportion to their P(clean); for `guided_epochs` with
+      given labels, then with the targets of [3], half of each, where z is a softmax whose temperature falls from 1
+  [5] in [3], and in the second phase of [4], a penalty on classes that are never predicted is added
 
-z is the prediction for the image before mixing, in train mode and without gradients, as in the authors' code.
-The first phase of the paper is [2] alone: start from a profile of `warmups:` with epochs 0 to have it so.
-Traced, of the start of the epoch and on plain views: losses, clean_probability, selected (above a half), predictions, and
-pseudo_labels, the given one where it is more clean than not. Held-out samples take no part: theirs are 0.
-Differs from the paper: nothing known in the losses.
-Differs from the authors' code: losses are those of plain views at the start of an epoch, there of augmented ones before it,
-and P(clean) of a batch is computed anew; P(clean) is the posterior itself, there its value in a table of 100 losses (at most
-.017 away).
-As there, labels of [4] have random weights in its first phase, which are not those of the images.
+z is the prediction for the image before mixing, in train mode and without gradients, as in the authors' code. The first
+phase of the paper is [2] alone; to have it so, start from a profile of `warmups:` with `epochs: 0`.
+
+The trace holds what was found at the start of the epoch on plain views: losses, clean_probability, selected (P(clean)
+above a half), predictions, and pseudo_labels, which are the given labels of selected samples and the predictions of the
+others.
+
+Differs from the paper:
+  - Nothing known in the losses.
+Differs from the authors' code:
+  - The losses of [1] are those of plain views at the start of an epoch. The code takes those of augmented views in the
+    epoch before, and computes P(clean) of a batch anew.
+  - P(clean) is the posterior itself. The code reads it from a table of 100 losses, which is at most .017 away.
+As in the authors' code, the labels in the first phase of [4] are mixed with random weights, which are not those of the
+images.
+Edge cases:
+  - Held-out samples take no part; their values in the trace are 0.
 """
 
 from typing import Literal
@@ -37,31 +50,60 @@ from noisyctl.parts.targets import one_hot, soft_cross_entropy
 from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param
 
 NEEDS = Needs(networks=1)
-CLAMP = 1e-4  # of P(clean), as the authors' code: two samples that are surely noisy have finite weights
+CLAMP = 1e-4  # least P(clean), as in the authors' code, so that two surely noisy samples still have finite weights
 Phase = Literal["mixup", "guided", "hard", "soft"]
 
 
 class Params(MethodParams):
     """`methods.m_correction` in params.yaml."""
 
-    epochs: int = param(300, "after warm-up", source="official code", ge=0)
-    batch_size: int = param(128, "images a step", source="official code", ge=2)
-    learning_rate: float = param(0.1, "before the decay", source="official code", gt=0)
-    decay_epochs: list[int] = param([100, 250], "of a tenth each, with warm-up", source="official code")
-    weight_decay: float = param(1e-4, "", source="official code", ge=0)
+    epochs: int = param(300, "epochs after warm-up", source="official code", ge=0)
+    batch_size: int = param(128, "images in a batch", source="official code", ge=2)
+    learning_rate: float = param(0.1, "learning rate before it falls", source="official code", gt=0)
+    decay_epochs: list[int] = param(
+        [100, 250],
+        "epochs at which the learning rate falls to a tenth, counted from the start of warm-up",
+        source="official code",
+    )
+    weight_decay: float = param(
+        1e-4, "weight decay (L2 penalty) of the optimizer", source="official code", ge=0
+    )
     variant: Literal["m-dyr-h", "md-dyr-sh"] = param(
-        "m-dyr-h", "md-dyr-sh: for very many wrong labels", source="official code"
+        "m-dyr-h", "how labels are corrected; md-dyr-sh is for very many wrong labels", source="official code"
     )
     correction_epoch: int = param(
-        105, "from which labels give way, with warm-up", source="official code", ge=0
+        105,
+        "first epoch whose labels give way to predictions, counted from the start of warm-up",
+        source="official code",
+        ge=0,
     )
-    guided_epochs: int = param(5, "of given labels in md-dyr-sh, from there on", source="official code", ge=0)
-    mixing_alpha: float = param(32.0, "of the Beta of mixing weights [alpha]", source="official code", gt=0)
+    guided_epochs: int = param(
+        5,
+        "epochs of md-dyr-sh, from correction_epoch on, that still use the given labels",
+        source="official code",
+        ge=0,
+    )
+    mixing_alpha: float = param(
+        32.0, "parameter of the Beta distribution of mixing weights [alpha]", source="official code", gt=0
+    )
     final_temperature: float = param(
-        1e-3, "at the end of its fall, in md-dyr-sh [T]", source="official code", gt=0
+        1e-3,
+        "softmax temperature of predictions in md-dyr-sh at the end of its fall [T]",
+        source="official code",
+        gt=0,
     )
-    temperature_epochs: int = param(89, "in which it falls from 1", source="official code: 200 - 111", ge=1)
-    prior_weight: float = param(1.0, "of the penalty [eta]", source="official scripts", ge=0)
+    temperature_epochs: int = param(
+        89,
+        "epochs in which this temperature falls from 1 to its final value",
+        source="official code: 200 - 111",
+        ge=1,
+    )
+    prior_weight: float = param(
+        1.0,
+        "weight of the penalty on classes that are never predicted [eta]",
+        source="official scripts",
+        ge=0,
+    )
 
 
 start, predict = supervised.start_sgd, supervised.predict
@@ -100,7 +142,7 @@ def divide(network: nn.Module, task: Task) -> tuple[Float[Tensor, "n c"], Float[
 
 
 def phase_of(now: int, params: Params) -> Phase:
-    """Of an epoch counted from 0 with warm-up."""
+    """The phase of an epoch that is counted from 0 at the start of warm-up."""
     if now < params.correction_epoch:
         return "mixup"
     if params.variant == "m-dyr-h":
@@ -109,7 +151,10 @@ def phase_of(now: int, params: Params) -> Phase:
 
 
 def temperature_of(now: int, params: Params) -> float:
-    """From 1 in the first epoch of soft targets to the final one, and then that; 0, a class, in m-dyr-h."""
+    """The softmax temperature of z in md-dyr-sh; 0, which stands for the predicted class, in m-dyr-h.
+
+    It falls linearly from 1 in the first epoch of soft targets to `final_temperature`, and then stays there.
+    """
     if params.variant == "m-dyr-h":
         return 0.0
     first = params.correction_epoch + params.guided_epochs
@@ -121,7 +166,7 @@ def temperature_of(now: int, params: Params) -> float:
 def guessed(
     network: nn.Module, images: Float[Tensor, "b ch h w"], temperature: float
 ) -> Float[Tensor, "b c"]:
-    """The network's prediction; at temperature 0 its class."""
+    """The network's prediction at a temperature; at temperature 0 the one-hot predicted class."""
     logits = network(images).float()
     if temperature == 0:
         return one_hot(logits.argmax(dim=1), logits.shape[1])
@@ -129,7 +174,7 @@ def guessed(
 
 
 def guided_weight(clean: Float[Tensor, " b"], order: Tensor) -> Float[Tensor, " b"]:
-    """Of the own image: its P(clean) over the sum with its partner's."""
+    """The weight of the own image: its P(clean), divided by the sum of its and its partner's P(clean)."""
     return clean / (clean + clean[order])
 
 

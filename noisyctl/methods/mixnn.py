@@ -1,24 +1,36 @@
 """MixNN: mix every sample with its nearest neighbors, weighted by how probably their labels are clean.
 
+Images of one class lie near each other in feature space, also where their labels are wrong. MixNN trains on mixtures of
+each image with its nearest neighbors, in which samples with probably clean labels weigh more. After some epochs a running
+average of predictions takes the place of the given labels.
+
 Lu and He, "MixNN: Combating Noisy Labels in Deep Learning by Mixing with Nearest Neighbours", arXiv 2022. Algorithm 1:
 
-  [1] line 4: two Gaussians on the cross-entropy of all samples -> P(clean)          (Eq. 8, 9)
+  [1] line 4: two Gaussians on the cross-entropy of all samples give P(clean)        (Eq. 8, 9)
   [2] line 5: K nearest neighbors in penultimate features over the whole training set
   [3] lines 10-11: from epoch E_s on, running average of the targets with the batch's predictions   (Eq. 12)
-  [4] line 12: weights lambda and beta = normalised P(clean) of the sample and its neighbors         (Eq. 10, 11)
+  [4] line 12: weights lambda and beta = normalized P(clean) of the sample and its neighbors        (Eq. 10, 11)
   [5] lines 13-15: mix images and targets, cross-entropy                             (Eq. 4, 5, 7)
 
-Neighbors' labels: Algorithm 1 line 15 keeps their noisy labels, section IV-E replaces labels by soft targets in Eq. 5 and
-7 alike. This file follows section IV-E (`neighbor_targets: soft`); `noisy` is line 15.
-Table IV, one change a row: `weights: average` (AVG); `weights: random` (RDM: Beta(1, 1) of a sample and one neighbor, a
-Dirichlet of more; the paper prints no parameter); a `correction_epoch` after the last epoch (w/o label correction);
-`partners: random` (w/o K nearest neighbours: random samples of the training set, drawn every epoch). Fig. 7(c):
-`num_neighbors`.
-Clothing1M (VI-B) is `epoch_batches: 2000`: [1] and [2] still see the whole training set, as Algorithm 1 has it.
-Held-out samples take no part: they are nobody's neighbor, and their P(clean) is 0.
-Differs from the paper: neighbors are exact, not HNSW (whose recall is below 1); P(clean) is at least 1e-10.
-Differs from the authors' code: that mixes with random partners before E_s, uses a linear loss there, looks for neighbors
-inside the batch, updates targets every tenth epoch, and fits the mixture on corrected labels.
+The neighbors' labels: Algorithm 1, line 15, keeps their noisy labels, but section IV-E replaces labels by soft targets in
+Eq. 5 and Eq. 7 alike. This file follows section IV-E (`neighbor_targets: soft`); `neighbor_targets: noisy` is line 15.
+
+Table IV changes one thing per row. AVG is `weights: average`. RDM is `weights: random`: the weights of a sample and one
+neighbor are drawn from Beta(1, 1), those of more neighbors from a Dirichlet; the paper prints no parameter. "w/o label
+correction" is a `correction_epoch` after the last epoch. "w/o K nearest neighbours" is `partners: random`: random samples
+of the training set, drawn in every epoch. Fig. 7(c) varies `num_neighbors`. Clothing1M (VI-B) is `epoch_batches: 2000`;
+[1] and [2] still see the whole training set, as in Algorithm 1.
+
+Differs from the paper:
+  - Neighbors are exact. The paper uses HNSW, whose recall is below 1.
+  - P(clean) is at least 1e-10.
+Differs from the authors' code:
+  - The code mixes with random partners before E_s, and uses a linear loss there.
+  - The code looks for neighbors inside the batch.
+  - The code updates the targets in every tenth epoch only.
+  - The code fits the Gaussians to losses with the corrected labels.
+Edge cases:
+  - Held-out samples take no part: they are nobody's neighbor, and their P(clean) in the trace is 0.
 """
 
 from collections.abc import Callable
@@ -39,8 +51,9 @@ from noisyctl.parts.targets import one_hot, running_average, soft_cross_entropy
 from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param, state
 
 NEEDS = Needs(networks=1)
-FLOOR = 1e-10  # of P(clean): two samples that are surely wrong still have weights
-Weights = tuple[Float[Tensor, " b"], Float[Tensor, "b k"]]  # of a sample and its neighbors; their sum is 1
+FLOOR = 1e-10  # least P(clean), so that two samples with surely wrong labels still have weights
+# the weights of a sample and of its neighbors; they sum to 1
+Weights = tuple[Float[Tensor, " b"], Float[Tensor, "b k"]]
 Weigh = Callable[[Tensor, Tensor, Generator], Weights]
 
 
@@ -48,33 +61,60 @@ class Params(MethodParams):
     """`methods.mixnn` in params.yaml."""
 
     epochs: int = param(
-        290, "after warm-up", source="MixNN VI-A: E_max = 300 with a warm-up of 10, on CIFAR-100 of 30", ge=0
+        290,
+        "epochs after warm-up",
+        source="MixNN VI-A: E_max = 300 with a warm-up of 10, on CIFAR-100 of 30",
+        ge=0,
     )
     correction_epoch: int = param(
-        60, "target correction from this epoch on, from 0 and with warm-up [E_s]", source="MixNN IV-E", ge=0
+        60,
+        "first epoch whose targets are corrected, counted from 0 at the start of warm-up [E_s]",
+        source="MixNN IV-E",
+        ge=0,
     )
-    num_neighbors: int = param(1, "neighbors a sample is mixed with [K]", source="MixNN VI-A", ge=1)
+    num_neighbors: int = param(
+        1, "number of neighbors that a sample is mixed with [K]", source="MixNN VI-A", ge=1
+    )
     partners: Literal["nearest", "random"] = param(
-        "nearest", "whom a sample is mixed with", source="MixNN IV-C; random: Table IV"
+        "nearest", "samples that a sample is mixed with", source="MixNN IV-C; random: Table IV"
     )
     weights: Literal["estimated", "average", "random"] = param(
-        "estimated", "in a mix [lambda, beta]", source="MixNN IV-D; the others: Table IV"
+        "estimated",
+        "how the weights in a mixture are chosen [lambda, beta]; estimated: by P(clean)",
+        source="MixNN IV-D; the others: Table IV",
     )
     random_alpha: float = param(
-        1.0, "of the Beta, for random", source="ours: the official code's mixup", gt=0
+        1.0,
+        "parameter of the Beta distribution that random weights are drawn from",
+        source="ours: the official code's mixup",
+        gt=0,
     )
-    target_momentum: float = param(0.9, "weight of the old target [alpha]", source="MixNN IV-E", ge=0, lt=1)
+    target_momentum: float = param(
+        0.9, "weight of the old target in its running average [alpha]", source="MixNN IV-E", ge=0, lt=1
+    )
     neighbor_targets: Literal["soft", "noisy"] = param(
-        "soft", "labels of the neighbors", source="MixNN IV-E; noisy: Algorithm 1"
+        "soft",
+        "labels of the neighbors in a mixture: their soft targets, or their noisy labels",
+        source="MixNN IV-E; noisy: Algorithm 1",
     )
-    batch_size: int = param(128, "images a step [B]", source="MixNN VI-A", ge=2)
+    batch_size: int = param(128, "images in a batch [B]", source="MixNN VI-A", ge=2)
     epoch_batches: int = param(
-        0, "class-balanced, drawn every epoch; 0: all samples", source="MixNN VI-B: Clothing1M 2000", ge=0
+        0,
+        "batches in an epoch, of samples drawn anew from all classes equally; 0: all samples",
+        source="MixNN VI-B: Clothing1M 2000",
+        ge=0,
     )
-    learning_rate: float = param(0.02, "at each restart", source="MixNN VI-A", gt=0)
-    floor_rate: float = param(0.001, "at the end of each period", source="MixNN VI-A", ge=0)
-    period: int = param(10, "epochs between restarts, with warm-up", source="MixNN VI-A", ge=1)
-    weight_decay: float = param(1e-3, "", source="MixNN VI-A", ge=0)
+    learning_rate: float = param(
+        0.02, "learning rate at each restart of the cosine", source="MixNN VI-A", gt=0
+    )
+    floor_rate: float = param(0.001, "learning rate at the end of each period", source="MixNN VI-A", ge=0)
+    period: int = param(
+        10,
+        "epochs between restarts of the cosine, counted from the start of warm-up",
+        source="MixNN VI-A",
+        ge=1,
+    )
+    weight_decay: float = param(1e-3, "weight decay (L2 penalty) of the optimizer", source="MixNN VI-A", ge=0)
 
 
 @state
@@ -132,11 +172,12 @@ def predict(state: State, images: Tensor) -> Tensor:
 
 
 def nearest_others(features: Float[Tensor, "t d"], number: int, rng: Generator) -> Int[Tensor, "t k"]:
+    """For each training sample the `number` nearest other ones."""
     return nearest(features, number)
 
 
 def random_others(features: Float[Tensor, "t d"], number: int, rng: Generator) -> Int[Tensor, "t k"]:
-    """Samples other than the own one, each as likely as any; one may come twice."""
+    """For each training sample `number` other ones, drawn uniformly; the same one may be drawn twice."""
     size = len(features)
     steps = torch.randint(1, size, (size, number), generator=rng, device=rng.device).to(features.device)
     return (torch.arange(size, device=features.device)[:, None] + steps) % size
@@ -146,6 +187,7 @@ PARTNERS = {"nearest": nearest_others, "random": random_others}
 
 
 def weights_of(params: Params) -> Weigh:
+    """The function that gives the weights of samples and neighbors, as the params choose it."""
     choices: dict[str, Weigh] = {
         "estimated": estimated_weights,
         "average": average_weights,
@@ -155,13 +197,14 @@ def weights_of(params: Params) -> Weigh:
 
 
 def estimated_weights(own: Float[Tensor, " b"], partners: Float[Tensor, "b k"], rng: Generator) -> Weights:
-    """Eq. 10 and 11: P(clean) of the sample and of its neighbors over their sum."""
+    """Eq. 10 and 11: P(clean) of the sample and of its neighbors, divided by their sum."""
     own, partners = own.clamp(min=FLOOR), partners.clamp(min=FLOOR)
     total = own + partners.sum(dim=1)
     return own / total, partners / total[:, None]
 
 
 def average_weights(own: Float[Tensor, " b"], partners: Float[Tensor, "b k"], rng: Generator) -> Weights:
+    """Equal weights for the sample and its neighbors (Table IV, AVG)."""
     share = 1 / (1 + partners.shape[1])
     return torch.full_like(own, share), torch.full_like(partners, share)
 
@@ -169,5 +212,6 @@ def average_weights(own: Float[Tensor, " b"], partners: Float[Tensor, "b k"], rn
 def random_weights(
     own: Float[Tensor, " b"], partners: Float[Tensor, "b k"], rng: Generator, *, alpha: float
 ) -> Weights:
+    """Random weights for the sample and its neighbors (Table IV, RDM)."""
     drawn = draw_dirichlet(alpha, (len(own), 1 + partners.shape[1]), rng).to(own.device)
     return drawn[:, 0], drawn[:, 1:]

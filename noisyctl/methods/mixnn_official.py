@@ -1,24 +1,35 @@
 """MixNN as its authors' code runs it: random mixup first, then mixing with the nearest neighbor in the batch.
 
-Lu and He, "MixNN: Combating Noisy Labels in Deep Learning by Mixing with Nearest Neighbours", arXiv 2022; their published
-code, by behavior. `mixnn` follows the paper. Its epochs e count from 1 and include the warm-up. Steps:
+The published code does something else than the paper, which `mixnn` follows. In the first epochs it trains on mixtures of
+random pairs with a bounded loss. Later it mixes each image with its nearest neighbor in the same batch, weighted by how
+probably both labels are clean, and corrects the targets in every tenth epoch.
 
-  [1] corrected label = argmax of the running target; cross-entropy against it, scaled to [0, 1], perhaps averaged over the
-      last epochs; two Gaussians -> P(clean)
-  [2] first forward, augmented images, train mode, no gradient: features and predictions
+Lu and He, "MixNN: Combating Noisy Labels in Deep Learning by Mixing with Nearest Neighbours", arXiv 2022; the behavior is
+that of their published code. Epochs e count from 1 and include the warm-up. Steps:
+
+  [1] corrected label = argmax of the running target; its cross-entropy, scaled to [0, 1] and perhaps averaged over the
+      last epochs; two Gaussians on these give P(clean)
+  [2] first forward pass of augmented images, in train mode, without gradients: features and predictions
   [3] from e = E_s on, where e is a multiple of 10: running average of the targets with these predictions
-  [4] up to e = E_s: a random partner, lambda of Beta(1, 1), one a batch; after: the nearest other image of the batch,
-      lambda = P / (P + P of the partner)
-  [5] second forward, mixed images. Before e = E_s: linear loss -mean[lambda p_a + (1 - lambda) p_b], bounded as the mean
-      absolute error is; from e = E_s on: cross-entropy with the mixed targets
-  So e = E_s itself has random partners and the soft loss.
+  [4] up to e = E_s: a random partner, and one lambda of Beta(1, 1) for the batch; after that: the nearest other image of
+      the batch, and lambda = P / (P + P of the partner)
+  [5] second forward pass, of mixed images. Before e = E_s a linear loss, -mean[lambda p_a + (1 - lambda) p_b], which is
+      bounded like the mean absolute error; from e = E_s on cross-entropy with the mixed targets
 
-The warm-up is the profile's business. The authors' has 9 epochs (29 on CIFAR-100), `views: plain`, the cosine of the
-learning rate from its first epoch on (`period: 10`, `floor_rate: 0.001`), and no shuffling, which is not built.
-Differs from the paper: all of the above but [4]'s lambda and [5]'s last loss (see `mixnn`).
-Differs from the authors' code: neighbors are exact, not HNSW's; log-softmax, not the log of a softmax that may be 0;
-`averaged_losses` is a parameter, there it is 5 where the true rate is .8 and else 1; a last batch of one joins the one
-before.
+The epoch e = E_s itself therefore has random partners and the cross-entropy with targets.
+
+Warm-up is set by the profile. The authors' has 9 epochs (29 on CIFAR-100), `views: plain`, and the cosine of the learning
+rate from its first epoch on (`period: 10`, `floor_rate: 0.001`). It does not shuffle the images, which is not possible
+here.
+
+Differs from the paper:
+  - All of the above but the last lambda of [4] and the last loss of [5] (see `mixnn`).
+Differs from the authors' code:
+  - Neighbors are exact, not those of HNSW.
+  - The loss uses log-softmax, not the logarithm of a softmax that may be 0.
+  - `averaged_losses` is a parameter. In the code it is 5 where the true noise rate is .8, and else 1.
+Edge cases:
+  - A last batch of a single image is joined to the batch before it.
 """
 
 from typing import Literal, NamedTuple
@@ -37,25 +48,47 @@ from noisyctl.parts.targets import one_hot, running_average, soft_cross_entropy
 from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param, state
 
 NEEDS = Needs(networks=1)
-FLOOR = 1e-10  # of both sides of lambda, as the authors' code: two samples that are surely wrong keep their own image
+# added above and below in lambda, as in the authors' code: with two surely wrong labels an image keeps itself
+FLOOR = 1e-10
 
 
 class Params(MethodParams):
     """`methods.mixnn_official` in params.yaml."""
 
-    epochs: int = param(291, "after warm-up", source="official code: 300 with a warm-up of 9", ge=0)
-    correction_epoch: int = param(60, "from 1, with warm-up [E_s]", source="official code", ge=0)
-    update_period: int = param(10, "targets move in its multiples", source="official code", ge=1)
-    target_momentum: float = param(0.9, "of the old target", source="official code", ge=0, lt=1)
-    averaged_losses: int = param(
-        1, "epochs that are averaged in [1]", source="official code; 5 at rate .8", ge=1
+    epochs: int = param(291, "epochs after warm-up", source="official code: 300 with a warm-up of 9", ge=0)
+    correction_epoch: int = param(
+        60,
+        "first epoch with corrected targets, counted from 1 at the start of warm-up [E_s]",
+        source="official code",
+        ge=0,
     )
-    mixing_alpha: float = param(1.0, "of Beta(alpha, alpha)", source="official code", gt=0)
-    batch_size: int = param(128, "images a step", source="official code", ge=2)
-    learning_rate: float = param(0.02, "at each restart", source="MixNN VI-A", gt=0)
-    floor_rate: float = param(0.001, "at the end of each period", source="MixNN VI-A", ge=0)
-    period: int = param(10, "epochs between restarts, with warm-up", source="MixNN VI-A", ge=1)
-    weight_decay: float = param(1e-3, "", source="MixNN VI-A", ge=0)
+    update_period: int = param(
+        10, "targets are updated in epochs that are a multiple of this", source="official code", ge=1
+    )
+    target_momentum: float = param(
+        0.9, "weight of the old target in its running average", source="official code", ge=0, lt=1
+    )
+    averaged_losses: int = param(
+        1, "number of epochs whose losses are averaged in [1]", source="official code; 5 at rate .8", ge=1
+    )
+    mixing_alpha: float = param(
+        1.0,
+        "alpha of Beta(alpha, alpha), from which the weights of random pairs are drawn",
+        source="official code",
+        gt=0,
+    )
+    batch_size: int = param(128, "images in a batch", source="official code", ge=2)
+    learning_rate: float = param(
+        0.02, "learning rate at each restart of the cosine", source="MixNN VI-A", gt=0
+    )
+    floor_rate: float = param(0.001, "learning rate at the end of each period", source="MixNN VI-A", ge=0)
+    period: int = param(
+        10,
+        "epochs between restarts of the cosine, counted from the start of warm-up",
+        source="MixNN VI-A",
+        ge=1,
+    )
+    weight_decay: float = param(1e-3, "weight decay (L2 penalty) of the optimizer", source="MixNN VI-A", ge=0)
 
 
 @state
@@ -63,11 +96,11 @@ class State:
     network: nn.Module
     optimizer: torch.optim.Optimizer
     targets: Tensor  # [n c]
-    history: Tensor  # [h t]: scaled losses of the training samples of the last epochs, the newest last
+    history: Tensor  # [h t]: scaled losses of the training samples in the last epochs, the newest last
 
 
 class Phase(NamedTuple):
-    """What an epoch does."""
+    """What an epoch does: whom samples are mixed with, which loss is used, and whether targets are updated."""
 
     partners: Literal["random", "nearest"]
     loss: Literal["linear", "soft"]
@@ -117,7 +150,8 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
         loss = soft_cross_entropy if soft else linear_loss
         task.step(loss(logits, targets).mean(), state.optimizer)  # [5]
     everything = torch.arange(task.num_samples, device=task.device)
-    clean = torch.where(corrected == task.noisy_labels, clean, 0.0)  # of the given label, if it still counts
+    # for the trace: a given label that has been corrected is not clean
+    clean = torch.where(corrected == task.noisy_labels, clean, 0.0)
     record.add(everything, losses=losses, clean_probability=clean, predictions=plain)
     record.add(everything, pseudo_labels=state.targets.argmax(dim=1))
     return record
@@ -128,7 +162,7 @@ def predict(state: State, images: Tensor) -> Tensor:
 
 
 def phase(epoch: int, params: Params) -> Phase:
-    """Of epoch `epoch`, counted from 1 with the warm-up."""
+    """The phase of epoch `epoch`, which counts from 1 at the start of warm-up."""
     correcting = epoch >= params.correction_epoch
     return Phase(
         partners="nearest" if epoch > params.correction_epoch else "random",
@@ -138,17 +172,17 @@ def phase(epoch: int, params: Params) -> Phase:
 
 
 def nearest_in_batch(features: Float[Tensor, "b d"]) -> Int[Tensor, " b"]:
-    """The nearest other row of each row, Euclidean; a single row is its own."""
+    """The position of the nearest other row of each row, by Euclidean distance; 0 for a single row."""
     features = features.float()  # whatever the precision
     distances = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
     return distances.fill_diagonal_(torch.inf).argmin(dim=1)
 
 
 def own_weight(own: Float[Tensor, " b"], partner: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
-    """lambda: P(clean) of the sample over its sum with the partner's."""
+    """lambda: P(clean) of the sample, divided by the sum of its and its partner's P(clean)."""
     return (own + FLOOR) / (own + partner + FLOOR)
 
 
 def linear_loss(logits: Float[Tensor, "b c"], targets: Float[Tensor, "b c"]) -> Float[Tensor, " b"]:
-    """Minus the expected probability of the target, from -1 to 0."""
+    """Minus the expected probability of the target; between -1 and 0."""
     return -(targets * logits.softmax(dim=1)).sum(dim=1)

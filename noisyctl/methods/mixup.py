@@ -1,12 +1,20 @@
 """Mixup: every image is mixed with a random other one, and so are their labels.
 
+The network trains on weighted averages of two images, with the same weighted average of their labels as the target. A
+wrong label then never appears alone as the target of an image, and is harder to memorize. Mixup knows nothing about
+noise; it is a baseline and a part of other methods.
+
 Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018. Steps:
 
-  [1] lambda drawn from Beta(alpha, alpha), one a batch; partners are the batch in another random order
-  [2] lambda x_i + (1 - lambda) x_j and the same of the labels, cross-entropy                        (Eq. 1, 2)
-Differs from the paper: a cosine schedule instead of steps (`ours`).
-Differs from the authors' code: nothing known.
-Traced predictions are of the mixed images, seen while it trains.
+  [1] draw lambda from Beta(alpha, alpha), once for the batch; the partners are the batch in another random order
+  [2] mix lambda x_i + (1 - lambda) x_j, and the labels likewise; cross-entropy                      (Eq. 1, 2)
+
+The trace's predictions are those for the mixed images, made while training.
+
+Differs from the paper:
+  - The learning rate follows a cosine, not steps (`ours`).
+Differs from the authors' code:
+  - Nothing known.
 """
 
 import torch
@@ -24,12 +32,19 @@ NEEDS = Needs(networks=1)
 class Params(MethodParams):
     """`methods.mixup` in params.yaml."""
 
-    epochs: int = param(200, "after warm-up", source="mixup 3.2: CIFAR-10", ge=0)
-    batch_size: int = param(128, "images a step", source="mixup 3.2: CIFAR-10", ge=2)
-    learning_rate: float = param(0.1, "at the start of the cosine", source="mixup 3.2: CIFAR-10", gt=0)
-    weight_decay: float = param(1e-4, "", source="mixup 3.2: CIFAR-10", ge=0)
+    epochs: int = param(200, "epochs after warm-up", source="mixup 3.2: CIFAR-10", ge=0)
+    batch_size: int = param(128, "images in a batch", source="mixup 3.2: CIFAR-10", ge=2)
+    learning_rate: float = param(
+        0.1, "learning rate at the start of the cosine", source="mixup 3.2: CIFAR-10", gt=0
+    )
+    weight_decay: float = param(
+        1e-4, "weight decay (L2 penalty) of the optimizer", source="mixup 3.2: CIFAR-10", ge=0
+    )
     alpha: float = param(
-        1.0, "of the Beta; the larger, the nearer to halves", source="mixup 3.2; M-correction: 32", gt=0
+        1.0,
+        "parameter of the Beta distribution of mixing weights; larger values mix more equally",
+        source="mixup 3.2; M-correction: 32",
+        gt=0,
     )
 
 

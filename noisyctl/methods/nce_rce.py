@@ -1,10 +1,19 @@
 """NCE+RCE: a normalized cross-entropy learns, the reverse cross-entropy helps (Active Passive Loss).
 
+Losses that are divided by their sum over all classes tolerate wrong labels, but learn too little alone. The paper
+therefore adds two such losses: an "active" one, which raises the probability of the label, and a "passive" one, which
+also lowers those of the other classes. Here the active loss is normalized cross-entropy (NCE), the passive one reverse
+cross-entropy (RCE).
+
 Ma et al., "Normalized Loss Functions for Deep Learning with Noisy Labels", ICML 2020. Steps:
 
-  [1] alpha NCE + beta RCE, in the loop of parts/supervised.py
-Differs from the paper: nothing known in the loss.
-Differs from the authors' code: gradients are not clipped to norm 5; p has no floor of 1e-7, which RCE does not need.
+  [1] loss: alpha NCE + beta RCE, in the loop of parts/supervised.py
+
+Differs from the paper:
+  - Nothing known in the loss.
+Differs from the authors' code:
+  - Gradients are not clipped to norm 5.
+  - p has no floor of 1e-7, which RCE does not need.
 """
 
 from torch import Generator, Tensor
@@ -20,15 +29,25 @@ NEEDS = Needs(networks=1)
 class Params(SupervisedParams):
     """`methods.nce_rce` in params.yaml."""
 
-    epochs: int = param(120, "after warm-up", source="APL code: CIFAR-10", ge=0)
-    batch_size: int = param(128, "images a step", source="APL code: CIFAR-10", ge=2)
-    learning_rate: float = param(0.01, "at the start", source="APL code: CIFAR-10", gt=0)
-    weight_decay: float = param(1e-4, "", source="APL code: CIFAR-10", ge=0)
+    epochs: int = param(120, "epochs after warm-up", source="APL code: CIFAR-10", ge=0)
+    batch_size: int = param(128, "images in a batch", source="APL code: CIFAR-10", ge=2)
+    learning_rate: float = param(
+        0.01, "learning rate at the start of training", source="APL code: CIFAR-10", gt=0
+    )
+    weight_decay: float = param(
+        1e-4, "weight decay (L2 penalty) of the optimizer", source="APL code: CIFAR-10", ge=0
+    )
     active_weight: float = param(
-        1.0, "of NCE [alpha]", source="APL code: CIFAR-10; CIFAR-100: 10, MNIST: 1", ge=0
+        1.0,
+        "weight of the normalized cross-entropy NCE [alpha]",
+        source="APL code: CIFAR-10; CIFAR-100: 10, MNIST: 1",
+        ge=0,
     )
     passive_weight: float = param(
-        1.0, "of RCE [beta]", source="APL code: CIFAR-10; CIFAR-100: 0.1, MNIST: 10", ge=0
+        1.0,
+        "weight of the reverse cross-entropy RCE [beta]",
+        source="APL code: CIFAR-10; CIFAR-100: 0.1, MNIST: 10",
+        ge=0,
     )
 
 

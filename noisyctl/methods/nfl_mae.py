@@ -1,11 +1,19 @@
 """NFL+MAE: a normalized focal loss learns, the mean absolute error helps (Active Passive Loss).
 
+Losses that are divided by their sum over all classes tolerate wrong labels, but learn too little alone. The paper
+therefore adds two such losses: an "active" one, which raises the probability of the label, and a "passive" one, which
+also lowers those of the other classes. Here the active loss is the normalized focal loss (NFL), the passive one the mean
+absolute error (MAE).
+
 Ma et al., "Normalized Loss Functions for Deep Learning with Noisy Labels", ICML 2020. Steps:
 
-  [1] alpha NFL + beta MAE, in the loop of parts/supervised.py
-Differs from the paper: MAE is 1 - p_y, half of the L1 distance, and no gradient passes through NFL's (1 - p)^gamma; both as
-the authors' code, which made the paper's numbers.
-Differs from the authors' code: gradients are not clipped to norm 5.
+  [1] loss: alpha NFL + beta MAE, in the loop of parts/supervised.py
+
+Differs from the paper (both as in the authors' code, which made the paper's numbers):
+  - MAE is 1 - p_y, half of the L1 distance.
+  - No gradient passes through NFL's factor (1 - p)^gamma.
+Differs from the authors' code:
+  - Gradients are not clipped to norm 5.
 """
 
 from torch import Generator, Tensor
@@ -21,15 +29,25 @@ NEEDS = Needs(networks=1)
 class Params(SupervisedParams):
     """`methods.nfl_mae` in params.yaml."""
 
-    epochs: int = param(120, "after warm-up", source="APL code: CIFAR-10", ge=0)
-    batch_size: int = param(128, "images a step", source="APL code: CIFAR-10", ge=2)
-    learning_rate: float = param(0.01, "at the start", source="APL code: CIFAR-10", gt=0)
-    weight_decay: float = param(1e-4, "", source="APL code: CIFAR-10", ge=0)
+    epochs: int = param(120, "epochs after warm-up", source="APL code: CIFAR-10", ge=0)
+    batch_size: int = param(128, "images in a batch", source="APL code: CIFAR-10", ge=2)
+    learning_rate: float = param(
+        0.01, "learning rate at the start of training", source="APL code: CIFAR-10", gt=0
+    )
+    weight_decay: float = param(
+        1e-4, "weight decay (L2 penalty) of the optimizer", source="APL code: CIFAR-10", ge=0
+    )
     active_weight: float = param(
-        1.0, "of NFL [alpha]", source="APL code: CIFAR-10; CIFAR-100: 10, MNIST: 1", ge=0
+        1.0,
+        "weight of the normalized focal loss NFL [alpha]",
+        source="APL code: CIFAR-10; CIFAR-100: 10, MNIST: 1",
+        ge=0,
     )
     passive_weight: float = param(
-        1.0, "of MAE [beta]", source="APL code: CIFAR-10; CIFAR-100: 1, MNIST: 10", ge=0
+        1.0,
+        "weight of the mean absolute error MAE [beta]",
+        source="APL code: CIFAR-10; CIFAR-100: 1, MNIST: 10",
+        ge=0,
     )
     focus: float = param(0.5, "power of 1 - p in the focal loss [gamma]", source="APL code", ge=0)
 

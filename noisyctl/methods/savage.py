@@ -1,11 +1,18 @@
 """Savage loss: bounded, and flat for samples that are far on the wrong side.
 
+The loss of a sample has an upper bound, and hardly changes where the network strongly contradicts the label. A sample
+whose label is wrong therefore has little influence on the weights. The same holds for hard samples with correct labels.
+
 Masnadi-Shirazi and Vasconcelos, "On the Design of Loss Functions for Classification", NeurIPS 2008; the baseline of
 Patrini et al., CVPR 2017. Steps:
 
-  [1] mean_c (1 + exp(2 y_c p_c))^-2, y one-hot in 0 and 1; in the loop of parts/supervised.py
-Differs from the paper: for many classes, on probabilities, in Patrini's form. By default a cosine schedule (`ours`).
-Differs from the authors' code: nothing known in the loss, whose gradient is small: at most 1 / C of a small slope.
+  [1] loss: mean_c (1 + exp(2 y_c p_c))^-2, with y one-hot in 0 and 1; in the loop of parts/supervised.py
+
+Differs from the paper:
+  - The loss is for many classes and takes probabilities, in Patrini's form.
+  - By default the learning rate follows a cosine (`ours`).
+Differs from the authors' code:
+  - Nothing known in the loss. Its gradient is small: at most 1 / C of a small slope.
 """
 
 from torch import Generator, Tensor
@@ -21,10 +28,17 @@ NEEDS = Needs(networks=1)
 class Params(SupervisedParams):
     """`methods.savage` in params.yaml."""
 
-    epochs: int = param(120, "after warm-up", source="Patrini code: CIFAR-10", ge=0)
-    batch_size: int = param(128, "images a step", source="Patrini code: CIFAR-10", ge=2)
-    learning_rate: float = param(0.1, "at the start", source="Patrini code: CIFAR-10", gt=0)
-    weight_decay: float = param(2e-4, "", source="Patrini code: gradient of its L2 of 1e-4", ge=0)
+    epochs: int = param(120, "epochs after warm-up", source="Patrini code: CIFAR-10", ge=0)
+    batch_size: int = param(128, "images in a batch", source="Patrini code: CIFAR-10", ge=2)
+    learning_rate: float = param(
+        0.1, "learning rate at the start of training", source="Patrini code: CIFAR-10", gt=0
+    )
+    weight_decay: float = param(
+        2e-4,
+        "weight decay (L2 penalty) of the optimizer",
+        source="Patrini code: gradient of its L2 of 1e-4",
+        ge=0,
+    )
 
 
 start, predict = supervised.start, supervised.predict

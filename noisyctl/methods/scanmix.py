@@ -1,5 +1,10 @@
 """ScanMix: co-dividing semi-supervised learning, and clustering of mined neighbors that are predicted alike.
 
+ScanMix trains two networks as DivideMix does: each divides the data by its losses for the other, which learns from
+labeled and unlabeled images. In every epoch a second pass pulls together the predictions for images and their nearest
+neighbors, which were mined without labels, where both are predicted to be of one class. This clustering needs no labels,
+and therefore still helps where most labels are wrong.
+
 Sachdeva, Cordeiro, Belagiannis, Reid and Carneiro, "ScanMix: Learning from Severe Label Noise via Semantic Clustering and
 Semi-Supervised Learning", Pattern Recognition 2023, arXiv 2103.11395. Algorithm 1, for each epoch after warm-up:
 
@@ -7,33 +12,49 @@ Semi-Supervised Learning", Pattern Recognition 2023, arXiv 2103.11395. Algorithm
   [2] once, in the first epoch: where the predicted noise |U|/|D| is above 0.6, the learning rate of [5] is larger
       (section 4.2)
   [3] E-step: q(z_ji) = 1 where j is a neighbor of i and both are predicted to be of one class        (section 3.2)
-  [4] M-step, classification: semi-supervised learning on the peer's division, as DivideMix           (Eq. 7, 8)
+  [4] M-step, classification: semi-supervised learning on the peer's division, as in DivideMix        (Eq. 7, 8)
   [5] M-step, clustering: -q(z_ji) log <p_i, p_j> of neighbors, minus lambda_e times the entropy of the mean
       prediction of the anchors                                                                       (Eq. 10-12)
 
-Before it: pretraining, mined neighbors, SCAN clusters (`noisyctl cluster-scan`), and a warm-up of the class head on them
-(`noisyctl warmup --profile clustered`). The two terms are trained one after the other, each a pass over the data, by one
-optimizer a network; the paper writes their sum.
+Before it come pretraining, mined neighbors, SCAN clusters (`noisyctl cluster-scan`), and a warm-up of the class head on
+these clusters (`noisyctl warmup --profile clustered`). The paper writes the sum of [4] and [5]; they are trained one
+after the other, each in a pass over the data, by one optimizer per network.
 
-`form: code`, the default, is what the authors ran, and what their numbers are of. Both heads of a network, one for classes
-and one for clusters, start from the head of the clusters; [5] trains the second. An image is a neighbor of itself; [3]
-compares the *peer's* predictions, and [5] draws one of those that are alike, anew in every epoch. lambda_e is 5. Above the
-predicted noise of 0.6 all views are strong from then on. Short last batches of labeled images and of anchors are dropped.
-`form: printed` is Eq. 11 to the letter: one head, the network's own predictions, the sum over all neighbors alike, lambda_e
-2, weak views, no clusters; K + 1 images an anchor. It can collapse: all images in one class cost nothing, which is less than
-the entropy gains as soon as the mean loss of a pair is above 2 ln(C) / K (0.23 for 10 classes and 20 neighbors), and on
-digits it did. `train-method` says so; a warm-up from an encoder (`--warmup-profile pretrained`) is enough for it.
+Eq. 11 sums over i for both anchor and neighbor, so gradients pass through both, as here.
 
-Table 4: its first two rows are the `clustering_accuracy` that `noisyctl evaluate` gives of cluster-scan, the third is
-dividemix, the fourth `terms: classification` (in the code the whole of ScanMix but [5]), the fifth this file.
-Held-out samples take no part: they are neither anchors nor counted as neighbors. What a division without a clean or a noisy
-side does: parts/co_divide.py.
-Differs from the paper: the squared error is divided by the number of classes (DivideMix's code, for which the values of
-lambda_u hold). Eq. 11 sums over i for both anchor and neighbor, so each gets a gradient, as here.
-Differs from the authors' code: logarithms are exact, not clamped at -100 and 1e-8; lambda_u and the averaging of five
-losses are parameters; optimizers start anew after warm-up; the head that a term does not use is left alone, as in torch 2
-(in the torch 1.5 of the code's requirements it still moved by momentum and weight decay).
-Shapes: n = training set, b = batch of anchors, k = neighbors, d = those of them that [5] looks at, c = classes.
+`form: code`, the default, is what the authors ran and what their numbers were made with:
+
+  - Each network has two heads, one for classes and one for clusters; both start from the head of the clusters. [5] trains
+    the second.
+  - An image is one of its own neighbors. [3] compares the predictions of the peer. [5] draws one of the neighbors that
+    are alike, anew in every epoch. lambda_e is 5.
+  - Where the predicted noise is above 0.6, all views are strong from then on.
+  - Short last batches of labeled images and of anchors are dropped.
+
+`form: printed` is Eq. 11 to the letter:
+
+  - There is one head, and each network compares its own predictions. [5] takes the sum over all neighbors that are alike,
+    so that an anchor costs K + 1 images. lambda_e is 2, views are weak, and no clusters are needed; a warm-up from an
+    encoder (`--warmup-profile pretrained`) is enough.
+  - It can collapse. All images in one class cost nothing, which is better than the gain in entropy as soon as the mean
+    loss of a pair is above 2 ln(C) / K (0.23 for 10 classes and 20 neighbors). On digits it did collapse. `train-method`
+    warns of this.
+
+Table 4: the first two rows are the `clustering_accuracy` that `noisyctl evaluate` gives for cluster-scan; the third is
+`dividemix`; the fourth is `terms: classification` (in the code, all of ScanMix but [5]); the fifth is this file.
+
+Differs from the paper:
+  - The squared error is divided by the number of classes, as in DivideMix's code, for which the values of lambda_u hold.
+Differs from the authors' code:
+  - Logarithms are exact. The code clamps them at -100 and probabilities at 1e-8.
+  - lambda_u and the averaging of five losses are parameters.
+  - The optimizers start anew after warm-up.
+  - The head that a term does not use stays as it is, as in torch 2. In torch 1.5, which the code requires, it still moved
+    by momentum and weight decay.
+Edge cases:
+  - Held-out samples take no part: they are neither anchors nor counted as neighbors.
+  - A division may have an empty side; parts/co_divide.py and parts/mixmatch.py say what happens then.
+Shapes: n = training set, b = batch of anchors, k = neighbors, d = the neighbors that [5] looks at, c = classes.
 """
 
 import copy
@@ -64,32 +85,44 @@ ENTROPY_WEIGHTS = {"code": 5.0, "printed": 2.0}
 class Params(CoDivideParams):
     """`methods.scanmix` in params.yaml."""
 
-    warmup_profile: str = param("clustered", "warm-up profile to start from, a block of `warmups:`")
+    warmup_profile: str = param(
+        "clustered", "warm-up profile to start from: the name of a block under `warmups:`"
+    )
     form: Literal["code", "printed"] = param(
         "code",
-        "code: as its authors ran it; printed: Eq. 11 to the letter, which can collapse into one class",
+        "form of the clustering; code: as its authors ran it; printed: Eq. 11 to the letter, which can "
+        "collapse into one class",
         source="ScanMix code; printed: ScanMix Eq. 11",
     )
     terms: Literal["both", "classification"] = param(
-        "both", "what is trained", source="ScanMix Eq. 6; classification: Table 4, pre-train and DivideMix"
+        "both",
+        "terms of the loss that are trained: classification and clustering, or classification alone",
+        source="ScanMix Eq. 6; classification: Table 4, pre-train and DivideMix",
     )
-    cluster_batch_size: int = param(128, "anchors a step", source="ScanMix 4.2", ge=2)
+    cluster_batch_size: int = param(128, "anchors in a batch of the clustering", source="ScanMix 4.2", ge=2)
     cluster_views: Literal["switched", "strong"] = param(
         "switched",
-        "of the clustering; switched: as those of the classification",
+        "views of the clustering; switched: the same as those of the classification",
         source="ScanMix code: CIFAR; strong: WebVision",
     )
     entropy_weight: float | None = param(
-        None, "[lambda_e]; none: 5, and 2 in the form printed", source="ScanMix code; ScanMix 4.2", ge=0
+        None,
+        "weight of the entropy of the mean prediction [lambda_e]; none: 5, or 2 with form printed",
+        source="ScanMix code; ScanMix 4.2",
+        ge=0,
     )
     noise_threshold: float = param(
-        0.6, "predicted noise above which clustering counts", source="ScanMix 4.2", ge=0, le=1
+        0.6,
+        "predicted share of wrong labels above which the noise counts as high",
+        source="ScanMix 4.2",
+        ge=0,
+        le=1,
     )
     high_noise_rate: float = param(
-        1e-3, "learning rate of the clustering above it", source="ScanMix 4.2", gt=0
+        1e-3, "learning rate of the clustering where the noise is high", source="ScanMix 4.2", gt=0
     )
     low_noise_rate: float = param(
-        1e-5, "learning rate of the clustering below it", source="ScanMix 4.2", gt=0
+        1e-5, "learning rate of the clustering where the noise is not high", source="ScanMix 4.2", gt=0
     )
 
 
@@ -97,15 +130,15 @@ class Params(CoDivideParams):
 class State:
     network1: nn.Module
     network2: nn.Module
-    cluster_head1: nn.Module | None  # of the form code
+    cluster_head1: nn.Module | None  # only with form code
     cluster_head2: nn.Module | None
     optimizers: list[torch.optim.SGD]
-    history: Tensor  # [epochs 2 t] scaled losses of the last epochs
-    noise: float | None  # predicted in the first epoch [2]
+    history: Tensor  # [epochs 2 t]: scaled losses of the training samples in the last epochs
+    noise: float | None  # the predicted noise of the first epoch [2]; None before
 
 
 def notice(params: Params) -> str:
-    """What a user should know before training with these params; nothing for the form that the authors ran."""
+    """A warning for the user before training with these params; empty for the form that the authors ran."""
     if params.form == "code":
         return ""
     return (
@@ -115,7 +148,7 @@ def notice(params: Params) -> str:
 
 
 def start(networks: list[nn.Module], task: Task, params: Params, rng: Generator) -> State:
-    """`networks` are the two of the warm-up, and for the form code the one of the clusters."""
+    """Makes the state. `networks` are the two of the warm-up and, for `form: code`, a third: the one of the clusters."""
     one, two, *clusters = networks
     if params.form == "printed":
         optimizers = optimizers_of([one, two], params)
@@ -163,21 +196,21 @@ def predict(state: State, images: Tensor) -> Tensor:
 
 
 def predicted_noise(found: Division) -> float:
-    """|U| / |D| of Eq. 9, the mean of both networks."""
+    """|U| / |D| of Eq. 9: the share of samples that are not labeled, averaged over both networks."""
     return 1 - float(found.selected.float().mean())
 
 
 def neighborhoods(task: Task, *, itself: bool) -> Int[Tensor, "n k"]:
-    """The mined neighbors of each image, behind the image itself where it is to be one of them."""
+    """The mined neighbors of each image; with `itself`, the image itself stands before them."""
     assert task.neighbors is not None
     index = torch.arange(task.num_samples, device=task.device)
     return torch.cat([index[:, None], task.neighbors], dim=1) if itself else task.neighbors
 
 
 def e_step(neighbors: Int[Tensor, "n k"], predictions: Int[Tensor, " n"], task: Task) -> Bool[Tensor, "n k"]:
-    """q(z_ji) of each image i and each of its neighbors j: true where both are predicted to be of one class.
+    """The E-step (Algorithm 1, lines 8 to 16): q(z_ji) for each image i and each of its neighbors j.
 
-    Lines 8 to 16 of Algorithm 1. Held-out images are nobody's neighbor.
+    It is true where both are predicted to be of one class. Held-out images are nobody's neighbor.
     """
     trains = torch.zeros(task.num_samples, dtype=torch.bool, device=task.device)
     trains[task.train_index] = True
@@ -210,7 +243,10 @@ def cluster(
 
 
 def draw_one(neighbors: Int[Tensor, "b k"], alike: Bool[Tensor, "b k"], rng: Generator) -> Int[Tensor, "b 1"]:
-    """One of the neighbors of each image that are alike, uniformly; the row of each anchor has one, itself at least."""
+    """For each image one of the neighbors that are alike, drawn uniformly.
+
+    Each anchor has at least one such neighbor: itself.
+    """
     chance = torch.rand(neighbors.shape, generator=rng, device=rng.device).to(neighbors.device)
     return neighbors.gather(1, chance.masked_fill(~alike, -1).argmax(dim=1, keepdim=True))
 
@@ -218,6 +254,6 @@ def draw_one(neighbors: Int[Tensor, "b k"], alike: Bool[Tensor, "b k"], rng: Gen
 def neighborhood_losses(
     anchors: Float[Tensor, "b c"], others: Float[Tensor, "b d c"], alike: Bool[Tensor, "b d"]
 ) -> Float[Tensor, " b"]:
-    """Eq. 11 for each anchor: -sum_j q(z_ji) log <p_i, p_j>, 0 where no neighbor is alike. Takes logits."""
+    """Eq. 11 for each anchor, from logits: -sum_j q(z_ji) log <p_i, p_j>; 0 where no neighbor is alike."""
     pairs = anchors[:, None].expand_as(others).flatten(0, 1), others.flatten(0, 1)
     return (pair_consistency(*pairs).view_as(alike) * alike).sum(dim=1)

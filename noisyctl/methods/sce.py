@@ -1,10 +1,16 @@
 """SCE: cross-entropy, and cross-entropy with prediction and label exchanged.
 
+Cross-entropy learns fast, but memorizes wrong labels. The reverse cross-entropy, in which prediction and label change
+places, is bounded and tolerates wrong labels. SCE is their weighted sum.
+
 Wang et al., "Symmetric Cross Entropy for Robust Learning with Noisy Labels", ICCV 2019. Steps:
 
-  [1] alpha CE + beta RCE, RCE = -sum_c p_c log y_c with log 0 = log 1e-4, in the loop of parts/supervised.py
-Differs from the paper: the schedule is that of APL, which ran all robust losses under one (`ours`).
-Differs from the authors' code: p has no floor of 1e-7, which RCE does not need.
+  [1] loss: alpha CE + beta RCE, RCE = -sum_c p_c log y_c with log 0 = log 1e-4, in the loop of parts/supervised.py
+
+Differs from the paper:
+  - The schedule is that of APL (see `nce_rce`), which ran all robust losses under one schedule (`ours`).
+Differs from the authors' code:
+  - p has no floor of 1e-7, which RCE does not need.
 """
 
 from torch import Generator, Tensor
@@ -21,12 +27,23 @@ NEEDS = Needs(networks=1)
 class Params(SupervisedParams):
     """`methods.sce` in params.yaml."""
 
-    epochs: int = param(120, "after warm-up", source="APL code: CIFAR-10", ge=0)
-    batch_size: int = param(128, "images a step", source="APL code: CIFAR-10", ge=2)
-    learning_rate: float = param(0.01, "at the start", source="APL code: CIFAR-10", gt=0)
-    weight_decay: float = param(1e-4, "", source="APL code: CIFAR-10", ge=0)
-    cross_entropy_weight: float = param(0.1, "[alpha]", source="SCE paper 4: CIFAR-10; CIFAR-100: 6", ge=0)
-    reverse_weight: float = param(1.0, "[beta]", source="SCE paper 4: CIFAR-10; CIFAR-100: 0.1", ge=0)
+    epochs: int = param(120, "epochs after warm-up", source="APL code: CIFAR-10", ge=0)
+    batch_size: int = param(128, "images in a batch", source="APL code: CIFAR-10", ge=2)
+    learning_rate: float = param(
+        0.01, "learning rate at the start of training", source="APL code: CIFAR-10", gt=0
+    )
+    weight_decay: float = param(
+        1e-4, "weight decay (L2 penalty) of the optimizer", source="APL code: CIFAR-10", ge=0
+    )
+    cross_entropy_weight: float = param(
+        0.1, "weight of the cross-entropy CE [alpha]", source="SCE paper 4: CIFAR-10; CIFAR-100: 6", ge=0
+    )
+    reverse_weight: float = param(
+        1.0,
+        "weight of the reverse cross-entropy RCE [beta]",
+        source="SCE paper 4: CIFAR-10; CIFAR-100: 0.1",
+        ge=0,
+    )
 
 
 start, predict = supervised.start, supervised.predict

@@ -1,27 +1,44 @@
 """SMP: the prototypes of each class correct the labels, which are learned beside the given ones.
 
-Han, Luo and Wang, "Deep Self-Learning From Noisy Labels", ICCV 2019. Algorithm 1, with epoch M counted from 1 and from
+For each class the network's features show a few typical samples: the prototypes, which lie where the class is densest.
+Every training image gets a corrected label, the class whose prototypes its features are most similar to. The network is
+trained with both the given and the corrected labels, and prototypes and labels are found anew before every epoch.
+
+Han, Luo and Wang, "Deep Self-Learning From Noisy Labels", ICCV 2019. Algorithm 1, where epochs M count from 1 and from
 the start of warm-up:
 
   [1] M < start_epoch: cross-entropy with the given labels                                     (Eq. 3)
-  [2] from there on, before every epoch: features of m samples a class -> its prototypes       (Eq. 5, 6, 7)
-      (computed when the epoch before has ended, and once more after the last: what an epoch leaves in the trace, labels
-      and prototypes, is of the network as that epoch left it)
+  [2] from then on, before every epoch: the features of m samples per class give its prototypes    (Eq. 5, 6, 7)
   [3] corrected label of every training image: the class of the largest mean cosine            (Eq. 8, 9)
   [4] (1 - alpha) cross-entropy with the given + alpha cross-entropy with the corrected labels (Eq. 4)
 
-Left open by the paper and chosen here: the start epoch; S_c by either reading of "ranked top 40%", an element of S with
-its diagonal; where fewer than p samples are apart the densest others follow, as in the paper's first attempt; features of
-plain views in eval mode; a class without samples has no prototypes and no label is corrected to it.
-Verified labels (the paper's second setting) only choose prototypes: among the samples verified as the class, or given it
-where none is. With `verified_role: finetune` (its third) they are cross-entropy's labels in the last epochs.
+[2] and [3] are computed when the epoch before has ended, and once more after the last epoch. So the labels and prototypes
+that an epoch leaves in the trace are those of the network as that epoch left it.
+
+The paper leaves open, and chosen here are:
+
+  - The start epoch.
+  - The reading of S_c, "ranked top 40%": either one (`density_rank`), as an element of S, whose diagonal counts.
+  - Where fewer than p samples are apart from denser ones, the densest of the others follow, as in the paper's first
+    attempt.
+  - Features are those of plain views in eval mode.
+  - A class without samples has no prototypes, and no label is corrected to it.
+
+Verified labels (the paper's second setting) only choose prototypes: those of a class are chosen among the samples
+verified as this class, or among those given its label where none is verified. With `verified_role: finetune` (the third
+setting) cross-entropy trains on the verified labels in the last epochs.
+
 Table 2 is `pseudo_labels` of the first epoch that changes labels, and of the last. Table 3 is `samples_per_class` [m] of
-320, 640, 1280, 2560; its "Initial" is the test accuracy of the first prototypes (`test_predictions_of_prototypes`). Table 4
-is `selection: kmeans, density_peaks, densest_apart`; Fig. 4 `num_prototypes` [p] and `correction_weight` [alpha]. Their rows
-"+ 25k verify" add verified labels.
-Differs from the paper: the learning rate falls by epochs after warm-up; with a warm-up of 0 epochs it is the paper's.
-Differs from the authors' code: none was published.
-Shapes: n = training set, b = batch, d = features, k = classes that have prototypes.
+320, 640, 1280 and 2560; its "Initial" is the test accuracy of the first prototypes (`test_predictions_of_prototypes`).
+Table 4 is `selection: kmeans`, `density_peaks` and `densest_apart`. Fig. 4 is `num_prototypes` [p] and
+`correction_weight` [alpha]. Rows with "+ 25k verify" add verified labels.
+
+Differs from the paper:
+  - The epochs at which the learning rate falls count from the end of warm-up. With a warm-up of 0 epochs they are the
+    paper's.
+Differs from the authors' code:
+  - None was published.
+Shapes: n = training set, b = batch, d = features, m = samples of a class, p = prototypes, k = classes with prototypes.
 """
 
 from typing import Literal
@@ -44,45 +61,78 @@ NEEDS = Needs(networks=1, verified=True)
 class Params(MethodParams):
     """`methods.smp` in params.yaml."""
 
-    epochs: int = param(15, "after warm-up", source="SMP 4: Clothing1M; Food-101N: 30", ge=0)
-    start_epoch: int = param(5, "of [2], from 1 and with warm-up", source="ours: not printed", ge=1)
-    samples_per_class: int = param(1280, "at most, to choose prototypes from [m]", source="SMP 4", ge=1)
-    num_prototypes: int = param(8, "of a class [p]", source="SMP 4", ge=1)
+    epochs: int = param(15, "epochs after warm-up", source="SMP 4: Clothing1M; Food-101N: 30", ge=0)
+    start_epoch: int = param(
+        5,
+        "first epoch with corrected labels [2], counted from 1 at the start of warm-up",
+        source="ours: not printed",
+        ge=1,
+    )
+    samples_per_class: int = param(
+        1280,
+        "largest number of samples of a class that its prototypes are chosen from [m]",
+        source="SMP 4",
+        ge=1,
+    )
+    num_prototypes: int = param(8, "prototypes of each class [p]", source="SMP 4", ge=1)
     selection: Literal["densest_apart", "density_peaks", "kmeans"] = param(
         "densest_apart", "how prototypes are chosen", source="SMP 3.3; the others: Table 4"
     )
     density_rank: Literal["40th", "60th"] = param(
-        "40th", "percentile of the similarities that is near [S_c]", source="SMP 3.3; 60th: the other reading"
+        "40th",
+        "percentile of all similarities above which two samples are near each other [S_c]",
+        source="SMP 3.3; 60th: the other reading",
     )
-    closeness_limit: float = param(0.95, "of a prototype to a denser sample [eta]", source="SMP 3.3")
-    correction_weight: float = param(0.5, "of the corrected labels [alpha]", source="SMP 4.2", ge=0, le=1)
-    batch_size: int = param(128, "images a step", source="SMP 4", ge=2)
-    learning_rate: float = param(0.002, "at the start", source="SMP 4", gt=0)
-    decay_period: int = param(5, "epochs to a tenth of it", source="SMP 4: Clothing1M; Food-101N: 10", ge=1)
-    weight_decay: float = param(5e-3, "", source="SMP 4", ge=0)
+    closeness_limit: float = param(
+        0.95, "a prototype's similarity to any denser sample is below this [eta]", source="SMP 3.3"
+    )
+    correction_weight: float = param(
+        0.5, "weight of the cross-entropy with the corrected labels [alpha]", source="SMP 4.2", ge=0, le=1
+    )
+    batch_size: int = param(128, "images in a batch", source="SMP 4", ge=2)
+    learning_rate: float = param(0.002, "learning rate at the start of training", source="SMP 4", gt=0)
+    decay_period: int = param(
+        5,
+        "epochs after which the learning rate falls to a tenth, again and again",
+        source="SMP 4: Clothing1M; Food-101N: 10",
+        ge=1,
+    )
+    weight_decay: float = param(5e-3, "weight decay (L2 penalty) of the optimizer", source="SMP 4", ge=0)
     verified_role: Literal["prototypes", "finetune"] = param(
-        "prototypes", "use of verified labels", source="SMP 4.1: second setting; finetune: third"
+        "prototypes",
+        "use of verified labels: to choose prototypes, or to fine-tune in the end",
+        source="SMP 4.1: second setting; finetune: third",
     )
-    finetune_epochs: int = param(5, "of the last ones, for finetune", source="ours: not printed", ge=1)
-    finetune_rate: float = param(2e-4, "learning rate, for finetune", source="ours: not printed", gt=0)
+    finetune_epochs: int = param(
+        5,
+        "number of last epochs that fine-tune on verified labels, with verified_role finetune",
+        source="ours: not printed",
+        ge=1,
+    )
+    finetune_rate: float = param(
+        2e-4,
+        "learning rate of the fine-tuning, with verified_role finetune",
+        source="ours: not printed",
+        gt=0,
+    )
 
 
 @state
 class State:
     network: nn.Module
     optimizer: torch.optim.Optimizer
-    classes: Tensor  # [k], those that have prototypes; none before the first correction
-    directions: Tensor  # [k d]
-    corrected: Tensor  # [n], the labels of the next epoch
+    classes: Tensor  # [k]: those that have prototypes; empty before the first correction
+    directions: Tensor  # [k d]: the mean of the unit prototypes of each class
+    corrected: Tensor  # [n]: the corrected labels for the next epoch
     num_classes: int
-    last: dict[str, Tensor]  # the last trace: an epoch of finetune sees few of the samples
+    last: dict[str, Tensor]  # the last trace, since an epoch that fine-tunes sees few of the samples
 
 
 def start(networks: list[nn.Module], task: Task, params: Params, rng: Generator) -> State:
     if params.verified_role == "finetune" and (verified_labels(task) >= 0).sum() < 2:
         raise ParamsError(
-            "methods.smp.verified_role is 'finetune', which takes two verified training samples or more; "
-            "give --verified, or choose 'prototypes'"
+            "methods.smp.verified_role is 'finetune', which needs at least two verified training samples; "
+            "give them with --verified, or choose 'prototypes'"
         )
     network = networks[0]
     optimizer = torch.optim.SGD(
@@ -127,7 +177,7 @@ def predict(state: State, images: Tensor) -> Tensor:
 
 
 def predict_further(state: State, images: Tensor) -> dict[str, Float[Tensor, "b c"]]:
-    """The mean cosine with each class's prototypes, -2 for a class without; NaN before the first correction."""
+    """The mean cosine with each class's prototypes; -2 for a class without any, NaN before the first correction."""
     found = torch.full((len(images), state.num_classes), torch.nan, device=images.device)
     if len(state.classes):
         seen = state.network.get_submodule("features")(images).float()
@@ -137,7 +187,7 @@ def predict_further(state: State, images: Tensor) -> dict[str, Float[Tensor, "b 
 
 
 def correct(state: State, task: Task, params: Params, rng: Generator) -> None:
-    """Prototypes of the network as it is [2], and the label that they give to every training image [3]."""
+    """Find the prototypes of the network as it is [2], and the label that they give to every training image [3]."""
     state.classes, state.directions = class_directions(state.network, task, params, rng)
     state.corrected = corrected_labels(state.network, task, state.classes, state.directions)
 
@@ -145,7 +195,7 @@ def correct(state: State, task: Task, params: Params, rng: Generator) -> None:
 def class_directions(
     network: nn.Module, task: Task, params: Params, rng: Generator
 ) -> tuple[Int[Tensor, " k"], Float[Tensor, "k d"]]:
-    """The classes that have candidates, and the mean direction of each one's prototypes."""
+    """The classes that have candidates for prototypes, and for each the mean direction of its prototypes."""
     candidates = prototype_candidates(task, params)
     classes = candidates[candidates >= 0].unique()
     directions = []
@@ -153,11 +203,12 @@ def class_directions(
         members = (candidates == c).nonzero()[:, 0]
         order = torch.randperm(len(members), generator=rng, device=rng.device).to(members.device)
         found = features(network, task, members[order[: params.samples_per_class]])
-        directions.append(prototypes.mean_direction(choose_prototypes(found, params, rng)))
+        directions.append(prototypes.mean_direction(choose_prototypes(found, params, rng)))  # sum of Eq. 8
     return classes, torch.stack(directions)
 
 
 def choose_prototypes(found: Float[Tensor, "m d"], params: Params, rng: Generator) -> Float[Tensor, "p d"]:
+    """The prototypes of a class among the features of its samples, chosen in the way that the params say."""
     match params.selection:
         case "density_peaks":
             return prototypes.density_peaks(found, params.num_prototypes)
@@ -170,8 +221,10 @@ def choose_prototypes(found: Float[Tensor, "m d"], params: Params, rng: Generato
 
 
 def prototype_candidates(task: Task, params: Params) -> Int[Tensor, " n"]:
-    """The class that a sample may be a prototype of: its verified label, or the given one of a class without verified
-    samples; -1 for none."""
+    """The class that each sample may be a prototype of; -1 for none.
+
+    It is the verified label. For classes without a verified sample it is the given label.
+    """
     given, checked = task.noisy_labels.clone(), verified_labels(task)
     given[task.validation_index] = -1
     if params.verified_role == "finetune":
@@ -182,7 +235,11 @@ def prototype_candidates(task: Task, params: Params) -> Int[Tensor, " n"]:
 def corrected_labels(
     network: nn.Module, task: Task, classes: Int[Tensor, " k"], directions: Float[Tensor, "k d"]
 ) -> Int[Tensor, " n"]:
-    """Eq. 8 and 9, for every training image."""
+    """The corrected label of every training image: argmax_c sigma_c (Eq. 9).
+
+    sigma_c = (1 / p) sum_l cos(G(x), G(x_cl)) is the mean cosine with the p prototypes of class c (Eq. 8). A cosine
+    is the product of two unit vectors, so the sum over l is taken once, in the rows of `directions`.
+    """
     found = [
         prototypes.class_similarity(features(network, task, index), directions).argmax(dim=1)
         for index in task.in_order(BATCH)
@@ -191,7 +248,7 @@ def corrected_labels(
 
 
 def features(network: nn.Module, task: Task, index: Int[Tensor, " m"]) -> Float[Tensor, "m d"]:
-    """Penultimate features of plain views, in eval mode."""
+    """The penultimate features of plain views, in eval mode."""
     with evaluating(network):
         call = network.get_submodule("features")
         return torch.cat([call(task.plain(part)).float() for part in index.split(BATCH)])
@@ -200,6 +257,6 @@ def features(network: nn.Module, task: Task, index: Int[Tensor, " m"]) -> Float[
 def joint_cross_entropy(
     logits: Float[Tensor, "b c"], given: Int[Tensor, " b"], corrected: Int[Tensor, " b"], weight: float
 ) -> Float[Tensor, " b"]:
-    """Eq. 4 for each sample: `weight` on the corrected label."""
+    """Eq. 4 for each sample: the corrected label has `weight`, the given one the rest."""
     of_given = cross_entropy(logits, given, reduction="none")
     return (1 - weight) * of_given + weight * cross_entropy(logits, corrected, reduction="none")

@@ -1,27 +1,48 @@
 """Two-Stage: keep only the labels that are probably right, then learn semi-supervised from all images.
 
+The first stage trains a network on all given labels. Then a label is kept only if the network predicts it, and predicts it
+either with confidence or with more confidence than for most other images of the class; the other images lose their label.
+The second stage goes on from the same network, with labeled and unlabeled images, and also trains it to give an image
+similar predictions under random perturbations (consistency).
+
 Ding et al., "A Semi-Supervised Two-Stage Approach to Learning from Noisy Labels", WACV 2018. Steps:
 
-  [1] stage 1: cross-entropy on all given labels, classes balanced by oversampling           (3.1, 3.3)
-  [2] selection: prediction = label, and P(c|x) >= .9 or among the first 10% of the class    (3.1)
-  [3] where the user has verified labels, a binary classifier of each class selects instead  (3.1)
-  [4] the validation samples are selected by the same rules                                  (3.1, 4.2)
-  [5] stage 2, from the weights of [1] that validate best: batches of labeled and unlabeled halves   (3.2)
-  [6] mean -log z[y] of the labeled + alpha mean |z - z'|^2 of all   (Eq. 2); z' is a second pass (pi) or the average of
-      past outputs (temporal: Laine and Aila, "Temporal Ensembling for Semi-Supervised Learning", ICLR 2017)
-  [7] learning rate x .5 after 10 epochs without a better accuracy on the validation samples (4.2)
-  [8] no more learning after 20 such epochs, where the paper stops early                     (4.3)
+  [1] stage 1: cross-entropy on all given labels, with classes balanced by oversampling              (3.1, 3.3)
+  [2] selection: a label is kept where it is the prediction, and P(c|x) >= .9 or the image is among the 10% of its
+      class with the largest P(c|x)                                                                  (3.1)
+  [3] where the user has verified labels, a binary classifier for each class selects instead         (3.1)
+  [4] the validation samples are selected by the same rules                                          (3.1, 4.2)
+  [5] stage 2, from the weights of [1] that validate best: half of each batch is labeled, half is not   (3.2)
+  [6] loss: mean -log z[y] of the labeled + alpha mean |z - z'|^2 of all images  (Eq. 2). z' is a second pass (pi) or the
+      average of past outputs (temporal: Laine and Aila, "Temporal Ensembling for Semi-Supervised Learning", ICLR 2017)
+  [7] the learning rate is halved after 10 epochs without a better accuracy on the validation samples   (4.2)
+  [8] no more learning after 20 such epochs, where the paper stops early                             (4.3)
 
-The paper leaves open, and ours are: Params with the source "ours"; z is the first pass, gradients reach both; noise, and
-the rate `dropout` of the network's dropouts, in stage 2 only; [3] is logistic regression on the features of [1], verified
-samples train with their verified labels, and a class without any keeps [2]. A validation sample is never a verified one.
-By default stage 2 is Laine and Aila's, from whom the paper borrows it: Adam, whose rate rises with the weight of the
-consistency from 0 and falls at the end. A fresh optimizer at the first rate of stage 1 erases what stage 1 has learned.
-Where no label is left, z' alone teaches; where all are, labeled fill both halves; where [4] has none, all validate.
-Table 1 is `keep_rate: 0.05, 0.1, 0.2, 0.5`: the least share of a class that is kept; with 1 all consistent labels are kept.
-Stage 1, in the epoch that predicts the selected validation samples best, is Table 3's improved baseline.
-Differs from the paper: after an early stop the epochs go on without learning. Averages move for the images drawn only.
-Differs from the authors' code: none was published.
+The paper leaves open, and chosen here are:
+
+  - All params with the source "ours".
+  - In [6], z is the first pass, and gradients pass through both passes of pi.
+  - Input noise, and the rate `dropout` of the network's dropout layers, act in stage 2 only.
+  - [3] is a logistic regression on the features of [1]. Verified samples train with their verified labels. A class
+    without a verified sample keeps [2].
+  - A validation sample is never a verified one.
+  - By default stage 2 is Laine and Aila's, from whom the paper borrows it: Adam, whose learning rate rises with the
+    weight of the consistency from 0 and falls at the end. A fresh optimizer that starts at the first learning rate of
+    stage 1 would erase what stage 1 has learned.
+
+Table 1 is `keep_rate: 0.05, 0.1, 0.2, 0.5`, the least share of a class that is kept; with 1, all labels that the network
+predicts are kept. The improved baseline of Table 3 is stage 1, in the epoch that predicts the selected validation samples
+best.
+
+Differs from the paper:
+  - After an early stop the remaining epochs run without learning.
+  - The average of past outputs is updated only for the images that an epoch draws.
+Differs from the authors' code:
+  - None was published.
+Edge cases:
+  - No label is kept: the loss is the consistency alone.
+  - All labels are kept: labeled images fill both halves of a batch.
+  - No validation sample is selected by [4]: all of them validate.
 """
 
 import math
@@ -43,69 +64,130 @@ from noisyctl.parts.verified import judge
 from noisyctl.task import EpochRecord, MethodParams, Needs, Task, param, rank_in_class, state
 
 NEEDS = Needs(networks=1, verified=True)
-ROUNDING = 1e-6  # of .1 times a count
+ROUNDING = 1e-6  # tolerance when a share of a count is rounded: .1 times a count is not exact in floats
 
 
 class Params(MethodParams):
     """`methods.two_stage` in params.yaml."""
 
-    epochs: int = param(240, "of both stages", source="4.2: CIFAR-10 120; ours: of each stage", ge=0)
-    stage1_epochs: int = param(120, "of these, stage 1", source="4.2: CIFAR-10; MNIST 40", ge=0)
-    validation_rate: float = param(0.1, "share of samples that validate", source="4.2", gt=0, lt=1)
-    batch_size: int = param(128, "images a step [N]", source="ours: as Patrini et al.", ge=2)
+    epochs: int = param(
+        240, "epochs of both stages together", source="4.2: CIFAR-10 120; ours: of each stage", ge=0
+    )
+    stage1_epochs: int = param(120, "epochs of stage 1", source="4.2: CIFAR-10; MNIST 40", ge=0)
+    validation_rate: float = param(
+        0.1,
+        "share of the training samples that are held out; their noisy labels validate",
+        source="4.2",
+        gt=0,
+        lt=1,
+    )
+    batch_size: int = param(
+        128,
+        "images in a batch; in stage 2 half of them are labeled [N]",
+        source="ours: as Patrini et al.",
+        ge=2,
+    )
     epoch_batches: int = param(
         0,
-        "of stage 1, class-balanced, drawn every epoch; 0: all samples",
+        "batches in an epoch of stage 1, of samples drawn anew from all classes equally; 0: all samples",
         source="ours; 4.3: sub-epochs",
         ge=0,
     )
     optimizer: Literal["sgd", "adagrad", "adam"] = param(
-        "sgd", "of stage 1; sgd has momentum .9", source="4.2: CIFAR-10; MNIST adagrad; 4.3: Clothing1M adam"
+        "sgd",
+        "optimizer of stage 1; sgd has momentum 0.9",
+        source="4.2: CIFAR-10; MNIST adagrad; 4.3: Clothing1M adam",
     )
-    learning_rate: float = param(0.1, "at the start of stage 1", source="4.2; 4.3: 3e-4", gt=0)
+    learning_rate: float = param(0.1, "learning rate at the start of stage 1", source="4.2; 4.3: 3e-4", gt=0)
     stage2_optimizer: Literal["sgd", "adagrad", "adam"] = param(
-        "adam", "of stage 2, which starts anew", source="ours: Laine and Aila; 4.3: adam"
+        "adam", "optimizer of stage 2, which starts anew", source="ours: Laine and Aila; 4.3: adam"
     )
     stage2_rate: float = param(
-        0.003, "highest rate of stage 2", source="ours: Laine and Aila; 4.3: 3e-4", gt=0
+        0.003, "highest learning rate of stage 2", source="ours: Laine and Aila; 4.3: 3e-4", gt=0
     )
     stage2_schedule: Literal["ramps", "plateau"] = param(
         "ramps",
-        "of this rate; ramps: those of alpha, and Adam's beta1 falls with it from .9 to .5; plateau: [7]",
+        "learning rate of stage 2; ramps: rises and falls with alpha, and Adam's beta1 falls from 0.9 to 0.5;"
+        " plateau: [7]",
         source="ours: Laine and Aila; 4.3: plateau",
     )
-    floor_rate: float = param(1e-7, "least rate of a plateau", source="4.2", ge=0)
-    plateau_epochs: int = param(10, "without improvement, then half the rate", source="4.2", ge=1)
-    patience_epochs: int = param(
-        0, "without improvement end a stage [8]; 0: never", source="4.2: 0; 4.3: 20", ge=0
+    floor_rate: float = param(1e-7, "least learning rate on a plateau [7]", source="4.2", ge=0)
+    plateau_epochs: int = param(
+        10,
+        "epochs without a better validation accuracy after which the learning rate is halved",
+        source="4.2",
+        ge=1,
     )
-    weight_decay: float = param(2e-4, "", source="ours: gradient of Patrini et al.'s L2 of 1e-4", ge=0)
+    patience_epochs: int = param(
+        0,
+        "epochs without a better validation accuracy that end the learning of a stage [8]; 0: never",
+        source="4.2: 0; 4.3: 20",
+        ge=0,
+    )
+    weight_decay: float = param(
+        2e-4,
+        "weight decay (L2 penalty) of the optimizer",
+        source="ours: gradient of Patrini et al.'s L2 of 1e-4",
+        ge=0,
+    )
     handed_over: Literal["best", "last"] = param(
         "best",
-        "weights of stage 1 that select and go on: of its best validation accuracy, or last",
+        "weights of stage 1 that select samples and start stage 2: those of the best validation accuracy, or "
+        "the last",
         source="ours",
     )
-    confidence: float = param(0.9, "P(c|x) that keeps a label", source="3.1", ge=0, le=1)
-    keep_rate: float = param(0.1, "share of a class that is kept at least", source="3.1", ge=0, le=1)
+    confidence: float = param(
+        0.9, "probability P(c|x) from which on a label is kept", source="3.1", ge=0, le=1
+    )
+    keep_rate: float = param(0.1, "least share of each class whose labels are kept", source="3.1", ge=0, le=1)
     keep_base: Literal["given", "consistent"] = param(
-        "given", "of the images labeled so, or labeled and predicted so", source="ours: 3.1 is open"
+        "given",
+        "images that this share is taken of; consistent: only those whose prediction is their label",
+        source="ours: 3.1 is open",
     )
-    keep_rounding: Literal["up", "down"] = param("up", "of that share", source="ours: 3.1 'if less than 10%'")
-    consistency: Literal["temporal", "pi"] = param("temporal", "z' of [6]", source="3.2; 4.3: pi")
+    keep_rounding: Literal["up", "down"] = param(
+        "up", "rounding of the number of images that are kept at least", source="ours: 3.1 'if less than 10%'"
+    )
+    consistency: Literal["temporal", "pi"] = param(
+        "temporal",
+        "the second output z' in [6]: a second pass (pi), or the average of past outputs (temporal)",
+        source="3.2; 4.3: pi",
+    )
     consistency_weight: float = param(
-        3.0, "without ramps [alpha]", source="ours: Laine and Aila's 30, a mean of 10 classes; 4.3: 100", ge=0
+        3.0,
+        "weight of the consistency [alpha]; with ramps, its highest value",
+        source="ours: Laine and Aila's 30, a mean of 10 classes; 4.3: 100",
+        ge=0,
     )
-    ramp_up_epochs: int = param(32, "of stage 2; 0: none", source="ours: their 80 of 300; 4.3: 0", ge=0)
-    ramp_down_epochs: int = param(20, "of stage 2; 0: none", source="ours: their 50 of 300; 4.3: 0", ge=0)
-    ensemble_momentum: float = param(0.6, "of past outputs", source="Laine and Aila", ge=0, lt=1)
+    ramp_up_epochs: int = param(
+        32,
+        "first epochs of stage 2 in which alpha rises; 0: none",
+        source="ours: their 80 of 300; 4.3: 0",
+        ge=0,
+    )
+    ramp_down_epochs: int = param(
+        20,
+        "last epochs of stage 2 in which alpha falls; 0: none",
+        source="ours: their 50 of 300; 4.3: 0",
+        ge=0,
+    )
+    ensemble_momentum: float = param(
+        0.6, "weight of the old average of past outputs", source="Laine and Aila", ge=0, lt=1
+    )
     epoch_over: Literal["all", "labeled", "images"] = param(
         "all",
-        "what an epoch of stage 2 sees once; images: as many images as there are, half of them labeled",
+        "what an epoch of stage 2 sees once; images: as many images as the training set has, half of them "
+        "labeled",
         source="ours: Laine and Aila; 4.3: labeled",
     )
-    input_noise: float = param(0.15, "deviation, of normalized images", source="ours: Laine and Aila", ge=0)
+    input_noise: float = param(
+        0.15,
+        "standard deviation of the Gaussian noise that stage 2 adds to normalized images",
+        source="ours: Laine and Aila",
+        ge=0,
+    )
     dropout: float = param(
-        0.2, "of the network's dropouts in stage 2", source="ours: Patrini et al.", ge=0, lt=1
+        0.2, "rate of the network's dropout layers in stage 2", source="ours: Patrini et al.", ge=0, lt=1
     )
 
 
@@ -113,14 +195,14 @@ class Params(MethodParams):
 class State:
     network: nn.Module
     optimizer: torch.optim.Optimizer
-    plateau: dict[str, Any]  # of ReduceLROnPlateau; empty at the start of a stage
-    best: dict[str, Tensor]  # weights of the stage's best validation accuracy
+    plateau: dict[str, Any]  # the state of ReduceLROnPlateau; empty at the start of a stage
+    best: dict[str, Tensor]  # the weights of stage 1 with the best validation accuracy; empty in stage 2
     best_accuracy: float
-    waited: int  # epochs of the stage since then
-    labels: Tensor  # [n]: the given ones; from stage 2 on the verified ones where there are
-    selected: Tensor  # [n]: whose labels count, in stage 1 all
-    log_probs: Tensor  # [n c]: of each sample's last pass
-    ensemble: Tensor  # [n c]: running average of probabilities, from 0
+    waited: int  # epochs of the stage since the best accuracy
+    labels: Tensor  # [n]: the given labels; in stage 2 the verified ones where there are any
+    selected: Tensor  # [n]: samples whose labels count; in stage 1 all of them
+    log_probs: Tensor  # [n c]: the output of each sample's last pass
+    ensemble: Tensor  # [n c]: running average of probabilities, which starts at 0
 
 
 def start(networks: list[nn.Module], task: Task, params: Params, rng: Generator) -> State:
@@ -165,6 +247,7 @@ def predict(state: State, images: Tensor) -> Tensor:
 
 
 def train_supervised(state: State, task: Task, params: Params, rng: Generator) -> None:
+    """One epoch of stage 1 [1]."""
     if params.epoch_batches:
         among = task.balanced(params.epoch_batches * params.batch_size, rng)
     else:
@@ -176,7 +259,10 @@ def train_supervised(state: State, task: Task, params: Params, rng: Generator) -
 
 
 def hand_over(state: State, task: Task, params: Params) -> None:
-    """The end of stage 1: what selects, and what is selected. The network itself goes on from here in stage 2 only."""
+    """The end of stage 1: select samples with its best weights (or its last ones).
+
+    These weights are kept in `state.best` for stage 2. The network itself keeps its last weights until stage 2 begins.
+    """
     last = {name: tensor.clone() for name, tensor in state.network.state_dict().items()}
     if params.handed_over == "last":
         state.best = last
@@ -194,16 +280,18 @@ def hand_over(state: State, task: Task, params: Params) -> None:
 
 
 def begin_stage2(state: State, task: Task, params: Params) -> None:
+    """Start stage 2: the weights that stage 1 hands over, a new optimizer, and a new search for the best epoch."""
     if state.best:  # [5]
         state.network.load_state_dict(state.best)
-    else:  # no stage 1: the warm-up's network selects
+    else:  # there was no stage 1: the network of the warm-up selects
         hand_over(state, task, params.model_copy(update={"handed_over": "last"}))
     state.optimizer, state.plateau = make_optimizer(state.network, params, 2), {}
     state.best, state.best_accuracy, state.waited = {}, -1.0, 0
 
 
 def train_semi_supervised(state: State, task: Task, params: Params, weight: float, rng: Generator) -> None:
-    set_dropout(state.network, params.dropout)  # every epoch: a checkpoint does not hold it
+    """One epoch of stage 2 [5] [6]."""
+    set_dropout(state.network, params.dropout)  # set in every epoch, since a checkpoint does not hold it
     drawn = torch.zeros_like(state.selected)
     for labeled, unlabeled in halves(state, task, params, rng):  # [5]
         index = torch.cat([labeled, unlabeled])
@@ -224,13 +312,18 @@ def train_semi_supervised(state: State, task: Task, params: Params, weight: floa
 def perturbed(
     state: State, task: Task, params: Params, index: Int[Tensor, " b"], rng: Generator
 ) -> Float[Tensor, "b c"]:
+    """Log-probabilities of weak views with Gaussian noise on the normalized pixels."""
     images = task.weak(index, rng)
     noise = torch.randn(images.shape, generator=rng, device=images.device)
     return log_softmax(state.network(images + params.input_noise * noise), dim=1)
 
 
 def halves(state: State, task: Task, params: Params, rng: Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    """Halves of batches, the labeled ones balanced. What the epoch is not over begins anew as often as it ends."""
+    """Pairs of half batches: labeled positions, with balanced classes, and unlabeled ones.
+
+    `epoch_over` says which of them an epoch passes over once. The other starts again in a new order whenever it is
+    used up.
+    """
     half, chosen = params.batch_size // 2, state.selected[task.train_index]
     labeled = oversampled(task.train_index[chosen], state.labels, task.num_classes, rng)
     unlabeled = labeled if chosen.all() else task.train_index[~chosen]
@@ -246,7 +339,10 @@ def halves(state: State, task: Task, params: Params, rng: Generator) -> Iterator
 
 
 def select(probs: Float[Tensor, "m c"], given: Int[Tensor, " m"], params: Params) -> Bool[Tensor, " m"]:
-    """Whose labels are kept; among equal probabilities the first positions."""
+    """Mask of the samples whose given label is kept [2].
+
+    Where several samples of a class have the same probability, those at the first positions come first.
+    """
     own = probs.gather(1, given[:, None])[:, 0]
     consistent = probs.argmax(dim=1) == given
     counts = given.bincount(minlength=probs.shape[1])
@@ -254,31 +350,35 @@ def select(probs: Float[Tensor, "m c"], given: Int[Tensor, " m"], params: Params
     share = params.keep_rate * base.double()
     least = (share - ROUNDING).ceil() if params.keep_rounding == "up" else (share + ROUNDING).floor()
     order = own.where(consistent, -1.0).argsort(descending=True, stable=True)
-    rank = torch.empty_like(given)  # in the class, by descending P(c|x)
+    rank = torch.empty_like(given)  # the rank of a sample in its class, by descending P(c|x)
     rank[order] = rank_in_class(given[order])
     return consistent & ((own >= params.confidence) | (rank < least[given]))
 
 
 def ensemble_targets(ensemble: Float[Tensor, "b c"], own: Float[Tensor, "b c"]) -> Float[Tensor, "b c"]:
-    """Z / (1 - alpha^t), which is the sum of Z; before the first update `own`, at no distance."""
+    """The average of past outputs, corrected for its start from 0: Z / (1 - alpha^t).
+
+    The divisor equals the sum of Z over the classes. Before a sample's first update its target is `own`, at a
+    distance of 0.
+    """
     total = ensemble.sum(dim=1, keepdim=True)
     return torch.where(total > 0, ensemble / total.where(total > 0, 1.0), own)
 
 
 def ramps(epoch: int, params: Params) -> tuple[float, float]:
-    """In an epoch of stage 2: exp(-5 (1 - t)^2) rising, exp(-12.5 t^2) falling."""
+    """Two factors in an epoch of stage 2: exp(-5 (1 - t)^2), rising at its start; exp(-12.5 t^2), falling at its end."""
     down = params.ramp_down_epochs
     fallen = max(1 - (params.epochs - params.stage1_epochs - epoch) / down, 0) if down else 0
     return gaussian_ramp(epoch, params.ramp_up_epochs), math.exp(-12.5 * fallen**2)
 
 
 def ramped_weight(epoch: int, params: Params) -> float:
-    """alpha in an epoch of stage 2; 0 in stage 1."""
+    """alpha, the weight of the consistency, in an epoch of stage 2; 0 in stage 1 (negative epochs)."""
     return params.consistency_weight * math.prod(ramps(epoch, params)) if epoch >= 0 else 0.0
 
 
 def set_ramped_rate(optimizer: torch.optim.Optimizer, epoch: int, params: Params) -> None:
-    """The rate of an epoch of stage 2, and beta1 = .5 + .4 times what has not fallen yet (Laine and Aila's code)."""
+    """Set the learning rate of an epoch of stage 2, and Adam's beta1, which falls from .9 to .5 (Laine and Aila's code)."""
     up, down = ramps(epoch, params)
     for group in optimizer.param_groups:
         group["lr"] = params.stage2_rate * up * down
@@ -287,7 +387,10 @@ def set_ramped_rate(optimizer: torch.optim.Optimizer, epoch: int, params: Params
 
 
 def validate(state: State, task: Task, params: Params, stage: int) -> float:
-    """Accuracy on the selected validation samples, and what follows from it: rate, best weights, early stop."""
+    """Accuracy on the selected validation samples, after an epoch.
+
+    Keeps what follows from it: the best weights of stage 1, the epochs since the best one, and the learning rate [7].
+    """
     index = task.validation_index
     state.log_probs[index] = log_softmax(logits_of(state.network, task, index), dim=1)
     trusted = index[state.selected[index]] if state.selected[index].any() else index
@@ -297,13 +400,16 @@ def validate(state: State, task: Task, params: Params, stage: int) -> float:
         state.best_accuracy, state.waited = accuracy, 0
         if stage == 1:
             state.best = {name: tensor.clone() for name, tensor in state.network.state_dict().items()}
-    if stage == 1 or params.stage2_schedule == "plateau":  # [7]; torch waits for one epoch more
+    if (
+        stage == 1 or params.stage2_schedule == "plateau"
+    ):  # [7]; torch's patience is one epoch longer than its number
         patience, floor = params.plateau_epochs - 1, params.floor_rate
         state.plateau = halved_on_plateau(state.optimizer, state.plateau, accuracy, patience, floor)
     return accuracy
 
 
 def make_optimizer(network: nn.Module, params: Params, stage: int) -> torch.optim.Optimizer:
+    """A new optimizer for stage 1 or 2, at its first learning rate."""
     name, rate = params.optimizer, params.learning_rate
     if stage == 2:
         name, rate = params.stage2_optimizer, params.stage2_rate

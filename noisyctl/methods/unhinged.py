@@ -1,14 +1,21 @@
 """Unhinged loss: linear in the score of the given class.
 
+The loss of a sample falls linearly with the score of its given class, however large that score is. With uniform label
+noise its expected value has the same minimum as with clean labels. The scores have to be bounded, or the loss would have
+no minimum.
+
 van Rooyen et al., "Learning with Symmetric Label Noise: The Importance of Being Unhinged", NeurIPS 2015; the
 baseline of Patrini et al., CVPR 2017. Steps:
 
-  [1] mean_c (1 - y_c s_c), y one-hot in 0 and 1, s standardized logits; in the loop of parts/supervised.py
-Differs from the paper: van Rooyen et al. bound the weights, for two classes; this is Patrini's form. By
-default a cosine schedule (`ours`).
-Differs from the authors' code: by default scores are the logits with mean 0 and variance 1 over the classes of each sample,
-so that any network will do; Patrini's code, whose rows are called "(BN)", standardizes each class by a batch norm after the
-last layer: `scores: head`, with a warm-up profile of `head: batch_norm`.
+  [1] loss: mean_c (1 - y_c s_c), with y one-hot in 0 and 1 and s the scores; in the loop of parts/supervised.py
+
+Differs from the paper:
+  - van Rooyen et al. bound the weights, for two classes. This is Patrini's form, for many classes.
+  - By default the learning rate follows a cosine (`ours`).
+Differs from the authors' code:
+  - By default the scores are the logits of each sample, standardized over the classes to mean 0 and variance 1, so that
+    any network will do. Patrini's code, whose rows are called "(BN)", standardizes each class with a batch norm after the
+    last layer: that is `scores: head` with a warm-up profile of `head: batch_norm`.
 """
 
 from typing import Literal
@@ -26,13 +33,21 @@ NEEDS = Needs(networks=1)
 class Params(SupervisedParams):
     """`methods.unhinged` in params.yaml."""
 
-    epochs: int = param(120, "after warm-up", source="Patrini code: CIFAR-10", ge=0)
-    batch_size: int = param(128, "images a step", source="Patrini code: CIFAR-10", ge=2)
-    learning_rate: float = param(0.1, "at the start", source="Patrini code: CIFAR-10", gt=0)
-    weight_decay: float = param(2e-4, "", source="Patrini code: gradient of its L2 of 1e-4", ge=0)
+    epochs: int = param(120, "epochs after warm-up", source="Patrini code: CIFAR-10", ge=0)
+    batch_size: int = param(128, "images in a batch", source="Patrini code: CIFAR-10", ge=2)
+    learning_rate: float = param(
+        0.1, "learning rate at the start of training", source="Patrini code: CIFAR-10", gt=0
+    )
+    weight_decay: float = param(
+        2e-4,
+        "weight decay (L2 penalty) of the optimizer",
+        source="Patrini code: gradient of its L2 of 1e-4",
+        ge=0,
+    )
     scores: Literal["standardized", "head"] = param(
         "standardized",
-        "[s]: logits standardized over the classes of a sample; head: outputs of a head that ends with a batch norm",
+        "what the loss is computed of [s]: logits standardized over the classes of each sample, or (head) the"
+        " outputs of a head that ends with a batch norm",
         source="ours; Patrini code: head, profile `head: batch_norm`",
     )
 

@@ -1,1 +1,1 @@
-"""Networks and what acts on them."""
+"""Networks, and functions that run or change them."""

@@ -1,7 +1,8 @@
-"""Backbones by name: what the papers call the network, without its last layer.
+"""Backbones by name. A backbone is what the papers call the network, without its last layer.
 
-A backbone is a function of its own name in the file of its family, which is imported when asked for: it takes channels,
-width and size [h w] of the images, and gives a module from images to features [b d], and d.
+Each backbone is a function of its own name, in the file of its family, which is only imported when the backbone is asked
+for. It takes the channels, the width and the size [h w] of the images, and returns a module from images to features [b
+d], and d.
 """
 
 import importlib
@@ -19,11 +20,12 @@ Builder = Callable[[int, int, tuple[int, int]], "tuple[nn.Module, int]"]
 
 @dataclass(frozen=True)
 class Backbone:
-    """Where a backbone is found, and what it can take.
+    """Where a backbone is found, and which images it can take.
 
-    `width` is the paper's: channels of the first stage, or units of an MLP's first layer; `fixed` says that there is no
-    other. `smallest` is the least side of an image. `channels` is the one number of channels it takes; None: any.
-    `dropout` says that it has dropouts, whose rate a method may set; where its paper has none, they are of rate 0.
+    `family` is the file that holds it. `width` is the paper's width: the channels of the first stage, or the units of
+    an MLP's first layer; with `fixed` no other width is possible. `smallest` is the least side of an image.
+    `channels` is the only number of channels that it takes; None means any. `dropout` says that it has dropout
+    layers, whose rate a method may set; where its paper has none, their rate is 0.
     """
 
     family: str
@@ -45,25 +47,26 @@ BACKBONES = {
     "cnn7": Backbone("cnn", width=64, smallest=8),
     "cnn9": Backbone("cnn", width=128, smallest=28, dropout=True),
     "cnn_small": Backbone("cnn", width=6, smallest=16),
+    "linear": Backbone("linear", width=1, fixed=True),
     "mlp": Backbone("mlp", width=128, dropout=True),
     "mlp256": Backbone("mlp", width=256),
     "resnet18_imagenet": Backbone("imagenet", width=64, fixed=True, channels=3, dropout=True),
     "resnet50_imagenet": Backbone("imagenet", width=64, fixed=True, channels=3, dropout=True),
-    "inception_resnet_v2": Backbone("imagenet", width=32, fixed=True, smallest=75),
+    "inception_resnet_v2": Backbone("imagenet", width=32, fixed=True, smallest=75, dropout=True),
 }
 
 
 def check_backbone(name: str) -> str:
-    """The name, if there is a backbone of this name. Raises ParamsError naming those there are."""
+    """The name itself. Raises ParamsError, which lists the backbones, if there is none of this name."""
     if name not in BACKBONES:
         raise ParamsError(f"unknown backbone {name!r}; {suggest(name, BACKBONES)}")
     return name
 
 
 def make(name: str, channels: int, width: int | None, size: tuple[int, int]) -> "tuple[nn.Module, int, int]":
-    """The backbone for images of these channels and size, its number of features, and its width (None: the paper's).
+    """The backbone for images of these channels and size, its number of features, and its width.
 
-    Raises ParamsError where it takes no such images or no such width.
+    With width None it has the paper's width. Raises ParamsError if it cannot take such images or such a width.
     """
     about = BACKBONES[check_backbone(name)]
     if not _takes(about, channels, size):
@@ -87,20 +90,20 @@ def _takes(about: Backbone, channels: int, size: tuple[int, int]) -> bool:
 
 
 def dropouts(network: "nn.Module") -> "list[nn.modules.dropout._DropoutNd]":
-    """The dropouts of a network."""
+    """The dropout layers of a network."""
     from torch.nn.modules.dropout import _DropoutNd
 
     return [module for module in network.modules() if isinstance(module, _DropoutNd)]
 
 
 def set_dropout(network: "nn.Module", rate: float) -> None:
-    """Give all dropouts of a network one rate."""
+    """Set the rate of all dropout layers of a network."""
     for module in dropouts(network):
         module.p = rate
 
 
 def require_dropout(network: "nn.Module", name: str, rate: float) -> None:
-    """Raises ParamsError where a method perturbs by the dropout that its parameter `name` asks for, and there is none."""
+    """Raises ParamsError if a method's param `name` sets a dropout `rate`, but the network has no dropout layer."""
     if not dropouts(network):
         spec = getattr(network, "spec", {})
         having = ", ".join(backbone for backbone, about in BACKBONES.items() if about.dropout)

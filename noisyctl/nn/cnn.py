@@ -3,8 +3,10 @@
 `cnn9`: Han et al., "Co-teaching: Robust Training of Deep Neural Networks with Extremely Noisy Labels", NeurIPS 2018.
 `cnn_small`: Yu et al., "How Does Disagreement Help Generalization against Label Corruption?" (Co-teaching+), ICML 2019.
 `cnn7`: Wei et al., "Combating Noisy Labels by Agreement" (JoCoR), CVPR 2020, with a linear head; Jo-SRC (Yao et al., CVPR
-2021) gives the same layers the head `mlp`.
-Initialization: torch's own. Where a size other than 32x32 leaves another map, `cnn7` and `cnn_small` flatten that.
+2021) puts the head `mlp` on the same layers.
+
+The initialization is torch's own. For images of another size than 32x32, the last feature map of `cnn7` and `cnn_small`
+has another size and is flattened all the same.
 """
 
 from torch import nn
@@ -23,7 +25,7 @@ def cnn7(channels: int, width: int, size: tuple[int, int]) -> tuple[nn.Module, i
 
 
 def cnn9(channels: int, width: int, size: tuple[int, int]) -> tuple[nn.Module, int]:
-    """Three triples of 3x3 convolutions: 128, pool, 256, pool, then 512, 256, 128 without padding; leaky ReLU."""
+    """Three groups of three 3x3 convolutions: 128, pool, 256, pool, then 512, 256, 128 without padding; leaky ReLU."""
     layers: list[nn.Module] = []
     last = channels
     for widths, padding in (
@@ -39,7 +41,7 @@ def cnn9(channels: int, width: int, size: tuple[int, int]) -> tuple[nn.Module, i
 
 
 def cnn_small(channels: int, width: int, size: tuple[int, int]) -> tuple[nn.Module, int]:
-    """LeNet with ReLU: 5x5 convolutions to 6 and 16, each pooled, then layers of 120 and 84 units."""
+    """LeNet with ReLU: 5x5 convolutions with 6 and 16 channels, each with pooling, then layers of 120 and 84 units."""
     second, units, d = 8 * width // 3, 20 * width, 14 * width
     h, w = (((side - 4) // 2 - 4) // 2 for side in size)
     layers: list[nn.Module] = []

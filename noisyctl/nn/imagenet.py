@@ -1,8 +1,9 @@
-"""Networks of ImageNet's kind: torchvision's ResNets, and timm's Inception-ResNet-v2, which DivideMix, ScanMix and MixNN
-train on WebVision from scratch.
+"""Networks for images of ImageNet's size.
 
-The ResNets' units have a dropout of rate 0 before their last convolution: their papers have none, Two-Stage sets its rate.
-They start at random like the others; `noisyctl.nn.weights` loads what was learned on ImageNet.
+These are torchvision's ResNets, and timm's Inception-ResNet-v2, which DivideMix, ScanMix and MixNN train on WebVision
+from scratch. The ResNets have dropout layers of rate 0 before the last convolution of each unit: their papers have none,
+and Two-Stage sets their rate. Weights are random at first, as for other backbones; `noisyctl.nn.weights` loads those that
+were trained on ImageNet.
 """
 
 import importlib
@@ -38,6 +39,7 @@ def inception_resnet_v2(channels: int, width: int, size: tuple[int, int]) -> tup
 
 
 def _headless(network: Any) -> tuple[nn.Module, int]:
+    """The network without its last layer and with dropout layers, and its number of features."""
     from torchvision.models.resnet import BasicBlock, Bottleneck
 
     num_features = network.fc.in_features
@@ -50,7 +52,10 @@ def _headless(network: Any) -> tuple[nn.Module, int]:
 
 
 class DroppedBatchNorm(nn.BatchNorm2d):
-    """Batch norm and a dropout, which commutes with the ReLU that follows; layers keep torchvision's names."""
+    """Batch norm followed by dropout; the names of torchvision's layers stay the same.
+
+    The ReLU that follows may come before or after the dropout, the result is the same.
+    """
 
     def __init__(self, num_features: int) -> None:
         super().__init__(num_features)

@@ -1,4 +1,4 @@
-"""Outputs of a whole data set, in batches, eval mode, without gradients."""
+"""Outputs of a network for a whole data set: in batches, in eval mode, without gradients."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ BATCH = 1024
 
 @contextlib.contextmanager
 def evaluating(*modules: nn.Module) -> Iterator[None]:
-    """Eval mode and no gradients inside; each module's own mode again afterwards."""
+    """Inside, the modules are in eval mode and no gradients are computed. Afterwards each is in its former mode."""
     modes = [(m, m.training) for module in modules for m in module.modules()]
     try:
         for module in modules:
@@ -28,19 +28,19 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
 
 
 def modules_of(state: Any) -> dict[str, nn.Module]:
-    """The networks in a State, by field name."""
+    """The networks in a State, by the names of its fields."""
     return {name: value for name, value in vars(state).items() if isinstance(value, nn.Module)}
 
 
 def outputs(call: Callable[[Tensor], Tensor], images: Any, plain: Callable[[Tensor], Tensor]) -> Tensor:
-    """`call` on every image, as one tensor."""
+    """The outputs of `call` for all images, in plain views, as one tensor."""
     return torch.cat([call(plain(block)) for block in images.split(BATCH)])
 
 
 def evaluate_train(
     network: nn.Module, task: Task, batch_size: int = BATCH
 ) -> tuple[Float[Tensor, "n c"], Float[Tensor, "n d"]]:
-    """Logits and features of every training image in order, on plain views, in float32 whatever the precision."""
+    """Logits and features of all training images, in order, on plain views, in float32 whatever the precision."""
     logits, features = [], []
     with evaluating(network):
         for index in task.in_order(batch_size):

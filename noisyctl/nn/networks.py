@@ -1,8 +1,10 @@
 """Networks that a State may hold, each built from a spec: plain JSON that artifacts carry.
 
-A classifier is a backbone that gives features, and a head: {"backbone": "resnet18", "width": 64, "channels": 3, "size":
-[32, 32], "num_outputs": 10, "head": "linear"}; a width that is None or missing is the paper's. A head alone, for a second
-one on the same features: {"kind": "head", "head": "linear", "num_features": 512, "num_outputs": 10}.
+A classifier consists of a backbone, which gives features, and a head. Its spec is {"backbone": "resnet18", "width": 64,
+"channels": 3, "size": [32, 32], "num_outputs": 10, "head": "linear"}; if the width is None or missing, it is the paper's.
+
+A head alone, such as a second head on the same features, has the spec {"kind": "head", "head": "linear", "num_features":
+512, "num_outputs": 10}.
 """
 
 import contextlib
@@ -18,18 +20,19 @@ from noisyctl.nn.backbones import make
 from noisyctl.seeds import draw_seed
 
 HEADS = ("linear", "projection", "mlp", "batch_norm")
-LAYOUT = torch.channels_last  # of every network's weights: convolutions follow it, whatever the images' own
+# memory layout of all weights; convolutions use it whatever the layout of the images
+LAYOUT = torch.channels_last
 
 
 class Head(nn.Sequential):
-    """From features to outputs.
+    """The last layers, from features to outputs.
 
-    linear: one layer. projection: SimCLR's, a hidden layer as wide as the features. mlp: Jo-SRC's, a hidden layer twice as
-    wide, batch norm, ReLU; He initialization. batch_norm: one layer and a batch norm over each output, with Keras' epsilon
-    and momentum (Patrini et al., for losses of unbounded scores).
+    linear: one layer. projection: SimCLR's, with a hidden layer as wide as the features. mlp: Jo-SRC's, with a hidden
+    layer twice as wide, batch norm and ReLU, and He initialization. batch_norm: one layer and a batch norm over each
+    output, with the epsilon and momentum of Keras (Patrini et al., for losses of unbounded scores).
 
-    Outputs are float32 under autocast too: in bfloat16 the largest probability
-    below 1 is .996, and no softmax, logarithm or loss may begin from there.
+    The outputs are float32 under autocast, too. In bfloat16 the largest probability below 1 is .996, which is too
+    coarse for a softmax, a logarithm or a loss.
     """
 
     def __init__(self, spec: dict[str, Any]) -> None:
@@ -59,7 +62,7 @@ class Head(nn.Sequential):
 
 
 class Classifier(nn.Module):
-    """`features` then `head`."""
+    """A backbone, `features`, followed by a head, `head`."""
 
     def __init__(self, spec: dict[str, Any]) -> None:
         super().__init__()
@@ -74,13 +77,19 @@ class Classifier(nn.Module):
 
 
 def build(spec: dict[str, Any], rng: Generator) -> Classifier:
-    """A freshly initialized network on the CPU: the same weights for the same generator state, whatever else was drawn."""
+    """A network with new random weights, on the CPU.
+
+    The weights depend on the state of `rng` only, and not on any other random numbers.
+    """
     with _seeded(draw_seed(rng)):
         return Classifier(spec).to(memory_format=LAYOUT)
 
 
 def from_spec(spec: dict[str, Any]) -> Classifier | Head:
-    """A network of this spec, on the CPU, for a state dict to fill. Nothing is drawn from the global generators."""
+    """A network of this spec, on the CPU, whose weights are to be loaded from a state dict.
+
+    It draws nothing from the global generators.
+    """
     with _seeded(0):
         network = Head(spec) if spec.get("kind") == "head" else Classifier(spec)
         return network.to(memory_format=LAYOUT)
@@ -88,13 +97,14 @@ def from_spec(spec: dict[str, Any]) -> Classifier | Head:
 
 @contextlib.contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """torch's layers initialize from the global CPU generator: seed it, and put it back."""
+    """Inside, torch's global CPU generator, from which layers are initialized, is seeded; afterwards it is as before."""
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.default_generator.manual_seed(seed)
         yield
 
 
 def _he(layer: nn.Linear) -> nn.Linear:
+    """The layer with He's normal initialization and biases of 0."""
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     nn.init.zeros_(layer.bias)
     return layer

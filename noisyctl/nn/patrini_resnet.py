@@ -1,13 +1,17 @@
-"""The ResNets of Patrini et al., which Two-Stage uses too.
+"""The ResNets of Patrini et al., which Two-Stage uses, too.
 
-Patrini et al., "Making Deep Neural Networks Robust to Label Noise: A Loss Correction Approach", CVPR 2017; Ding et al., "A
-Semi-Supervised Two-Stage Approach to Learning from Noisy Labels", WACV 2018. Three stages of n pre-activation units, 2 + 6n
-layers: n = 2 (CIFAR-10), 5, or 7 (CIFAR-100). Shortcuts start at the unit's raw input. The first unit has no batch norm
-and ReLU of its own, since the stem ends with them. He initialization; all convolutions have biases, from 0; batch norm as in
-Keras (epsilon 1e-3, running averages keep .99).
-Between a unit's convolutions stands a dropout of rate 0: Patrini et al. have none, Two-Stage sets its `p`.
-Differs from the authors' code: where Keras pads a strided convolution at the far side only, torch pads both; Keras may cut
-its He draws off at two deviations (that depends on its version), these are whole.
+Patrini et al., "Making Deep Neural Networks Robust to Label Noise: A Loss Correction Approach", CVPR 2017; Ding et al.,
+"A Semi-Supervised Two-Stage Approach to Learning from Noisy Labels", WACV 2018.
+
+A network has three stages of n pre-activation units, which are 2 + 6n layers: n = 2 (CIFAR-10), 5, or 7 (CIFAR-100). The
+shortcuts start at the input of a unit, before its batch norm. The first unit has no batch norm and ReLU of its own, since
+the stem ends with them. He initialization; all convolutions have biases, which start at 0; batch norm as in Keras
+(epsilon 1e-3, running averages keep .99). Between the convolutions of a unit there is dropout of rate 0: Patrini et al.
+have none, and Two-Stage sets its rate.
+
+Differs from the authors' code:
+  - Keras pads a strided convolution at the far side only; torch pads both sides.
+  - Keras may cut He's random numbers off at two standard deviations (this depends on its version); these are not cut off.
 """
 
 from functools import partial
@@ -20,17 +24,17 @@ BatchNorm = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01)
 
 
 def resnet14(channels: int, width: int, size: tuple[int, int]) -> tuple[nn.Module, int]:
-    """Two units a stage; 16 channels in the first."""
+    """Two units per stage; 16 channels in the first one."""
     return _resnet(2, channels, width)
 
 
 def resnet32(channels: int, width: int, size: tuple[int, int]) -> tuple[nn.Module, int]:
-    """Five units a stage."""
+    """Five units per stage."""
     return _resnet(5, channels, width)
 
 
 def resnet44(channels: int, width: int, size: tuple[int, int]) -> tuple[nn.Module, int]:
-    """Seven units a stage."""
+    """Seven units per stage."""
     return _resnet(7, channels, width)
 
 
@@ -55,7 +59,7 @@ def _resnet(n: int, channels: int, width: int) -> tuple[nn.Module, int]:
 
 
 class Unit(nn.Module):
-    """Twice batch norm, ReLU, 3x3 convolution; dropout before the second convolution."""
+    """Batch norm, ReLU and 3x3 convolution, twice; dropout before the second convolution."""
 
     def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__()

@@ -1,11 +1,13 @@
 """The pre-activation ResNet-18 of DivideMix.
 
-Li et al., "DivideMix: Learning with Noisy Labels as Semi-supervised Learning", ICLR 2020; the blocks are those of He et
-al., "Identity Mappings in Deep Residual Networks", ECCV 2016, but for three things that the code of DivideMix does:
+Li et al., "DivideMix: Learning with Noisy Labels as Semi-supervised Learning", ICLR 2020. The blocks are those of He et
+al., "Identity Mappings in Deep Residual Networks", ECCV 2016, except for three things that the code of DivideMix does:
 batch norm and ReLU follow the stem at once; every shortcut, the identity too, starts after the block's first batch norm
-and ReLU; nothing but the pooling follows the last block. Between the convolutions of a block stands a dropout of rate 0:
-DivideMix has none, Two-Stage sets its rate. Initialization: torch's own.
-Differs from the authors' code: pools over the whole map, which at 32x32 is its pooling of 4x4.
+and ReLU; and only the pooling follows the last block. Between the convolutions of a block there is dropout of rate 0:
+DivideMix has none, and Two-Stage sets its rate. The initialization is torch's own.
+
+Differs from the authors' code:
+  - The pooling is over the whole map. For images of 32x32 this is the code's pooling over 4x4.
 """
 
 from torch import Tensor, nn
@@ -14,14 +16,14 @@ from noisyctl.nn.resnet import stages
 
 
 def preact_resnet18(channels: int, width: int, size: tuple[int, int]) -> tuple[nn.Module, int]:
-    """Stages of 2, 2, 2, 2 blocks; 64 channels in the first."""
+    """Stages of 2, 2, 2 and 2 blocks; 64 channels in the first one."""
     stem = [nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
     blocks = stages(PreActBlock, (2, 2, 2, 2), width)
     return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten()), 8 * width
 
 
 class PreActBlock(nn.Module):
-    """Twice batch norm, ReLU, 3x3 convolution; the shortcut starts after the first ReLU."""
+    """Batch norm, ReLU and 3x3 convolution, twice; the shortcut starts after the first ReLU."""
 
     def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__()

@@ -1,10 +1,14 @@
 """ResNets for small images: post-activation, with a 3x3 stem and no pooling after it.
 
-He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, in the form for small images that the field uses.
-`resnet18` is the network of SCAN and ScanMix, `resnet34` that of MixNN (64 channels in the first stage both times).
-Between the convolutions of a block stands a dropout of rate 0: the papers have none, Two-Stage sets its rate.
-Initialization: He, fan-out, as in SCAN's code, and torch's own for a linear head; MixNN does not tell its own.
-Differs from the authors' code: nothing known for SCAN and ScanMix; MixNN's has a second head that nothing uses.
+He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, in the form for small images that is common in the
+field. `resnet18` is the network of SCAN and ScanMix, `resnet34` that of MixNN; both have 64 channels in the first stage.
+Between the convolutions of a block there is dropout of rate 0: the papers have none, and Two-Stage sets its rate.
+Convolutions start with He's initialization (fan-out), as in SCAN's code, a linear head with torch's own; MixNN does not
+say what it uses.
+
+Differs from the authors' code:
+  - Nothing known for SCAN and ScanMix.
+  - MixNN's network has a second head, which is not used there.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,12 +17,12 @@ from torch import Tensor, nn
 
 
 def resnet18(channels: int, width: int, size: tuple[int, int]) -> tuple[nn.Module, int]:
-    """Stages of 2, 2, 2, 2 blocks."""
+    """Stages of 2, 2, 2 and 2 blocks."""
     return _resnet((2, 2, 2, 2), channels, width)
 
 
 def resnet34(channels: int, width: int, size: tuple[int, int]) -> tuple[nn.Module, int]:
-    """Stages of 3, 4, 6, 3 blocks."""
+    """Stages of 3, 4, 6 and 3 blocks."""
     return _resnet((3, 4, 6, 3), channels, width)
 
 
@@ -32,7 +36,10 @@ def _resnet(counts: Sequence[int], channels: int, width: int) -> tuple[nn.Module
 
 
 def stages(block: Callable[[int, int, int], nn.Module], counts: Sequence[int], width: int) -> list[nn.Module]:
-    """Blocks (channels in, channels out, stride); each stage after the first doubles the width and halves the image."""
+    """The blocks of all stages; `block` is called with the channels in, the channels out, and the stride.
+
+    Each stage after the first doubles the width and halves the sides of the map.
+    """
     blocks, last = [], width
     for stage, count in enumerate(counts):
         for i in range(count):

@@ -1,4 +1,4 @@
-"""A small CNN for digits and smoke runs. Ours: no paper has it."""
+"""A small CNN for digits and for quick trial runs. It is ours and comes from no paper."""
 
 import itertools
 
@@ -6,9 +6,9 @@ from torch import nn
 
 
 def small_cnn(channels: int, width: int, size: tuple[int, int]) -> tuple[nn.Module, int]:
-    """Three 3x3 convolutions of 2, 4 and 8 times width with batch norm, pooled to `8 * width` features.
+    """Three 3x3 convolutions with 2, 4 and 8 times `width` channels, batch norm and pooling, to 8 * width features.
 
-    They pass a dropout of rate 0, which a method may raise.
+    The features pass a dropout layer of rate 0, whose rate a method may set.
     """
     layers: list[nn.Module] = []
     for a, b in itertools.pairwise((channels, 2 * width, 4 * width, 8 * width)):

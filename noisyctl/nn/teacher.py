@@ -1,7 +1,7 @@
-"""A teacher: the moving average of a student.
+"""A teacher: a network whose weights are the moving average of another one's, the student's.
 
-Tarvainen and Valpola, "Mean Teachers Are Better Role Models", NeurIPS 2017. Parameters are averaged, buffers (batch norm's
-running statistics) are the student's, which are averages already.
+Tarvainen and Valpola, "Mean Teachers Are Better Role Models", NeurIPS 2017. Parameters are averaged. Buffers (the running
+statistics of batch norm) are copied from the student, since they are averages already.
 """
 
 import copy
@@ -15,15 +15,15 @@ AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
 def make_teacher(student: AnyModule) -> AnyModule:
-    """A copy of the student in eval mode that no gradient reaches."""
+    """A copy of the student, in eval mode, that gets no gradients."""
     return copy.deepcopy(student).requires_grad_(False).eval()
 
 
 @torch.no_grad()
 def update_teacher(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
-    """Parameters: momentum * teacher + (1 - momentum) * student, for all at once. Buffers: the student's."""
+    """Set the parameters to momentum * teacher + (1 - momentum) * student, and copy the student's buffers."""
     get_ema_multi_avg_fn(momentum)(list(teacher.parameters()), list(student.parameters()), None)
-    for floating in (True, False):  # one kind at a time: a mixed list is copied one by one
+    for floating in (True, False):  # one kind at a time, since torch copies a mixed list tensor by tensor
         kept, new = (
             [b for b in module.buffers() if b.is_floating_point() == floating]
             for module in (teacher, student)

@@ -1,6 +1,7 @@
-"""ImageNet weights for a network's features: from a file that the user names, or torchvision's download.
+"""ImageNet weights for the features of a network: from a file that the user names, or torchvision's download.
 
-Files are those of torchvision and timm: tensors by layer name, in .pth or .safetensors. No pickle but of tensors.
+The files are those of torchvision and timm: tensors by layer name, in .pth or .safetensors. No pickled objects other than
+tensors are loaded.
 """
 
 from collections.abc import Mapping
@@ -13,12 +14,12 @@ from torch import Tensor
 from noisyctl.errors import DataError, ParamsError
 from noisyctl.nn.networks import Classifier
 
-HEADS = ("fc.", "classif.")  # last layers of torchvision's and timm's networks, which are not wanted
-COUNTER = "num_batches_tracked"  # of batch norm; old files lack it
+HEADS = ("fc.", "classif.")  # names of the last layers in torchvision and timm, which are left out
+COUNTER = "num_batches_tracked"  # a counter of batch norm, which old files do not have
 
 
 def load_weights(network: Classifier, path: Path) -> None:
-    """Fill `network.features` from a file. Raises DataError where it does not hold exactly these layers."""
+    """Fill `network.features` from a file. Raises DataError unless it holds exactly these layers."""
     if not path.is_file():
         raise DataError(f"{path} does not exist; name a file of weights, .pth or .safetensors")
     try:
@@ -36,7 +37,11 @@ def load_weights(network: Classifier, path: Path) -> None:
 
 
 def download_weights(network: Classifier) -> None:
-    """Fill `network.features` with torchvision's IMAGENET1K_V1, kept in torch's cache, its checksum verified."""
+    """Fill `network.features` with torchvision's IMAGENET1K_V1, after its checksum has been verified.
+
+    The file is kept in torch's cache. Raises ParamsError if torchvision has no weights of this backbone, and
+    DataError if the download fails.
+    """
     from torchvision.models import get_model_weights, list_models
 
     name = network.spec["backbone"].removesuffix("_imagenet")

@@ -1,17 +1,18 @@
-"""Label noise: pure functions of clean labels; one file a model.
+"""Label noise: pure functions of clean labels; one file per noise model.
 
 Every file holds
 
   Params
-  NEEDS = ()                               what `corrupt` takes beside labels: "sample_ids", "sample_paths", "images",
+  NEEDS = ()                               what `corrupt` needs beside labels: "sample_ids", "sample_paths", "images",
                                            "probabilities"
-  corrupt(clean, num_classes, params, rng) noisy labels; exactly the names in NEEDS are further keyword arguments
-  transition_matrix(num_classes, params)   the promised P(noisy | clean) [clean_class noisy_class], or None
-  num_noisy_classes(num_classes, params)   only where noisy labels have fewer classes than clean ones: the first ones
+  corrupt(clean, num_classes, params, rng) noisy labels; what NEEDS names are additional keyword arguments
+  transition_matrix(num_classes, params)   the nominal P(noisy | clean) [clean_class noisy_class], or None
+  num_noisy_classes(num_classes, params)   only where noisy labels have fewer classes than clean ones: the number of
+                                           classes, counted from the first, that noisy labels have
 
-`sample_ids` [n] are the data set's ids, `sample_paths` [n] where its images lie (None where they have no files),
-`images` uint8 [n h w ch]. `probabilities` [n c] come from a classifier that learned a part of the clean labels; a
-model that needs them has the params `clean_share`, `classifier`, `epochs`, `width`.
+`sample_ids` [n] are the data set's ids. `sample_paths` [n] are the paths of its images (None where they have no files).
+`images` are uint8 [n h w ch]. `probabilities` [n c] come from a classifier that was trained on a part of the clean
+labels; a model that needs them has the params `clean_share`, `classifier`, `epochs` and `width`.
 """
 
 import importlib
@@ -30,25 +31,25 @@ Draw = Literal["iid", "exact", "exact_total"]
 
 
 def available() -> tuple[str, ...]:
-    """The noise models, by file name."""
+    """The names of the noise models, from the files of this folder."""
     return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")))
 
 
 def load(kind: str) -> ModuleType:
-    """The module of a noise model: Params, NEEDS, corrupt, transition_matrix."""
+    """The module of a noise model: Params, NEEDS, corrupt, transition_matrix. Raises ParamsError for an unknown name."""
     if kind not in available():
         raise ParamsError(f"unknown noise kind {kind!r}; {suggest(kind, available())}")
     return importlib.import_module(f"{__name__}.{kind}")
 
 
 def num_noisy_classes(model: ModuleType, num_classes: int, params: Any) -> int:
-    """How many classes the noisy labels have: as many as the clean ones, unless the model says otherwise."""
+    """The number of classes that noisy labels have: that of the clean labels, unless the model says otherwise."""
     count = vars(model).get("num_noisy_classes")
     return count(num_classes, params) if count else num_classes
 
 
 def check_labels(labels: Int[np.ndarray, " n"], num_classes: int, *, place: str = "") -> None:
-    """Raise DataError where a label lies outside the classes. `place` is what the message begins with."""
+    """Raise DataError if a label lies outside the classes. The message begins with `place`."""
     if num_classes < 2:
         raise DataError(f"label noise needs at least two classes, not {num_classes}")
     outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
@@ -62,10 +63,10 @@ def check_labels(labels: Int[np.ndarray, " n"], num_classes: int, *, place: str 
 def touch(
     clean: Int[np.ndarray, " n"], rate: float, draw: Draw, rng: np.random.Generator
 ) -> Bool[np.ndarray, " n"]:
-    """Which labels the noise touches.
+    """Mask of the labels that the noise touches.
 
-    iid: each by itself with probability `rate`; exact: round(rate n_c) of each class, halves to the even number;
-    exact_total: int(rate n) of all, whatever their class.
+    iid: each label independently, with probability `rate`. exact: round(rate n_c) labels of each class, where halves
+    are rounded to the even number. exact_total: int(rate n) labels of the whole set, whatever their classes.
     """
     if draw == "iid":
         return rng.random(len(clean)) < rate
@@ -79,7 +80,7 @@ def touch(
 def pick_per_class(
     labels: Int[np.ndarray, " n"], count: Callable[[int], int], rng: np.random.Generator
 ) -> Bool[np.ndarray, " n"]:
-    """A mask of `count(n_c)` random samples of each class."""
+    """Mask of `count(n_c)` random samples of each class, where n_c is the number of its samples."""
     picked = np.zeros(len(labels), bool)
     for c in np.unique(labels):
         group = np.flatnonzero(labels == c)
@@ -88,11 +89,11 @@ def pick_per_class(
 
 
 def find_file(file: str, suffixes: tuple[str, ...]) -> Path:
-    """The path of a file that a noise reads, or DataError if it is missing or of another kind."""
+    """The path of a file that a noise reads. Raises DataError if it is missing or has another suffix."""
     path = Path(file)
     if path.suffix.lower() not in suffixes:
         raise DataError(
-            f"{file} is no {', '.join(suffixes[:-1])} or {suffixes[-1]} file; convert it to one of these"
+            f"{file} is not a {', '.join(suffixes[:-1])} or {suffixes[-1]} file; convert it to one of these"
         )
     if not path.is_file():
         raise DataError(f"{file} does not exist; correct the noise's `file`")
@@ -100,7 +101,10 @@ def find_file(file: str, suffixes: tuple[str, ...]) -> Path:
 
 
 def check_order(theirs: Int[np.ndarray, " n"], ours: Int[np.ndarray, " n"], *, place: str, cure: str) -> None:
-    """Raise DataError where a file's clean labels are not the data set's: its noisy ones belong to other samples."""
+    """Raise DataError if the clean labels in a file are not those of the data set.
+
+    Its noisy labels then belong to other samples. The message begins with `place` and ends with `cure`.
+    """
     wrong = np.flatnonzero(theirs != ours)
     if len(wrong):
         raise DataError(
@@ -115,9 +119,9 @@ def measure(
     num_classes: int,
     num_noisy_classes: int | None = None,
 ) -> tuple[Bool[np.ndarray, " n"], Float[np.ndarray, "c noisy"]]:
-    """Which labels are wrong (their mean is the measured rate), and the realised matrix [clean_class noisy_class].
+    """Mask of the wrong labels, whose mean is the measured rate, and the measured matrix [clean_class noisy_class].
 
-    A class without samples has a row of zeros: nothing was seen of it, and NaN is kept out of artifacts.
+    A class without samples has a row of zeros, since nothing was seen of it and artifacts hold no NaN.
     """
     counts = np.zeros((num_classes, num_noisy_classes or num_classes))
     np.add.at(counts, (clean, noisy), 1)

@@ -1,12 +1,12 @@
 """Noisy labels from a file, such as human labels, with a check that they belong to these samples.
 
-  .csv        a header line; columns `label` and `id` (the data set's sample ids), `path` (of own images, relative to their
-              root) or `clean_label` (its clean labels)
-  .npy .txt   the labels alone (.txt: one a line), in the data set's order: only with `unchecked_order`
+  .csv        a header line; a column `label`, and one of `id` (the data set's sample ids), `path` (of own images,
+              relative to their root) or `clean_label` (the data set's clean labels)
+  .npy .txt   the labels alone (.txt: one per line), in the data set's order; only with `unchecked_order`
 
-With `id` or `path`, rows are matched to samples whatever their order; with `clean_label`, each must equal the data
-set's. A label file in another order than the images looks like noise and ruins a study without a sign, so without
-either it is refused.
+With `id` or `path`, rows are matched to samples, whatever their order. With `clean_label`, each clean label must equal
+the data set's. A label file in another order than the images would look like noise and ruin a study unnoticed; so a file
+with none of these columns is refused.
 """
 
 import csv
@@ -28,11 +28,14 @@ class Params(Base):
     """A block of `noises:` with `kind: file`."""
 
     file: str = param(
-        meaning=".csv with columns label and id, path or clean_label; .npy or .txt with labels",
+        meaning="file with the labels: .csv with columns label and id, path or clean_label; .npy or .txt with the "
+        "labels alone",
         min_length=1,
         path=True,
     )
-    unchecked_order: bool = param(False, "take labels without ids or clean labels, trusting their order")
+    unchecked_order: bool = param(
+        False, "accept labels without ids, paths or clean labels, and trust their order"
+    )
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Columns:
     """What a label file holds, in its own order."""
 
     labels: Int[np.ndarray, " n"]
-    ids: tuple[str, ...] | None = None  # or paths, where `by_path`
+    ids: tuple[str, ...] | None = None  # or paths, if `by_path`
     clean: Int[np.ndarray, " n"] | None = None
     by_path: bool = False
 
@@ -59,7 +62,7 @@ def corrupt(
     found, file = read_columns(params.file), params.file
     if found.by_path and sample_paths is None:
         raise DataError(
-            f"{file} has a column path, and the data set's images have no paths; give a column id"
+            f"{file} has a column path, but the data set's images have no paths; give a column id"
         )
     if found.ids is not None:
         names = sample_paths if found.by_path and sample_paths is not None else sample_ids
@@ -82,15 +85,15 @@ def corrupt(
 
 
 def transition_matrix(num_classes: int, params: Params) -> None:
-    """A file promises no matrix: measure it."""
+    """None: a label file has no nominal transition matrix. It can be measured."""
 
 
 def by_id(found: Columns, sample_ids: list[str], file: str) -> Columns:
-    """The rows in the order of `sample_ids`. Rows of samples that the data set lacks are left out."""
+    """The rows in the order of `sample_ids`. Rows of samples that are not in the data set are left out."""
     assert found.ids is not None
     row_of = {name: row for row, name in enumerate(found.ids)}
     if len(row_of) < len(found.ids):
-        raise DataError(f"{file}: {len(found.ids) - len(row_of)} ids come twice; give each sample one label")
+        raise DataError(f"{file}: {len(found.ids) - len(row_of)} ids occur twice; give each sample one label")
     missing = [name for name in sample_ids if name not in row_of]
     if missing:
         raise DataError(
@@ -102,7 +105,7 @@ def by_id(found: Columns, sample_ids: list[str], file: str) -> Columns:
 
 
 def read_columns(file: str) -> Columns:
-    """The labels, ids and clean labels of a .csv, .npy or .txt file."""
+    """The labels, ids (or paths) and clean labels of a .csv, .npy or .txt file."""
     path = find_file(file, (".csv", ".npy", ".txt"))
     try:
         return {".csv": _read_csv, ".npy": _read_npy, ".txt": _read_txt}[path.suffix.lower()](path)
@@ -133,9 +136,11 @@ def _read_npy(path: Path) -> Columns:
     try:
         labels = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise DataError(f"{path} is no array of numbers ({error}); save integers with numpy.save") from error
+        raise DataError(
+            f"{path} is not an array of numbers ({error}); save integers with numpy.save"
+        ) from error
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise DataError(f"{path} holds {labels.dtype}{list(labels.shape)}; save one integer a sample")
+        raise DataError(f"{path} holds {labels.dtype}{list(labels.shape)}; save one integer per sample")
     return Columns(labels.astype(np.int64))
 
 
@@ -148,4 +153,4 @@ def _number(text: str | None, path: Path, line: int) -> int:
     try:
         return int(text or "")
     except ValueError:
-        raise DataError(f"{path}:{line}: {text!r} is no label; write class numbers from 0 on") from None
+        raise DataError(f"{path}:{line}: {text!r} is not a label; write class numbers from 0 on") from None

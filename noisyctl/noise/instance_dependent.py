@@ -1,16 +1,19 @@
 """Instance-dependent noise: how probably a label is wrong, and towards what, depends on the image.
 
-The generator of Xia et al., "Part-dependent Label Noise: Towards Instance-dependent Label Noise", NeurIPS 2020 (Algorithm 2
-of its appendix), which later papers share. For every image x [d] of class y:
+The generator is that of Xia et al., "Part-dependent Label Noise: Towards Instance-dependent Label Noise", NeurIPS 2020
+(Algorithm 2 of its appendix), which later papers use, too. For every image x [d] of class y:
 
-  [1] flip rate q from a normal distribution of mean r and deviation 0.1, truncated to [0, 1]
+  [1] draw the flip rate q from a normal distribution of mean r and deviation 0.1, truncated to [0, 1]
   [2] scores s = x W_y, with a matrix W_y [d c] of standard normal numbers for each class
   [3] the label is y with probability 1 - q, and j != y with probability q softmax(s without s_y)_j
 
-The expected rate is the mean of the truncated distribution: r itself for r from .3 to .7, .2055 for .2, .1288 for .1.
-The scores of natural images are large, so that nearly all of a flip's probability lies on one class, on which many images
-of a class agree (CIFAR-10: one class takes 36 to 97 % of a class's wrong labels).
-Differs from the authors' code: pixels are divided by 255; the generator.
+The expected rate is the mean of the truncated distribution: r itself for r from .3 to .7, .2055 for r = .2, .1288 for r =
+.1. The scores of natural images are large, so nearly all of the probability of a flip lies on one class, on which many
+images of a class agree (on CIFAR-10 one class takes 36 to 97 % of a class's wrong labels).
+
+Differs from the authors' code:
+  - Pixels are divided by 255.
+  - The random generator is another one.
 """
 
 import numpy as np
@@ -23,14 +26,16 @@ from noisyctl.params import Params as Base
 from noisyctl.params import param
 
 NEEDS = ("images",)
-BLOCK = 1024  # images a block: what bounds the memory
+BLOCK = 1024  # images in a block, which bounds the memory
 
 
 class Params(Base):
     """A block of `noises:` with `kind: instance_dependent`."""
 
     rate: float = param(meaning="mean of the flip rates before truncation [r]", gt=0, lt=1)
-    deviation: float = param(0.1, "of the flip rates before truncation", source="Algorithm 2", gt=0)
+    deviation: float = param(
+        0.1, "standard deviation of the flip rates before truncation", source="Algorithm 2", gt=0
+    )
 
 
 def corrupt(
@@ -41,7 +46,7 @@ def corrupt(
     *,
     images: UInt8[np.ndarray, "n h w ch"],
 ) -> Int[np.ndarray, " n"]:
-    """Noisy labels."""
+    """The noisy labels."""
     check_labels(clean, num_classes)
     flip_rates, drawn = _flip_rates(len(clean), params, rng), rng.random(len(clean))
     noisy = clean.astype(np.int64)
@@ -61,7 +66,7 @@ def probabilities(
     flip_rates: Float[np.ndarray, " b"],
     projection: Float[np.ndarray, "d c"],
 ) -> Float[np.ndarray, "b c"]:
-    """P(noisy | image) for images of one class."""
+    """P(noisy | image) for images of the class `label`."""
     scores = images.reshape(len(images), -1) / 255 @ projection
     scores[:, label] = -np.inf
     rows = flip_rates[:, None] * softmax(scores, axis=1)
@@ -70,9 +75,10 @@ def probabilities(
 
 
 def transition_matrix(num_classes: int, params: Params) -> None:
-    """The matrix depends on the images: measure it."""
+    """None: the matrix depends on the images. It can be measured."""
 
 
 def _flip_rates(n: int, params: Params, rng: np.random.Generator) -> Float[np.ndarray, " n"]:
+    """The flip rate of each sample."""
     low, high = -params.rate / params.deviation, (1 - params.rate) / params.deviation
     return truncnorm.rvs(low, high, params.rate, params.deviation, size=n, random_state=rng)  # [1]

@@ -1,18 +1,21 @@
 """Semantic noise: the mistakes of a classifier that learned from a small clean part of the data.
 
-Lee et al., "Robust Inference via Generative Classifiers for Handling Noisy Labels" (RoG), ICML 2019, used by ScanMix: the
-labels are predictions of a weak classifier. Given its probabilities p [n c] for all images, `clean_share` of which it
-was trained on with their clean labels:
+Lee et al., "Robust Inference via Generative Classifiers for Handling Noisy Labels" (RoG), ICML 2019; ScanMix uses it,
+too. The labels are the predictions of a weak classifier. It was trained on a share `clean_share` of the images with their
+clean labels, and gives probabilities p [n c] for all images:
 
-  [1] without a rate: the label is the argmax of p; as many are wrong as the classifier makes mistakes
-  [2] with a rate r: exactly round(r n) labels are wrong, those where the best wrong class leads most over the true one,
-      max_{j != y} p_ij - p_iy, and they get that class (in the spirit of Algan and Ulusoy, "Label Noise Types and
-      Their Effects on Deep Learning", 2020); nothing is drawn
+  [1] without a rate: the label is the argmax of p, so as many labels are wrong as the classifier makes mistakes
+  [2] with a rate r: exactly round(r n) labels are wrong, those where the best wrong class is furthest ahead of the true
+      one, max_{j != y} p_ij - p_iy; they get that class (in the spirit of Algan and Ulusoy, "Label Noise Types and Their
+      Effects on Deep Learning", 2020). Nothing is drawn
 
-The images that the classifier learned from are labeled by it too, so they are nearly all right without a rate.
-Differs from the authors' data: RoG trained DenseNet, ResNet and VGG and published the labels only; the classifier and its
-clean share are choices of ours. The label files in circulation have measured rates of .3189 (DenseNet), .3805 (ResNet) and
-.3009 (VGG; printed as 34 % in the papers): read those with noise `file`.
+The images that the classifier learned from are labeled by it, too. Without a rate, their labels are therefore nearly all
+right.
+
+Differs from the authors' data:
+  - RoG trained DenseNet, ResNet and VGG and published the labels only. The classifier and its clean share are our choices.
+  - The label files in circulation have measured rates of .3189 (DenseNet), .3805 (ResNet) and .3009 (VGG; the papers
+    print 34 %). Read those files with noise `file`.
 """
 
 from typing import Literal
@@ -31,15 +34,26 @@ class Params(Base):
     """A block of `noises:` with `kind: semantic`."""
 
     rate: float | None = param(
-        None, "share of wrong labels; without it, the classifier's mistakes [r]", ge=0, le=1
+        None, "share of wrong labels [r]; none: as many as the classifier makes mistakes", ge=0, le=1
     )
     classifier: Literal["logistic", "small_cnn", "resnet18"] = param(
-        "small_cnn", "logistic regression on the pixels, or a network", source="ours: RoG's are larger"
+        "small_cnn",
+        "classifier whose mistakes are the noise: logistic regression on the pixels, or a network",
+        source="ours: RoG's are larger",
     )
     clean_share: float = param(
-        0.2, "of each class, what the classifier learns from", source="ours: not published", gt=0, lt=1
+        0.2,
+        "share of each class, with clean labels, that the classifier learns from",
+        source="ours: not published",
+        gt=0,
+        lt=1,
     )
-    epochs: int = param(30, "of a network on the clean part", source="ours: enough for both networks", ge=1)
+    epochs: int = param(
+        30,
+        "epochs in which a network learns from the clean share",
+        source="ours: enough for both networks",
+        ge=1,
+    )
     width: int = param(32, "channels of a network's first stage", source="ours: minutes on a CPU", ge=1)
 
 
@@ -51,7 +65,7 @@ def corrupt(
     *,
     probabilities: Float[np.ndarray, "n c"],
 ) -> Int[np.ndarray, " n"]:
-    """Noisy labels. Nothing is drawn from `rng`."""
+    """The noisy labels. Nothing is drawn from `rng`."""
     check_labels(clean, num_classes)
     if params.rate is None:
         return probabilities.argmax(axis=1)  # [1]
@@ -66,4 +80,4 @@ def corrupt(
 
 
 def transition_matrix(num_classes: int, params: Params) -> None:
-    """The matrix depends on the classifier: measure it."""
+    """None: the matrix depends on the classifier. It can be measured."""

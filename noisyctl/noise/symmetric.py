@@ -1,9 +1,10 @@
 """Symmetric noise: a label is replaced by one drawn uniformly.
 
-Two conventions share the name. With `include_true_class` the new label is drawn from all classes, so that a rate r makes
-r (1 - 1/C) of the labels wrong (DivideMix, ScanMix, MixNN, ELR, PENCIL); without it, from the others, so that r of them
-are wrong (Patrini, Co-teaching, JoCoR, Jo-SRC, RoG). Neither is assumed. DivideMix draws `exact_total`, RoG `exact`, the
-Co-teaching family and PENCIL `iid`.
+Two conventions share this name. With `include_true_class` the new label is drawn from all classes, so a rate r makes r (1
+- 1/C) of the labels wrong (DivideMix, ScanMix, MixNN, ELR, PENCIL). Without it, the new label is drawn from the other
+classes, so r of the labels are wrong (Patrini, Co-teaching, JoCoR, Jo-SRC, RoG). Neither is the default.
+
+`draw`: DivideMix uses exact_total, RoG exact, and the Co-teaching family and PENCIL iid.
 """
 
 from typing import Literal
@@ -22,10 +23,11 @@ class Params(Base):
     """A block of `noises:` with `kind: symmetric`."""
 
     rate: float = param(meaning="share of the labels that the noise touches [r]", ge=0, le=1)
-    include_true_class: bool = param(meaning="whether a touched label may keep its class")
+    include_true_class: bool = param(meaning="whether a new label may be the true class again")
     draw: Literal["iid", "exact", "exact_total"] = param(
         "iid",
-        "touched are: iid, each by itself; exact, round(r n_c) of each class; exact_total, int(r n) of all",
+        "how labels are chosen; iid: each independently; exact: round(r n_c) of each class; exact_total: "
+        "int(r n) of all",
         source="iid: Patrini, JoCoR code; exact: RoG; exact_total: DivideMix, ELR code",
     )
 
@@ -33,7 +35,7 @@ class Params(Base):
 def corrupt(
     clean: Int[np.ndarray, " n"], num_classes: int, params: Params, rng: np.random.Generator
 ) -> Int[np.ndarray, " n"]:
-    """Noisy labels."""
+    """The noisy labels."""
     check_labels(clean, num_classes)
     touched = touch(clean, params.rate, params.draw, rng)
     if params.include_true_class:
@@ -44,7 +46,7 @@ def corrupt(
 
 
 def transition_matrix(num_classes: int, params: Params) -> Float[np.ndarray, "c c"]:
-    """The promised matrix: P(noisy = j | clean = i)."""
+    """The nominal matrix: P(noisy = j | clean = i)."""
     others = num_classes if params.include_true_class else num_classes - 1
     matrix = np.full((num_classes, num_classes), params.rate / others)
     np.fill_diagonal(matrix, 1 - params.rate * (num_classes - 1) / others)

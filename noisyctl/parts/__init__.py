@@ -1,1 +1,1 @@
-"""Pure functions that methods share."""
+"""Pure functions that several methods share."""

@@ -1,11 +1,17 @@
-"""Exact search of the nearest rows, whatever proposes them.
+"""Exact nearest-neighbor search: fast engines propose candidates, and float64 decides among them.
 
-  [1] an engine proposes k + 4 candidates by float32 scores, and a score that no other row exceeds
-  [2] similarities of the candidates are computed in float64, rounded to float32, and order them; ties by index
-  [3] where rounding or ties could hide a better row behind the candidates, every row is compared
+Engines such as faiss compute similarities in float32, whose rounding depends on the engine, the block size and the number
+of threads. So that the neighbors depend on none of these, every query is answered in three steps:
 
-An HNSW graph promises nothing about the other rows: its candidates are taken as they are, [3] is for queries to which it
-proposes fewer than k.
+  [1] An engine proposes the k + 4 rows with the best float32 scores. Every other row has a score of at most the worst of
+      these: the limit.
+  [2] The similarities of the proposed rows are computed in float64 and rounded to float32. They decide the order; of rows
+      with equal similarities the one with the lower index comes first.
+  [3] If rounding, or a tie, could mean that a row which was not proposed is as near as the k-th, the query is compared
+      with every row.
+
+An HNSW graph gives no limit for the rows that it does not propose, so its candidates are taken as they are. Step [3] then
+only serves queries for which the graph proposes fewer than k rows.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,13 +25,14 @@ from torch.nn.functional import embedding
 
 from noisyctl.errors import ParamsError
 
-EXTRA = 4  # candidates beyond k: the sample itself, and some to prove that none was missed
-ROUNDING = 2**-23  # of a similarity, to float32; twice what it can be
-# Queries x rows scored at a time, and float64 numbers of candidates held at a time (a cache's worth).
+EXTRA = 4  # candidates beyond k: the sample itself, and a few more to show that no nearer row was missed
+ROUNDING = 2**-23  # twice the largest relative error of rounding a similarity to float32
+# Queries and rows that are scored at a time, and float64 numbers of candidates held at a time (so that they fit a cache).
 SIZES = {"cpu": (512, 8192, 2**18), "cuda": (4096, 65536, 2**24)}
 
 Metric = Literal["cosine", "euclidean"]
-Propose = Callable[[Tensor], tuple[Tensor, Tensor]]  # queries [q d] -> rows [q f] (-1: none), limit [q]
+# An engine: from queries [q d] to the indices of the rows that it proposes [q f] (-1: none), and the limits [q].
+Propose = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 def search(
@@ -36,7 +43,11 @@ def search(
     metric: Metric,
     propose: Propose,
 ) -> tuple[Int[Tensor, "q k"], Float32[Tensor, "q k"]]:
-    """The k rows nearest to each query without the row `own`, and their similarities."""
+    """The k nearest rows of each query, without the row `own`, and their similarities, nearest first.
+
+    `own` holds the index of the row that a query is itself; -1 if the query is not among the rows. `propose` is an
+    engine: `exact` or `hnsw`.
+    """
     with _full_precision(rows.device):
         found, limit = propose(queries)  # [1]
         size = max(1, _sizes(rows)[2] // (found.shape[1] * rows.shape[1]))
@@ -58,7 +69,7 @@ def _among_all(
     k: int,
     metric: Metric,
 ) -> Int[Tensor, "q k"]:
-    """Keys of the k nearest of all rows."""
+    """The keys (see `_keys`) of the k nearest rows, from a comparison with all rows, block by block."""
     height, width, _ = SIZES["cpu"]
     parts = list(zip(queries.split(height), own.split(height), strict=True))
     best = [own.new_empty(len(q), 0) for q, _ in parts]
@@ -73,7 +84,11 @@ def _among_all(
 def _similarity(
     queries: Float[Tensor, "*b q d"], rows: Float[Tensor, "*b n d"], metric: Metric
 ) -> Float32[Tensor, "*b q n"]:
-    """What defines the order. Distances are summed directly, so that equal rows have exactly 0."""
+    """The similarity that defines the order: the cosine of unit rows, or minus the squared distance.
+
+    It is computed in float64 and rounded to float32. Distances are summed up directly, so that equal rows have
+    exactly 0.
+    """
     queries, rows = queries.double(), rows.double()
     if metric == "cosine":
         return (queries @ rows.mT).float()
@@ -81,11 +96,12 @@ def _similarity(
 
 
 def _error(queries: Float32[Tensor, "q d"], kth: Float[Tensor, " q"], metric: Metric) -> Float[Tensor, " q"]:
-    """Bound on the error of a float32 score of a row that could be as near as the k-th.
+    """Upper bound on the error of the float32 score of a row that could be as near as the k-th.
 
-    A sum of d products has at most d times the unit roundoff of the sum of their magnitudes, in whatever order (Higham,
-    "Accuracy and Stability of Numerical Algorithms", section 3.1); 8 more cover the other steps, d of the smallest normal
-    number what vanishes below it.
+    A sum of d products has an error of at most d times the unit roundoff times the sum of their magnitudes, in
+    whatever order they are added (Higham, "Accuracy and Stability of Numerical Algorithms", section 3.1). The 8 that
+    is added to d covers the other steps; d times the smallest normal number covers products that are too small for
+    float32.
     """
     d, float32 = queries.shape[1], torch.finfo(torch.float32)
     unit = (d + 8) * float32.eps / 2
@@ -98,21 +114,26 @@ def _error(queries: Float32[Tensor, "q d"], kth: Float[Tensor, " q"], metric: Me
 def _keys(
     similarity: Float32[Tensor, "q m"], index: Int[Tensor, "#q m"], own: Int[Tensor, " q"]
 ) -> Int[Tensor, "q m"]:
-    """Integers in the order of (similarity, -index), the row `own` and none last: topk of them has no ties."""
+    """Each (similarity, index) as one integer: a larger similarity gives a larger key, of equal ones the lower index.
+
+    No two keys are equal, so topk of them does not depend on how ties are broken. The row `own` and missing rows come
+    last.
+    """
     similarity = similarity.masked_fill((index == own[:, None]) | (index < 0), -torch.inf)
-    bits = (similarity + 0.0).view(torch.int32)  # + 0.0: there is no -0
+    bits = (similarity + 0.0).view(torch.int32)  # + 0.0 turns -0.0 into 0.0
     ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()
     return (ordered << 32) + (0x7FFFFFFF - index)
 
 
 def _unpack(keys: Int[Tensor, "q k"]) -> tuple[Int[Tensor, "q k"], Float32[Tensor, "q k"]]:
+    """The indices and similarities that are in the keys."""
     ordered = (keys >> 32).int()
     bits = torch.where(ordered < 0, ordered ^ 0x7FFFFFFF, ordered)
     return 0x7FFFFFFF - (keys & 0x7FFFFFFF), bits.view(torch.float32)
 
 
 def exact(engine: Literal["faiss", "torch"], rows: Float32[Tensor, "n d"], k: int, metric: Metric) -> Propose:
-    """Candidates by the scores of all rows."""
+    """An engine that proposes the rows with the best scores among all rows."""
     best = _best_by_faiss if engine == "faiss" else _best_by_torch
     fetch = min(k + EXTRA, len(rows))
 
@@ -124,7 +145,10 @@ def exact(engine: Literal["faiss", "torch"], rows: Float32[Tensor, "n d"], k: in
 
 
 def hnsw(rows: Float32[Tensor, "n d"], k: int, links: int, construction: int, search: int) -> Propose:
-    """Candidates by a graph of Euclidean distances, which order unit rows as the cosine does."""
+    """An engine that proposes rows by an HNSW graph of faiss.
+
+    The graph uses Euclidean distances, which order unit rows in the same way as the cosine.
+    """
     faiss = import_faiss()
     graph = faiss.IndexHNSWFlat(rows.shape[1], links)
     graph.hnsw.efConstruction, graph.hnsw.efSearch = construction, max(search, k + EXTRA)
@@ -138,6 +162,7 @@ def hnsw(rows: Float32[Tensor, "n d"], k: int, links: int, construction: int, se
 
 
 def _best_by_faiss(queries: Tensor, rows: Tensor, fetch: int, metric: Metric) -> tuple[Tensor, Tensor]:
+    """The `fetch` best scores of each query and their rows, by faiss."""
     faiss = import_faiss()
     kind = faiss.METRIC_INNER_PRODUCT if metric == "cosine" else faiss.METRIC_L2
     scores, found = faiss.knn(queries.numpy(), rows.numpy(), fetch, metric=kind)
@@ -145,6 +170,7 @@ def _best_by_faiss(queries: Tensor, rows: Tensor, fetch: int, metric: Metric) ->
 
 
 def _best_by_torch(queries: Tensor, rows: Tensor, fetch: int, metric: Metric) -> tuple[Tensor, Tensor]:
+    """The `fetch` best scores of each query and their rows, by torch, in blocks of queries and rows."""
     height, width, _ = _sizes(rows)
     best = [_running_top(part, rows, fetch, metric, width) for part in queries.split(height)]
     return torch.cat([scores for scores, _ in best]), torch.cat([found for _, found in best])
@@ -153,6 +179,7 @@ def _best_by_torch(queries: Tensor, rows: Tensor, fetch: int, metric: Metric) ->
 def _running_top(
     queries: Tensor, rows: Tensor, fetch: int, metric: Metric, width: int
 ) -> tuple[Tensor, Tensor]:
+    """The best rows of a block of queries; blocks of rows are scored one after the other."""
     best, found = queries.new_empty(len(queries), 0), queries.new_empty(len(queries), 0, dtype=torch.int64)
     for start in range(0, len(rows), width):
         part = rows[start : start + width]
@@ -167,7 +194,10 @@ def _running_top(
 
 
 def import_faiss() -> Any:
-    """faiss, with as many threads as torch has, and with BLAS for few queries too. ParamsError where it is not installed."""
+    """faiss, set to use as many threads as torch, and BLAS also for few queries.
+
+    Raises ParamsError if faiss is not installed.
+    """
     try:
         import faiss
     except ImportError as error:
@@ -176,7 +206,7 @@ def import_faiss() -> Any:
         ) from error
     faiss.omp_set_num_threads(torch.get_num_threads())
     faiss.cvar.distance_compute_blas_threshold = (
-        20  # 1.15 has 128,000 queries x d: the last block took 8 times as long
+        20  # version 1.15 has 128,000 (queries x d), with which the last block took 8 times as long
     )
     return faiss
 
@@ -187,7 +217,7 @@ def _sizes(rows: Tensor) -> tuple[int, int, int]:
 
 @contextmanager
 def _full_precision(device: torch.device) -> Iterator[None]:
-    """No autocast and no TF32: `_error` holds for float32 only."""
+    """Turn autocast and TF32 off: the bound of `_error` holds for float32 only."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:

@@ -1,9 +1,15 @@
 """Co-divide: two networks divide the data for each other and learn from both sides by MixMatch.
 
-What DivideMix (Li, Socher and Hoi, ICLR 2020, sections 3.1 and 3.2) and ScanMix, which takes it over, share. Both
-divisions are made before either network learns. The learner makes targets in train mode, one forward a view, the peer in
-eval mode. An epoch is one pass over the labeled side; unlabeled batches start again when used up.
-Shapes: n = training set, t = its samples that are divided, l and u = labeled and unlabeled side.
+This is what DivideMix (Li, Socher and Hoi, ICLR 2020, sections 3.1 and 3.2) and ScanMix, which builds on it, have in
+common. An epoch begins with `co_divide`: both networks compute the losses of all samples, and each divides the samples
+into a labeled side (the label is probably right) and an unlabeled side. Both divisions are made before either network is
+trained.
+
+Then each network in turn is the learner, and trains with `steps` on the division that the other one, its peer, has made.
+The learner produces targets in train mode, with one forward pass for each view; the peer produces them in eval mode. An
+epoch is one pass over the labeled side. Unlabeled batches start again when they are used up.
+
+Shapes: n = training set, t = the samples that are divided, l = labeled side, u = unlabeled side.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -28,46 +34,85 @@ View = Callable[[Tensor, Generator], Tensor]
 
 
 class CoDivideParams(MethodParams):
-    """What a method that co-divides has in params.yaml. The values are DivideMix's."""
+    """The params that DivideMix and ScanMix share. The values are DivideMix's."""
 
-    epochs: int = param(291, "after warm-up", source="DivideMix code: 301 in all, CIFAR-10", ge=0)
-    batch_size: int = param(64, "labeled images a step, and as many unlabeled", source="DivideMix code", ge=2)
-    learning_rate: float = param(0.02, "before the decay", source="DivideMix 4.1", gt=0)
-    decay_epoch: int = param(150, "counted with warm-up", source="DivideMix 4.1", ge=0)
-    decay_factor: float = param(0.1, "of the learning rate", source="DivideMix 4.1", gt=0)
-    weight_decay: float = param(5e-4, "", source="DivideMix 4.1", ge=0)
-    clean_threshold: float = param(0.5, "[tau]", source="DivideMix 4.1; 0.6 at 90 %", ge=0, lt=1)
-    averaged_losses: int = param(1, "epochs that are averaged", source="DivideMix code; 5 at 90 %", ge=1)
-    temperature: float = param(0.5, "of the sharpening [T]", source="DivideMix 4.1", gt=0)
-    mixing_alpha: float = param(4.0, "of the Beta of mixing weights [alpha]", source="DivideMix 4.1", gt=0)
-    unlabeled_weight: float = param(25.0, "after the ramp [lambda_u]", source="DivideMix Table 7", ge=0)
-    ramp_epochs: int = param(16, "of the unlabeled weight", source="DivideMix code", ge=0)
-    prior_weight: float = param(1.0, "of the prior penalty [lambda_r]", source="DivideMix 4.1", ge=0)
+    epochs: int = param(291, "epochs after warm-up", source="DivideMix code: 301 in all, CIFAR-10", ge=0)
+    batch_size: int = param(
+        64, "labeled images in a batch; it has as many unlabeled ones", source="DivideMix code", ge=2
+    )
+    learning_rate: float = param(0.02, "learning rate before it falls", source="DivideMix 4.1", gt=0)
+    decay_epoch: int = param(
+        150,
+        "epoch at which the learning rate falls, counted from the start of warm-up",
+        source="DivideMix 4.1",
+        ge=0,
+    )
+    decay_factor: float = param(0.1, "factor by which the learning rate falls", source="DivideMix 4.1", gt=0)
+    weight_decay: float = param(
+        5e-4, "weight decay (L2 penalty) of the optimizer", source="DivideMix 4.1", ge=0
+    )
+    clean_threshold: float = param(
+        0.5, "P(clean) above which a sample is labeled [tau]", source="DivideMix 4.1; 0.6 at 90 %", ge=0, lt=1
+    )
+    averaged_losses: int = param(
+        1,
+        "number of epochs whose losses are averaged before the division",
+        source="DivideMix code; 5 at 90 %",
+        ge=1,
+    )
+    temperature: float = param(0.5, "temperature that sharpens the targets [T]", source="DivideMix 4.1", gt=0)
+    mixing_alpha: float = param(
+        4.0, "parameter of the Beta distribution of mixing weights [alpha]", source="DivideMix 4.1", gt=0
+    )
+    unlabeled_weight: float = param(
+        25.0, "weight of the unlabeled rows' loss after its ramp [lambda_u]", source="DivideMix Table 7", ge=0
+    )
+    ramp_epochs: int = param(
+        16,
+        "epochs after warm-up in which the weight of the unlabeled rows' loss rises from 0",
+        source="DivideMix code",
+        ge=0,
+    )
+    prior_weight: float = param(
+        1.0,
+        "weight of the penalty on classes that are never predicted [lambda_r]",
+        source="DivideMix 4.1",
+        ge=0,
+    )
     unlabeled: Literal["learned", "mixed_in"] = param(
-        "learned", "mixed_in: only partners of labeled rows", source="DivideMix code: mixed_in beyond CIFAR"
+        "learned",
+        "use of unlabeled rows; mixed_in: only as mixing partners of labeled rows",
+        source="DivideMix code: mixed_in beyond CIFAR",
     )
 
 
 @dataclass(frozen=True)
 class Division:
-    """What both networks think of the samples at `index` at the start of an epoch; 0 for the others."""
+    """The divisions that both networks make at the start of an epoch, of the samples at `index`.
+
+    The values of samples that are not divided are 0.
+    """
 
     index: Int[Tensor, " t"]
     losses: Float[Tensor, "2 n"]
-    probs: Float[Tensor, "n c"]  # mean of both
+    probs: Float[Tensor, "n c"]  # the mean of both networks
     predictions: Int[Tensor, "2 n"]
     clean: Float[Tensor, "2 n"]
     selected: Bool[Tensor, "2 t"]
-    history: Float[Tensor, "epochs 2 t"]  # scaled losses of the last epochs, this one last
+    history: Float[Tensor, "epochs 2 t"]  # scaled losses of the last epochs; this epoch's are the last
 
     def for_peer_of(self, network: int) -> tuple[Int[Tensor, " l"], Int[Tensor, " u"], Float[Tensor, " n"]]:
-        """Labeled and unlabeled side and P(clean), as `network`, 0 or 1, found them: what the other one learns on."""
+        """The division that `network` (0 or 1) has made, for the other network to learn on.
+
+        Returns the positions of the labeled side, those of the unlabeled side, and P(clean) of all samples.
+        """
         return (*two_sides(self.index, self.selected[network]), self.clean[network])
 
     def record(self, task: Task, last: dict[str, Tensor], **scalars: float) -> EpochRecord:
-        """For the trace: both networks' view of the data, their common prediction and their co-refined labels.
+        """The epoch's record for the trace.
 
-        Samples that are not divided keep their values of the `last` trace.
+        It holds the losses, P(clean) and labeled side of each network, their common prediction and their co-refined
+        labels. Samples that are not divided keep the values that they have in `last`, the last trace.
         """
         index = self.index
         record = EpochRecord(task, labeled_rate=float(self.selected.float().mean()), **scalars)
@@ -82,13 +127,13 @@ class Division:
 
 
 def optimizers_of(modules: Sequence[nn.Module], params: CoDivideParams) -> list[torch.optim.SGD]:
-    """SGD with momentum for each (section 4.1)."""
+    """SGD with momentum for each module (section 4.1)."""
     rate, decay = params.learning_rate, params.weight_decay
     return [torch.optim.SGD(m.parameters(), lr=rate, momentum=0.9, weight_decay=decay) for m in modules]
 
 
 def no_history(task: Task) -> Float[Tensor, "0 2 t"]:
-    """The history of losses before the first epoch."""
+    """The history of losses before the first epoch: empty."""
     return torch.zeros(0, 2, len(task.train_index), device=task.device)
 
 
@@ -100,7 +145,10 @@ def co_divide(
     index: Int[Tensor, " t"],
     rng: Generator,
 ) -> Division:
-    """Two Gaussians on each network's losses -> P(clean); labeled: above the threshold (section 3.1)."""
+    """Divide the samples at `index` by the losses of each network (section 3.1).
+
+    Two Gaussians on a network's losses give P(clean); the labeled side is where it is above the threshold.
+    """
     losses, probs, predictions = opinions(networks, task, index)
     scaled = unit_range(losses[:, index])[None]
     if params.averaged_losses > 1:
@@ -114,9 +162,9 @@ def co_divide(
 def opinions(
     networks: list[nn.Module], task: Task, index: Int[Tensor, " t"]
 ) -> tuple[Float[Tensor, "2 n"], Float[Tensor, "n c"], Int[Tensor, "2 n"]]:
-    """Losses with the given labels, mean prediction and predicted classes, on plain views in eval mode.
+    """Losses with the given labels, mean prediction, and predicted classes of both networks.
 
-    Both networks see each block of images in turn, so that it is made once.
+    They are made on plain views in eval mode. Each block of images is loaded once and shown to both networks.
     """
     probs = torch.zeros(task.num_samples, task.num_classes, device=task.device)
     losses = torch.zeros(2, task.num_samples, device=task.device)
@@ -143,7 +191,10 @@ def steps(
     view: View,
     drop_last: bool = False,
 ) -> Iterator[Float[Tensor, ""]]:
-    """The loss of each step of an epoch on the peer's division, computed when asked for: after the step before."""
+    """The losses of an epoch's steps on the division of the peer.
+
+    Each loss is computed when it is asked for, so the caller takes an optimizer step before it asks for the next one.
+    """
     labeled, unlabeled, clean = division
     given, size = one_hot(task.noisy_labels, task.num_classes), params.batch_size
     others = task.endless(size, rng, among=unlabeled) if len(unlabeled) else repeat(unlabeled)
@@ -164,5 +215,5 @@ def steps(
 
 
 def unlabeled_weight(epoch: float, params: CoDivideParams) -> float:
-    """lambda_u at an epoch and a fraction of it, counted from the end of warm-up."""
+    """lambda_u at a (fractional) epoch that is counted from the end of warm-up."""
     return linear(epoch, 0, params.ramp_epochs, 0.0, params.unlabeled_weight)

@@ -1,9 +1,12 @@
-"""MixMatch with a labeled and an unlabeled side found by a division, as DivideMix and its children train it.
+"""MixMatch with a labeled and an unlabeled side found by a division, as DivideMix and its successors train it.
 
 Berthelot et al., "MixMatch: A Holistic Approach to Semi-Supervised Learning", NeurIPS 2019; Li et al., "DivideMix", ICLR
-2020, section 3.2 and Algorithm 1. Rows come in the order [labeled view 1, labeled view 2, unlabeled view 1, unlabeled view
-2]; the unlabeled side may be empty.
-Shapes: m = rows of a step, b = labeled images (2 b rows), v views, c classes.
+2020, section 3.2 and Algorithm 1.
+
+The rows of a step are ordered [labeled view 1, labeled view 2, unlabeled view 1, unlabeled view 2]. The unlabeled side
+may be empty.
+
+Shapes: m = rows of a step, b = labeled images (2 b rows), v = views, c = classes.
 """
 
 from collections.abc import Callable
@@ -20,13 +23,16 @@ Network = Callable[[Tensor], Tensor]
 
 
 def unit_range(losses: Float[Tensor, "k n"]) -> Float[Tensor, "k n"]:
-    """Each row moved and scaled to [0, 1]; a row of equal losses becomes 0."""
+    """Each row of losses, shifted and scaled to [0, 1]; a row of equal losses becomes 0."""
     low, high = losses.aminmax(dim=1, keepdim=True)
     return (losses - low) / (high - low).clamp(min=torch.finfo(losses.dtype).tiny)
 
 
 def labeled_side(clean_probability: Float[Tensor, " n"], threshold: float, least: int) -> Bool[Tensor, " n"]:
-    """Where P(clean) is above the threshold; the `least` samples of the highest P(clean) where none is."""
+    """Mask of the labeled side: the samples with P(clean) above the threshold.
+
+    Where no sample is above it, it is the `least` samples with the largest P(clean).
+    """
     clean = clean_probability > threshold
     if not clean.any():
         clean[clean_probability.topk(min(least, len(clean))).indices] = True
@@ -36,7 +42,10 @@ def labeled_side(clean_probability: Float[Tensor, " n"], threshold: float, least
 def two_sides(
     index: Int[Tensor, " n"], labeled: Bool[Tensor, " n"]
 ) -> tuple[Int[Tensor, " l"], Int[Tensor, " u"]]:
-    """The labeled and the unlabeled of the samples; a side of one has it twice, for batch norm in train mode."""
+    """Positions of the labeled and of the unlabeled samples.
+
+    A side with a single sample holds it twice, because batch norm in train mode needs at least two.
+    """
     sides = index[labeled], index[~labeled]
     first, second = (side.repeat(2) if len(side) == 1 else side for side in sides)
     return first, second
@@ -48,12 +57,16 @@ def co_refine(
     logits: Float[Tensor, "v b c"],
     temperature: float,
 ) -> Float[Tensor, "b c"]:
-    """Targets of labeled images: w given + (1 - w) prediction averaged over the views, sharpened (DivideMix Eq. 3, 4)."""
+    """Targets of labeled images (DivideMix Eq. 3, 4).
+
+    A target is w given + (1 - w) prediction, sharpened, where w is P(clean) and the prediction is averaged over the
+    views.
+    """
     return sharpen(mix_pair(given, average_probs(*logits), clean_probability), temperature)
 
 
 def co_guess(logits: Float[Tensor, "v b c"], temperature: float) -> Float[Tensor, "b c"]:
-    """Targets of unlabeled images: predictions averaged over networks and views, sharpened."""
+    """Targets of unlabeled images: the prediction averaged over networks and views, sharpened."""
     return sharpen(average_probs(*logits), temperature)
 
 
@@ -66,10 +79,10 @@ def make_targets(
     clean_probability: Float[Tensor, " b"],
     temperature: float,
 ) -> Float[Tensor, "m c"]:
-    """Co-guess, then co-refine: the targets of all rows.
+    """The targets of all rows: co-guess for the unlabeled ones, co-refine for the labeled ones.
 
-    The learner sees one view at a time: in train mode its batch statistics are those of a view, and move with each. The
-    peer is in eval mode, where both views can go at once.
+    The learner is in train mode, where its batch statistics depend on what it sees, so it gets one view at a time.
+    The peer is in eval mode and gets both views at once.
     """
     labeled, unlabeled = images[: 2 * len(given)], images[2 * len(given) :]
     guessed = given[:0]
@@ -84,7 +97,7 @@ def make_targets(
 def mixmatch(
     images: Float[Tensor, "m ch h w"], targets: Float[Tensor, "m c"], alpha: float, rng: Generator
 ) -> tuple[Float[Tensor, "m ch h w"], Float[Tensor, "m c"]]:
-    """Every row mixed with one of any side, all with one weight, of at least a half on the own row."""
+    """Mix every row with a random row of either side, with one weight for all, which is at least a half for the own row."""
     weight = mixmatch_weight(draw_beta(alpha, (1,), rng))
     order = torch.randperm(len(images), generator=rng, device=rng.device)
     return mix_pair(images, images[order], weight), mix_pair(targets, targets[order], weight)
@@ -97,9 +110,9 @@ def mixmatch_loss(
     unlabeled_weight: float,
     prior_weight: float,
 ) -> Float[Tensor, ""]:
-    """Cross-entropy of the first `num_labeled` rows, squared error of the others, prior penalty of all.
+    """Cross-entropy of the first `num_labeled` rows, squared error of the other rows, and prior penalty of all rows.
 
-    Each is a mean over its rows; the squared error of no row is 0.
+    Each is a mean over its rows; without other rows the squared error is 0.
     """
     others = squared_error(logits[num_labeled:], targets[num_labeled:])
     labeled = soft_cross_entropy(logits[:num_labeled], targets[:num_labeled]).mean()

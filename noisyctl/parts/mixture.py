@@ -1,4 +1,7 @@
-"""Two Gaussians on per-sample losses: small loss, probably clean (Arazo et al. 2019, Li et al. 2020)."""
+"""Two Gaussians fitted to per-sample losses: a small loss is probably that of a clean label.
+
+Arazo et al. 2019; Li et al. (DivideMix) 2020, section 3.1.
+"""
 
 import warnings
 from typing import Any, NamedTuple
@@ -17,7 +20,7 @@ REG_COVAR = 5e-4
 
 
 class Mixture(NamedTuple):
-    """Two Gaussians in the unit of the losses; the first has the smaller mean."""
+    """Two Gaussians, in the unit of the losses; the first one has the smaller mean."""
 
     weights: tuple[float, float]
     means: tuple[float, float]
@@ -32,10 +35,12 @@ def clean_probability(
     tol: float = TOL,
     reg_covar: float = REG_COVAR,
 ) -> Float[Tensor, " n"]:
-    """Posterior of the component with the smaller mean, of losses scaled to [0, 1] (DivideMix 3.1).
+    """P(clean) of each sample: the posterior of the Gaussian with the smaller mean (DivideMix 3.1).
 
-    Equal losses, as of a single sample, tell nothing apart: every sample then gets 1. Raises TrainingError on a loss that
-    is not finite. `reg_covar` and `tol` are in the unit of the scaled losses.
+    The losses are scaled to [0, 1] before the fit; `reg_covar` and `tol` are in the unit of the scaled losses. Where
+    all losses are equal, for example because there is one sample, they cannot be told apart, and every sample gets 1.
+
+    Raises TrainingError if a loss is not finite.
     """
     check_finite(losses)
     if are_equal(losses):
@@ -51,10 +56,10 @@ def scaled_clean_probability(
     tol: float = TOL,
     reg_covar: float = REG_COVAR,
 ) -> Float[Tensor, " n"]:
-    """The same of losses that are scaled already, fitted as they are: such as the mean of several epochs' scaled losses.
+    """The same for losses that are scaled already, such as the mean over several epochs of scaled losses.
 
-    That mean spans less than [0, 1]. Scaled once more it would make `reg_covar`, which is in its unit, count for less; the
-    official codes of DivideMix, ScanMix and MixNN fit the mean itself.
+    They are fitted as they are. Such a mean spans less than [0, 1]; scaling it again would make `reg_covar`, which is
+    in its unit, count for less. The official codes of DivideMix, ScanMix and MixNN also fit the mean itself.
     """
     check_finite(losses)
     if are_equal(losses):
@@ -70,7 +75,7 @@ def fit_mixture(
     tol: float = TOL,
     reg_covar: float = REG_COVAR,
 ) -> Mixture:
-    """The two Gaussians behind `clean_probability`, for a figure; equal losses are one component of variance 0."""
+    """The two Gaussians behind `clean_probability`, for a figure. Equal losses give one component of variance 0."""
     check_finite(losses)
     low, span = float(losses.min()), float(losses.max() - losses.min())
     if are_equal(losses):
@@ -86,13 +91,14 @@ def fit_mixture(
 
 
 def are_equal(losses: Float[Tensor, " n"]) -> bool:
-    """Whether the losses differ by rounding at most."""
+    """Whether the losses differ by no more than rounding."""
     if len(losses) < 2:
         return True
     return bool(losses.max() - losses.min() <= torch.finfo(losses.dtype).eps * losses.abs().max())
 
 
 def check_finite(losses: Float[Tensor, " n"]) -> None:
+    """Raises TrainingError if a loss is not finite."""
     wrong = (~torch.isfinite(losses)).nonzero().ravel().tolist()
     if wrong:
         raise TrainingError(
@@ -119,5 +125,5 @@ def _fit(values: np.ndarray, rng: Generator, max_iter: int, tol: float, reg_cova
 
     mixture = GaussianMixture(2, max_iter=max_iter, tol=tol, reg_covar=reg_covar, random_state=draw_seed(rng))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # ten iterations are the method's choice
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the method stops after ten iterations
         return mixture.fit(values)

@@ -1,11 +1,12 @@
-"""Nearest neighbors, the same by every exact engine, or by an HNSW graph with its measured recall; the vote of labels.
+"""Nearest neighbors, which are the same for every exact engine, and the vote of their labels.
 
-Order: decreasing similarity, ties by ascending index, without the sample itself. Similarity is the cosine, or minus the
-squared Euclidean distance, computed in float64 and rounded to float32; what is equal then is a tie. For the cosine, unit
-rows are rounded to multiples of 2^-26: their products and the sums of these are exact in float64, in whatever order.
+The neighbors of a sample are ordered by decreasing similarity, and by ascending index where similarities are equal; the
+sample itself is not among them. The similarity is the cosine, or minus the squared Euclidean distance, computed in
+float64 and rounded to float32. For the cosine, unit rows are first rounded to multiples of 2^-26: then their products,
+and the sums of these, are exact in float64 in any order. So exact neighbors depend neither on the engine nor on the size
+of blocks nor on the number of threads. An HNSW graph, which is faster and not exact, comes with its measured recall.
 
-So neither the engine, the blocks nor the number of threads changes an exact neighbor. Features are read in blocks and
-held once, in float32; nothing of size n x n ever is.
+Features are read in blocks and held once, in float32. Nothing of size n x n is ever held.
 """
 
 from collections.abc import Callable
@@ -20,18 +21,18 @@ from noisyctl.errors import DataError, ParamsError
 from noisyctl.parts import _search
 from noisyctl.parts._search import Metric, Propose
 
-BLOCK = 8192  # rows read, and queries answered, at a time
-GRID = 2**26  # multiples of 1 / GRID are the values of a unit row
-JUDGED = 1000  # queries that measure the recall
-LARGEST = 1e18  # of a row's norm: its square is still a float32
+BLOCK = 8192  # rows that are read, and queries that are answered, at a time
+GRID = 2**26  # the entries of a unit row are rounded to multiples of 1 / GRID
+JUDGED = 1000  # number of queries on which the recall is measured
+LARGEST = 1e18  # limit of a row's norm, whose square is still a float32
 
-Report = Callable[[int, int], None]  # queries answered, of how many
+Report = Callable[[int, int], None]  # called with the number of answered queries and of all queries
 Engine = Literal["auto", "faiss", "torch"]
 
 
 @runtime_checkable
 class Rows(Protocol):
-    """Anything of two axes that is read by slices of rows: a tensor, a numpy or a zarr array."""
+    """Anything with two axes that can be sliced by rows: a tensor, a numpy array or a zarr array."""
 
     @property
     def shape(self) -> Any: ...
@@ -40,7 +41,7 @@ class Rows(Protocol):
 
 
 class Neighbors(NamedTuple):
-    """The k nearest samples of every query, and the share of them that exact search finds too."""
+    """The k nearest samples of every query, their similarities, and the recall: the share that exact search finds, too."""
 
     indices: Int32[Tensor, "q k"]
     similarity: Float32[Tensor, "q k"]
@@ -58,9 +59,11 @@ def mine(
     queries: Int[Tensor, " q"] | None = None,
     report: Report = lambda done, total: None,
 ) -> Neighbors:
-    """Exact neighbors of every row, or of the rows `queries` only, among all rows.
+    """Exact neighbors, among all rows, of every row or of the rows `queries`.
 
-    `device` is that of the features if not given, the CPU for arrays. `report` is told how many queries are answered.
+    Without `device` the search runs where the features are, or on the CPU if they are an array. `report` is called
+    with the number of answered queries and of all queries. Raises ParamsError if there are not more than k rows, and
+    DataError if a row is not finite or, for the cosine, zero, or if all rows are equal.
     """
     rows = _checked_rows(features, k, metric, device)
     propose = _search.exact(choose_engine(engine, rows.device), rows, k, metric)
@@ -79,9 +82,10 @@ def mine_hnsw(
     metric: Metric = "cosine",
     report: Report = lambda done, total: None,
 ) -> Neighbors:
-    """Neighbors by a graph of faiss on the CPU (Malkov and Yashunin 2018: M, efConstruction, ef), and their recall.
+    """Neighbors by an HNSW graph of faiss, on the CPU, and their recall.
 
-    Recall is measured against exact search, on at most 1,000 rows drawn by `rng`.
+    `links`, `construction` and `search` are M, efConstruction and ef of Malkov and Yashunin 2018. The recall is
+    measured against exact search, on at most 1,000 rows drawn by `rng`.
     """
     _search.import_faiss()
     rows = _checked_rows(features, k, metric, "cpu")
@@ -89,13 +93,16 @@ def mine_hnsw(
     indices, similarity = _mine(rows, None, k, metric, propose, report)
     drawn = torch.randperm(len(rows), generator=rng, device=rng.device)[:JUDGED].cpu()
     _, exact = _mine(rows, drawn, k, metric, _search.exact("faiss", rows, k, metric))
-    as_near = similarity[drawn] >= exact[:, -1:]  # of equally near rows any may be found
+    as_near = similarity[drawn] >= exact[:, -1:]  # of equally near rows any one counts as found
     return Neighbors(indices, similarity, float(as_near.double().mean()))
 
 
 @torch.no_grad()
 def nearest(features: Float[Tensor, "n d"], k: int, metric: Metric = "euclidean") -> Int[Tensor, "n k"]:
-    """The k nearest rows of every row, without itself, on the device of the features; they may all be equal."""
+    """The k nearest rows of every row, without the row itself, on the device of the features.
+
+    Unlike in `mine`, all rows may be equal.
+    """
     _check_k(k, len(features) - 1)
     rows, _ = _read(features, metric, features.device)
     propose = _search.exact(choose_engine("auto", rows.device), rows, k, metric)
@@ -108,7 +115,10 @@ def knn_vote(
     num_classes: int,
     temperature: float,
 ) -> Float[Tensor, "n c"]:
-    """Shares of the classes among the neighbors, weighted by exp(similarity / temperature); equally where that is inf."""
+    """The share of each class among the neighbors, weighted by exp(similarity / temperature).
+
+    With an infinite temperature all neighbors have the same weight.
+    """
     weights = (similarity / temperature).softmax(dim=1)
     votes = torch.zeros(len(weights), num_classes, dtype=weights.dtype, device=weights.device)
     return votes.scatter_add_(1, neighbor_labels.long(), weights)
@@ -123,7 +133,10 @@ def knn_classify(
     num_classes: int,
     temperature: float = 0.1,
 ) -> Int[Tensor, " q"]:
-    """The class with the largest vote among the k rows of largest cosine; all rows vote where there are fewer."""
+    """The class with the largest vote among the k rows of `database` with the largest cosine.
+
+    Where the database has fewer than k rows, all of them vote.
+    """
     k = min(k, len(database))
     asked, rows = (_read(x, "cosine", database.device)[0] for x in (queries, database))
     propose = _search.exact(choose_engine("auto", rows.device), rows, k, "cosine")
@@ -133,7 +146,10 @@ def knn_classify(
 
 
 def choose_engine(engine: Engine, device: torch.device) -> Literal["faiss", "torch"]:
-    """`auto` is exact: faiss on the CPU where it is installed, torch elsewhere."""
+    """The exact engine: for `auto`, faiss on the CPU where it is installed, and torch otherwise.
+
+    Raises ParamsError if faiss is asked for on a device that is not the CPU.
+    """
     if engine == "torch" or (engine == "auto" and device.type != "cpu"):
         return "torch"
     if device.type != "cpu":
@@ -172,7 +188,10 @@ def _check_k(k: int, largest: int) -> None:
 def _read(
     features: Rows, metric: Metric, device: torch.device
 ) -> tuple[Float32[Tensor, "n d"], Bool[Tensor, " n"]]:
-    """A float32 copy of the rows, for the cosine of norm 1, and which of them are zero. DataError on rows with NaN."""
+    """A float32 copy of the rows, scaled to norm 1 for the cosine, and a mask of those that are zero.
+
+    Raises DataError if rows hold NaN, infinity or very large values.
+    """
     n, d = features.shape
     rows, norms = torch.empty(n, d, device=device), torch.empty(n, dtype=torch.float64, device=device)
     for start in range(0, n, BLOCK):

@@ -1,10 +1,11 @@
-"""The supervised loop with a loss of its own: the whole method where a paper's contribution is a loss.
+"""The ordinary supervised loop with a loss of the method's own, for papers whose contribution is a loss.
 
-  views, the mean of a per-sample loss, an optimizer, a schedule of its rate; where samples are held out for validation,
-  the mean loss and the accuracy on their noisy labels after every epoch
+In an epoch every training image is seen once in a weak view, and the mean of a per-sample loss is minimized by an
+optimizer whose learning rate follows a schedule. Where samples are held out for validation, the mean loss and the
+accuracy on their noisy labels are measured after every epoch.
 
-A method file keeps its citation, its Params with their sources, and its loss. Rows of the papers' tables change optimizer
-and schedule to those of the paper that ran the baseline.
+A method file keeps its citation, its Params with their sources, and its loss. For the rows of a paper's table, optimizer
+and schedule are set to those of the paper that ran the baseline.
 """
 
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from noisyctl.nn.inference import BATCH, evaluating
 from noisyctl.parts.schedules import cosine, step_decay
 from noisyctl.task import EpochRecord, MethodParams, Task, param, state
 
-LossesOf = Callable[[Tensor, Tensor], Tensor]  # logits [b c] and noisy labels [b] to one value a sample [b]
+LossesOf = Callable[[Tensor, Tensor], Tensor]  # logits [b c] and noisy labels [b] to one value per sample [b]
 OPTIMIZERS: dict[str, Any] = {
     "sgd": partial(SGD, momentum=0.9),
     "adagrad": partial(Adagrad, fused=True),
@@ -31,25 +32,35 @@ OPTIMIZERS: dict[str, Any] = {
 
 
 class SupervisedParams(MethodParams):
-    """What the loop reads beside the fields that every method sets itself."""
+    """The params that the loop reads beside the fields that every method sets itself."""
 
     optimizer: Literal["sgd", "adagrad", "adam"] = param(
-        "sgd", "sgd has momentum .9", source="Patrini code: CIFAR-10; MNIST adagrad"
+        "sgd", "optimizer; sgd has momentum 0.9", source="Patrini code: CIFAR-10; MNIST adagrad"
     )
     schedule: Literal["cosine", "plateau", "steps"] = param(
         "cosine",
-        "of the rate; plateau: half of it after `plateau_epochs` without a better validation accuracy; steps: a tenth of it "
-        "at each of `step_epochs`",
+        "learning rate; plateau: halved after `plateau_epochs` without a better validation accuracy; steps: a"
+        " tenth at each of `step_epochs`",
         source="ours: cosine; Two-Stage 4.2: plateau; Patrini code: steps on CIFAR-10",
     )
-    plateau_epochs: int = param(10, "without improvement", source="Two-Stage 4.2", ge=1)
-    floor_rate: float = param(0.0, "least rate of a plateau", source="Two-Stage 4.2: 1e-7", ge=0)
+    plateau_epochs: int = param(
+        10,
+        "epochs without a better validation accuracy after which the learning rate is halved, with schedule "
+        "plateau",
+        source="Two-Stage 4.2",
+        ge=1,
+    )
+    floor_rate: float = param(
+        0.0, "least learning rate, with schedule plateau", source="Two-Stage 4.2: 1e-7", ge=0
+    )
     step_epochs: list[int] = param(
-        [41, 81], "where a tenth of the rate is left", source="Patrini code: CIFAR-10"
+        [41, 81],
+        "epochs at which the learning rate falls to a tenth, with schedule steps",
+        source="Patrini code: CIFAR-10",
     )
     decayed: Literal["all", "kernels"] = param(
         "all",
-        "what weight decay pulls; kernels: neither biases nor batch norm",
+        "weights that weight decay acts on; kernels: neither biases nor batch norm",
         source="ours; Patrini code: kernels",
     )
 
@@ -84,17 +95,18 @@ class Settings(Protocol):
 class State:
     network: nn.Module
     optimizer: torch.optim.Optimizer
-    plateau: dict[str, Any]  # of ReduceLROnPlateau; empty at the start
+    plateau: dict[str, Any]  # the state of ReduceLROnPlateau; empty at the start
 
 
 def start(networks: list[nn.Module], task: Task, params: Settings, rng: Generator) -> State:
+    """The state before the first epoch. Raises ParamsError if the schedule needs validation samples and there are none."""
     require_validation(task, params)
     return State(networks[0], make_optimizer(networks[0], params), {})
 
 
 @runtime_checkable
 class Rates(Protocol):
-    """What SGD reads of a method's Params."""
+    """What `start_sgd` reads of a method's Params."""
 
     @property
     def learning_rate(self) -> float: ...
@@ -103,7 +115,7 @@ class Rates(Protocol):
 
 
 def start_sgd(networks: list[nn.Module], task: Task, params: Rates, rng: Generator) -> State:
-    """For a method with a loop and a schedule of its own: one network, SGD with momentum .9."""
+    """The state of a method with a loop and a schedule of its own: one network, and SGD with momentum 0.9."""
     optimizer = OPTIMIZERS["sgd"](
         networks[0].parameters(), lr=params.learning_rate, weight_decay=params.weight_decay
     )
@@ -111,7 +123,7 @@ def start_sgd(networks: list[nn.Module], task: Task, params: Rates, rng: Generat
 
 
 def require_validation(task: Task, params: Settings) -> None:
-    """Raises ParamsError where the schedule follows a validation accuracy that nothing measures."""
+    """Raises ParamsError if the schedule follows the validation accuracy and no samples are held out."""
     if params.schedule == "plateau" and not len(task.validation_index):
         raise ParamsError(
             "schedule is 'plateau', which follows the accuracy on held-out noisy labels, and validation_rate is 0; "
@@ -120,7 +132,7 @@ def require_validation(task: Task, params: Settings) -> None:
 
 
 def make_optimizer(network: nn.Module, params: Settings) -> torch.optim.Optimizer:
-    """The optimizer at its first rate. Kernels are the weights of more than one axis."""
+    """The optimizer, at its first learning rate. Kernels are the weights with more than one axis."""
     weights = list(network.parameters())
     groups: list[dict[str, Any]] = [{"params": weights}]
     if params.decayed == "kernels":
@@ -135,7 +147,11 @@ def make_optimizer(network: nn.Module, params: Settings) -> torch.optim.Optimize
 def run_epoch(
     state: State, task: Task, params: Settings, epoch: int, rng: Generator, *, losses_of: LossesOf
 ) -> EpochRecord:
-    """One epoch. The trace has losses and predictions, the rate, and validation_loss and validation_accuracy, if any."""
+    """One epoch of training with `losses_of`, which maps logits [b c] and labels [b] to losses [b].
+
+    The trace has the losses and predictions, the learning rate and, with held-out samples, validation_loss and
+    validation_accuracy.
+    """
     set_rate(state.optimizer, task, params, epoch)
     record = EpochRecord(task, learning_rate=state.optimizer.param_groups[0]["lr"])
     state.network.train()
@@ -155,7 +171,7 @@ def run_epoch(
 
 
 def set_rate(optimizer: torch.optim.Optimizer, task: Task, params: Settings, epoch: int) -> None:
-    """The rate of an epoch; on a plateau it stays what `follow` has made of it."""
+    """Set the learning rate of an epoch; with schedule plateau it stays as `follow` has left it."""
     if params.schedule == "cosine":
         task.set_learning_rate(optimizer, cosine(epoch, params.epochs, params.learning_rate))
     elif params.schedule == "steps":
@@ -163,9 +179,12 @@ def set_rate(optimizer: torch.optim.Optimizer, task: Task, params: Settings, epo
 
 
 def follow(state: State, params: Settings, accuracy: float) -> None:
-    """Half of the rate where `plateau_epochs` have not brought a better accuracy; of other schedules nothing."""
+    """With schedule plateau: halve the learning rate after `plateau_epochs` without a better accuracy.
+
+    Other schedules are not affected.
+    """
     if params.schedule == "plateau":
-        patience = params.plateau_epochs - 1  # torch waits for one epoch more
+        patience = params.plateau_epochs - 1  # torch's patience is one epoch longer than its number
         state.plateau = halved_on_plateau(
             state.optimizer, state.plateau, accuracy, patience, params.floor_rate
         )
@@ -174,7 +193,10 @@ def follow(state: State, params: Settings, accuracy: float) -> None:
 def halved_on_plateau(
     optimizer: torch.optim.Optimizer, before: dict[str, Any], accuracy: float, patience: int, floor: float
 ) -> dict[str, Any]:
-    """What ReduceLROnPlateau does with one more accuracy, and what it must remember; `before` is empty at the start."""
+    """Give ReduceLROnPlateau one more accuracy; returns the state that it needs for the next one.
+
+    `before` is the state it returned last, or empty at the start.
+    """
     plateau = ReduceLROnPlateau(optimizer, "max", 0.5, patience, threshold=0, min_lr=floor, eps=0)
     if before:
         plateau.load_state_dict(before)
@@ -183,7 +205,7 @@ def halved_on_plateau(
 
 
 def logits_of(network: nn.Module, task: Task, index: Int[Tensor, " m"]) -> Float[Tensor, "m c"]:
-    """Of some samples on plain views, in float32, in eval mode."""
+    """The logits of some samples, on plain views, in float32 and in eval mode."""
     with evaluating(network):
         return torch.cat([network(task.plain(part)).float() for part in task.in_order(BATCH, among=index)])
 

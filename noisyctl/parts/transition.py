@@ -1,7 +1,9 @@
-"""Losses corrected by a transition matrix, the matrix estimated from a network's predictions, and the two trainings.
+"""Loss correction by a transition matrix: the losses, the estimate of the matrix, and the training around them.
 
 Patrini et al., "Making Deep Neural Networks Robust to Label Noise: a Loss Correction Approach", CVPR 2017. T[i, j] is
-P(given label j | clean label i); its rows sum to 1. Shapes: n = training set, b = batch, c = classes.
+P(given label j | clean label i); its rows sum to 1.
+
+Shapes: n = training set, b = batch, c = classes.
 """
 
 import math
@@ -19,36 +21,46 @@ from noisyctl.parts.supervised import LossesOf, SupervisedParams
 from noisyctl.parts.verified import verified_labels
 from noisyctl.task import EpochRecord, Task, param, state
 
-FLOOR = 1e-7  # inside a logarithm, as the authors' code
-MAX_CONDITION = 100.0  # of a matrix that is inverted (ours): noise in T grows by no more
-STEPS = 10  # weights of the identity that are tried (ours): 0, 1/10, ..., 1
+FLOOR = 1e-7  # least value inside a logarithm, as in the authors' code
+MAX_CONDITION = (
+    100.0  # largest condition number of a matrix that is inverted (ours); errors of T grow by at most this
+)
+STEPS = 10  # the weights of the identity that are tried are 0, 1/10, ..., 1 (ours)
 
 
 class CorrectionParams(SupervisedParams):
-    """What a method that corrects its loss has in params.yaml."""
+    """The params of methods that correct their loss with a transition matrix."""
 
     epochs: int = param(
-        120, "after warm-up, with those of the estimate", source="Patrini code: CIFAR-10", ge=0
+        120, "epochs after warm-up, including those of the estimate", source="Patrini code: CIFAR-10", ge=0
     )
     estimation_epochs: int = param(
         0,
-        "of these, of cross-entropy: its weights of least validation loss tell T, then training starts anew; 0: the "
-        "warm-up's network tells it, and goes on",
+        "number of these epochs that train with cross-entropy to estimate T, after which training starts "
+        "anew; 0: the warm-up network estimates T and is trained further",
         source="ours: 0; Patrini code: as many as after it",
         ge=0,
     )
-    batch_size: int = param(128, "images a step", source="Patrini code: CIFAR-10", ge=2)
-    learning_rate: float = param(0.1, "at the start", source="Patrini code: CIFAR-10", gt=0)
-    weight_decay: float = param(2e-4, "", source="Patrini code: gradient of its L2 of 1e-4", ge=0)
+    batch_size: int = param(128, "images in a batch", source="Patrini code: CIFAR-10", ge=2)
+    learning_rate: float = param(
+        0.1, "learning rate at the start of training", source="Patrini code: CIFAR-10", gt=0
+    )
+    weight_decay: float = param(
+        2e-4,
+        "weight decay (L2 penalty) of the optimizer",
+        source="Patrini code: gradient of its L2 of 1e-4",
+        ge=0,
+    )
     assumed_transition_matrix: list[list[float]] | None = param(
         None,
-        "row i: P(given label | clean label i) [T]; none: estimated",
+        "transition matrix [T], where row i holds P(given label | clean label i); none: it is estimated",
         source="Patrini et al. 4.2",
         min_length=2,
     )
     outlier_rate: float = param(
         0.03,
-        "of a class's surest samples, in the estimate",
+        "share of the samples that are left out as outliers when row i of T is estimated, those with the "
+        "largest p_i",
         source="Patrini code: CIFAR-10; CIFAR-100: 0",
         ge=0,
         lt=1,
@@ -58,9 +70,9 @@ class CorrectionParams(SupervisedParams):
 def forward_losses(
     logits: Float[Tensor, "b c"], labels: Int[Tensor, " b"], matrix: Float[Tensor, "c c"]
 ) -> Float[Tensor, " b"]:
-    """-log (p T)_y: cross-entropy of what the noise makes of the prediction (Theorem 2).
+    """-log (p T)_y: cross-entropy of the given label with the prediction after the noise (Theorem 2).
 
-    Entries of T have the floor, so that a label which T calls impossible has a finite loss.
+    The entries of T are at least 1e-7, so that a label which T calls impossible has a finite loss.
     """
     log_column = matrix.clamp(min=FLOOR).log().T[labels]
     return -(log_softmax(logits, dim=1) + log_column).logsumexp(dim=1)
@@ -69,9 +81,9 @@ def forward_losses(
 def backward_losses(
     logits: Float[Tensor, "b c"], labels: Int[Tensor, " b"], inverse: Float[Tensor, "c c"]
 ) -> Float[Tensor, " b"]:
-    """-sum_j (T^-1)_yj log p_j: over the noise, in the mean, the cross-entropy with the clean label (Theorem 1).
+    """-sum_j (T^-1)_yj log p_j, whose mean over the noise is the cross-entropy with the clean label (Theorem 1).
 
-    It may be negative; without the floor of p it had no lower bound.
+    It may be negative. Probabilities are at least 1e-7; otherwise the loss would have no lower bound.
     """
     log_probs = log_softmax(logits, dim=1).clamp(min=math.log(FLOOR))
     return -(inverse[labels] * log_probs).sum(dim=1)
@@ -79,20 +91,25 @@ def backward_losses(
 
 @state
 class State(supervised.State):
-    matrix: Tensor  # [c c]: T; the identity as long as it is not known
-    first: dict[str, Tensor]  # the weights that training starts anew from, where it does
-    best: dict[str, Tensor]  # those of the least validation loss of the estimate
-    least: float  # this loss
+    matrix: Tensor  # [c c]: T; the identity until T is known
+    first: dict[str, Tensor]  # the weights from which training starts anew, if it does; else empty
+    best: dict[str, Tensor]  # the weights with the least validation loss during the estimate
+    least: float  # the least validation loss during the estimate
 
 
 def start(networks: list[nn.Module], task: Task, params: CorrectionParams, rng: Generator) -> State:
+    """The state before the first epoch, with T if it is known or can be estimated already.
+
+    Raises ParamsError if the params contradict each other, or if T should be estimated on validation samples and
+    there are none.
+    """
     plain = supervised.start(networks, task, params, rng)
     if not params.estimation_epochs:
         matrix, first = assumed_or_estimated(plain.network, task, params), {}
     elif params.assumed_transition_matrix is not None:
         raise ParamsError(
-            f"estimation_epochs is {params.estimation_epochs}, and assumed_transition_matrix is given: it needs no "
-            "estimate; leave one of them out"
+            f"estimation_epochs is {params.estimation_epochs}, but assumed_transition_matrix is given and "
+            "needs no estimate; leave one of them out"
         )
     elif not len(task.validation_index):
         raise ParamsError(
@@ -113,9 +130,9 @@ def run_epoch(
     *,
     corrected: Callable[[Tensor], LossesOf],
 ) -> EpochRecord:
-    """An epoch of cross-entropy while T is being estimated, then of the loss that `corrected` makes of T.
+    """One epoch: of cross-entropy while T is being estimated, then of the loss that `corrected` makes of T.
 
-    The trace says which: scalar `stage`, 1 or 2.
+    The trace's scalar `stage` says which one: 1 or 2.
     """
     own, estimation = params.epochs - params.estimation_epochs, params.estimation_epochs
     if epoch < estimation:
@@ -135,7 +152,7 @@ def run_epoch(
 
 
 def start_anew(state: State, task: Task, params: CorrectionParams) -> None:
-    """T from the best weights, then the first weights and a fresh optimizer."""
+    """Estimate T with the best weights, then go back to the first weights, with a new optimizer."""
     state.network.load_state_dict(state.best)
     logits, _ = evaluate_train(state.network, task)
     state.matrix.copy_(estimated(logits[task.train_index].softmax(dim=1), params.outlier_rate))
@@ -144,7 +161,7 @@ def start_anew(state: State, task: Task, params: CorrectionParams) -> None:
 
 
 def copied(network: nn.Module) -> dict[str, Tensor]:
-    """A copy of the weights."""
+    """A copy of the network's weights."""
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
 
@@ -153,14 +170,17 @@ def _cross_entropy(logits: Float[Tensor, "b c"], labels: Int[Tensor, " b"]) -> F
 
 
 def assumed_or_estimated(network: nn.Module, task: Task, params: CorrectionParams) -> Float[Tensor, "c c"]:
-    """The matrix that the user gives, or what verified labels tell, or the network's predictions of the training samples."""
+    """T, as the user gives it, or counted on verified labels, or estimated from the network's predictions.
+
+    Raises ParamsError if it would have to be estimated after a warm-up of 0 epochs.
+    """
     if params.assumed_transition_matrix is not None:
         return given(params.assumed_transition_matrix, task.num_classes).to(task.device)
     if task.verified is not None:
         return counted(task.noisy_labels, verified_labels(task), task.num_classes)
     if not task.warmup_epochs:
         raise ParamsError(
-            "assumed_transition_matrix is not given, and a warm-up of 0 epochs cannot tell it; "
+            "assumed_transition_matrix is not given, and after a warm-up of 0 epochs it cannot be estimated; "
             "give it, or start from a warm-up with epochs"
         )
     logits, _ = evaluate_train(network, task)
@@ -168,9 +188,10 @@ def assumed_or_estimated(network: nn.Module, task: Task, params: CorrectionParam
 
 
 def estimated(probs: Float[Tensor, "n c"], outlier_rate: float) -> Float[Tensor, "c c"]:
-    """Row i: the prediction for the sample that is surest to be of class i, after a share of outliers (Eq. 12, 13).
+    """Estimate of T: row i is the prediction for the sample that is most confidently of class i (Eq. 12, 13).
 
-    No row is empty: that of a class which is never predicted is some sample's prediction, too.
+    A share `outlier_rate` of the samples, those with the largest p_i, is left out first. No row is empty: also for a
+    class that is never predicted, some sample has the largest p_i.
     """
     outliers = min(int(outlier_rate * len(probs)), len(probs) - 1)
     rows = probs[probs.topk(outliers + 1, dim=0).indices[-1]]
@@ -180,9 +201,9 @@ def estimated(probs: Float[Tensor, "n c"], outlier_rate: float) -> Float[Tensor,
 def counted(
     noisy_labels: Int[Tensor, " n"], checked: Int[Tensor, " n"], num_classes: int
 ) -> Float[Tensor, "c c"]:
-    """Row i: how often each label was given to the samples that were verified as class i; `checked` is -1 elsewhere.
+    """T counted on verified samples: row i is how often each label was given to those of class i.
 
-    Raises ParamsError where a class has no verified sample.
+    `checked` holds the verified labels; -1 where there is none. Raises ParamsError if a class has no verified sample.
     """
     known = checked >= 0
     pairs = checked[known] * num_classes + noisy_labels[known]
@@ -190,14 +211,14 @@ def counted(
     empty = (counts.sum(dim=1) == 0).nonzero()[:, 0].tolist()
     if empty:
         raise ParamsError(
-            f"--verified has no training sample of class {', '.join(map(str, empty[:5]))}, whose row of the transition "
-            "matrix it should tell; verify some of each class, or leave out --verified"
+            f"--verified has no training sample of class {', '.join(map(str, empty[:5]))}, but its row of the "
+            "transition matrix is counted on them; verify some samples of each class, or leave out --verified"
         )
     return counts / counts.sum(dim=1, keepdim=True)
 
 
 def given(rows: list[list[float]], num_classes: int) -> Float[Tensor, "c c"]:
-    """The user's matrix. Raises ParamsError where it is not one distribution for each class."""
+    """The user's matrix. Raises ParamsError unless it has one distribution for each class."""
     name, sizes = "assumed_transition_matrix", [len(row) for row in rows]
     if sizes != [num_classes] * num_classes:
         raise ParamsError(f"{name} has rows of {sizes} numbers; write {num_classes} rows of {num_classes}")
@@ -208,7 +229,10 @@ def given(rows: list[list[float]], num_classes: int) -> Float[Tensor, "c c"]:
 
 
 def invertible(matrix: Float[Tensor, "c c"]) -> tuple[Float[Tensor, "c c"], float]:
-    """(1 - w) T + w I with the least w of 0, 0.1, ..., 1 whose condition number is at most 100; and this w."""
+    """T with as little of the identity mixed in as makes it well-conditioned, and the share of the identity.
+
+    It is (1 - w) T + w I with the least w of 0, 0.1, ..., 1 for which the condition number is at most 100.
+    """
     identity = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
     for step in range(STEPS):
         mixed = torch.lerp(matrix, identity, step / STEPS)

@@ -1,4 +1,4 @@
-"""Labels that the user has verified, and what they say of the given ones."""
+"""Labels that the user has verified, and what they say about the given labels."""
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -8,7 +8,7 @@ from noisyctl.task import Task
 
 
 def verified_labels(task: Task) -> Int[Tensor, " n"]:
-    """Labels of the verified training samples; -1 elsewhere."""
+    """The verified label of each sample; -1 where there is none."""
     checked = torch.full_like(task.noisy_labels, -1)
     if task.verified is not None:
         checked[task.verified[0]] = task.verified[1]
@@ -18,7 +18,11 @@ def verified_labels(task: Task) -> Int[Tensor, " n"]:
 def judge(
     features: Float[Tensor, "n d"], given: Int[Tensor, " n"], verified: tuple[Tensor, Tensor]
 ) -> tuple[Bool[Tensor, " n"], Bool[Tensor, " n"]]:
-    """Who is of a class that has a binary classifier, and whose given label it affirms."""
+    """Judge given labels by binary classifiers, one for each class that verified samples are of.
+
+    The classifier of a class is a logistic regression on the features of the verified samples: this class against all
+    others. Returns two masks: the samples whose given class has a classifier, and those whose given label it affirms.
+    """
     from sklearn.linear_model import LogisticRegression
 
     judged, affirmed = torch.zeros_like(given, dtype=torch.bool), torch.zeros_like(given, dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""Label-free pretraining; one file each, found by name."""
+"""Label-free pretraining methods, one file each. A method's file name is its name on the command line."""
 
 import importlib
 import pkgutil
@@ -6,8 +6,10 @@ from types import ModuleType
 
 
 def available() -> tuple[str, ...]:
+    """The names of the pretraining methods, sorted."""
     return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__)))
 
 
 def load(name: str) -> ModuleType:
+    """The module of a pretraining method."""
     return importlib.import_module(f"{__name__}.{name}")

@@ -1,18 +1,29 @@
 """MoCo v2: tell an image's other view from the images in a queue, encoded by a slowly moving teacher.
 
+Two random views of each image are encoded, one by the network and one by the teacher, whose weights are a moving average
+of the network's. The network learns to recognize the teacher's encoding of the same image among the encodings of many
+earlier images, which a queue holds. No labels are used.
+
 He et al., "Momentum Contrast for Unsupervised Visual Representation Learning", CVPR 2020; v2: Chen et al., "Improved
 Baselines with Momentum Contrastive Learning", arXiv 2020. Steps (Algorithm 1):
 
   [1] two views of each image: the network encodes one (queries), the teacher the other (keys), L2-normalized
-  [2] shuffled batch norm: keys are normalized in other company than their queries    (section 3.3)
-  [3] cross-entropy of the own key against all keys of the queue                      (Eq. 1)
-  [4] the teacher follows the network                                                 (Eq. 2)
-  [5] the keys take the place of the oldest in the queue
-v2 adds the hidden layer of the projection head, blur in the view, and the cosine schedule.
-Shuffling needs groups, which are the paper's GPUs. On one device the batch is split in `batch_norm_groups` groups that are
-normalized each by itself, and `shuffle` deals the keys anew, so that the statistics do not tell which key is a query's.
-Differs from the paper: groups of one device instead of GPUs; running statistics average over all groups.
-Differs from the authors' code: not known; it was not read.
+  [2] shuffled batch norm: keys are normalized together with other keys than their queries   (section 3.3)
+  [3] cross-entropy of the own key against all keys of the queue                             (Eq. 1)
+  [4] the teacher follows the network                                                        (Eq. 2)
+  [5] the new keys replace the oldest ones in the queue
+
+v2 adds the hidden layer of the projection head, blur in the views, and the cosine schedule.
+
+Shuffling needs groups, which in the paper are GPUs. On one device the batch is split into `batch_norm_groups` groups,
+each of which is normalized by itself; `shuffle` distributes the keys over the groups in a new order, so that the batch
+statistics do not give away which key belongs to a query.
+
+Differs from the paper:
+  - The groups are on one device and not on several GPUs.
+  - Running statistics are the average over all groups.
+Differs from the authors' code:
+  - Not known, since the code was not read.
 Shapes: b = batch, d = embedding, q = queue.
 """
 
@@ -38,29 +49,51 @@ NEEDS = Needs(networks=1, warmup=False)
 class Params(Base):
     """`moco` in params.yaml."""
 
-    backbone: str = param("resnet18", "network", source="ours: as simclr; MoCo ResNet-50")
-    width: int | None = param(None, "channels of the first stage; none: the paper's", ge=1)
-    embedding_size: int = param(128, "outputs of the projection head", source="MoCo 3.3; ScanMix 4.2", ge=2)
-    epochs: int = param(500, "epochs", source="ScanMix 4.2: WebVision; MoCo v2 200 and 800", ge=0)
-    batch_size: int = param(128, "images a step, two views each", source="ScanMix 4.2: WebVision", ge=2)
-    learning_rate: float = param(
-        0.015, "at the start of the cosine", source="ScanMix 4.2: WebVision; MoCo v2 0.03 at batch 256", gt=0
+    backbone: str = param("resnet18", "name of the backbone", source="ours: as simclr; MoCo ResNet-50")
+    width: int | None = param(None, "channels of the backbone's first stage; none: the paper's number", ge=1)
+    embedding_size: int = param(
+        128, "number of outputs of the projection head", source="MoCo 3.3; ScanMix 4.2", ge=2
     )
-    weight_decay: float = param(1e-4, "", source="MoCo 4; ScanMix 4.2", ge=0)
-    temperature: float = param(0.2, "[tau]", source="MoCo v2", gt=0)
+    epochs: int = param(
+        500, "epochs of pretraining", source="ScanMix 4.2: WebVision; MoCo v2 200 and 800", ge=0
+    )
+    batch_size: int = param(
+        128, "images in a batch, each in two views", source="ScanMix 4.2: WebVision", ge=2
+    )
+    learning_rate: float = param(
+        0.015,
+        "learning rate at the start of the cosine",
+        source="ScanMix 4.2: WebVision; MoCo v2 0.03 at batch 256",
+        gt=0,
+    )
+    weight_decay: float = param(
+        1e-4, "weight decay (L2 penalty) of the optimizer", source="MoCo 4; ScanMix 4.2", ge=0
+    )
+    temperature: float = param(0.2, "temperature of the softmax over the keys [tau]", source="MoCo v2", gt=0)
     queue_size: int = param(
-        65536, "keys to tell the own one from [K]", source="MoCo 4; MoCo's CIFAR demo: 4096 on 32 x 32", ge=1
+        65536,
+        "number of keys in the queue, from which the own key is told [K]",
+        source="MoCo 4; MoCo's CIFAR demo: 4096 on 32 x 32",
+        ge=1,
     )
     teacher_momentum: float = param(
-        0.999, "weight of the old teacher [m]; runs of few steps want less", source="MoCo 3.2", ge=0, lt=1
+        0.999,
+        "weight of the old teacher when it follows the network [m]; short runs need a lower value",
+        source="MoCo 3.2",
+        ge=0,
+        lt=1,
     )
     batch_norm: Literal["shuffle", "split", "plain"] = param(
         "shuffle",
-        "plain: over the batch; split: over groups of it; shuffle: keys in other groups",
+        "batch statistics; plain: of the whole batch; split: of groups of it; shuffle: of groups, with the "
+        "keys in other groups than their queries",
         source="MoCo 3.3",
     )
     batch_norm_groups: int = param(
-        4, "parts of a batch, not for plain", source="ScanMix 4.2: 4 GPUs; MoCo 4: 8 at batch 256", ge=1
+        4,
+        "number of groups that a batch is split into; not used for plain",
+        source="ScanMix 4.2: 4 GPUs; MoCo 4: 8 at batch 256",
+        ge=1,
     )
 
 
@@ -70,7 +103,7 @@ class State:
     teacher: nn.Module
     optimizer: torch.optim.Optimizer
     queue: Tensor  # [q d], unit rows
-    pointer: int  # of the oldest key
+    pointer: int  # position of the oldest key
 
 
 def start(networks: list[nn.Module], task: Task, params: Params, rng: Generator) -> State:
@@ -114,7 +147,7 @@ def predict(state: State, images: Tensor) -> Tensor:
 def info_nce(
     queries: Float[Tensor, "b d"], keys: Float[Tensor, "b d"], queue: Float[Tensor, "q d"], temperature: float
 ) -> Float[Tensor, " b"]:
-    """Eq. 1, of unit rows: the own key against itself and the queue."""
+    """Eq. 1 for each query, from unit rows: the own key against itself and all keys of the queue."""
     with torch.autocast(queries.device.type, enabled=False):
         own = (queries * keys).sum(dim=1, keepdim=True)
         logits = torch.cat([own, queries @ queue.T], dim=1) / temperature
@@ -125,21 +158,27 @@ def info_nce(
 def encode_keys(
     teacher: nn.Module, views: Float[Tensor, "b ch h w"], order: Int[Tensor, " b"]
 ) -> Float[Tensor, "b d"]:
-    """Unit embeddings of the views, encoded in the given order, in the order they came in."""
+    """Unit embeddings of the views, in the order of the views.
+
+    The teacher gets the views in the order `order`, which decides the batch-norm group of each.
+    """
     return normalize(teacher(views[order]).float(), dim=1)[order.argsort()]
 
 
 def enqueue(queue: Float[Tensor, "q d"], keys: Float[Tensor, "b d"], pointer: int) -> int:
-    """Write the keys over the oldest, from `pointer` on and round the end, and give the next place."""
+    """Write the keys over the oldest ones in the queue; returns the position of the next key to be replaced.
+
+    Writing starts at `pointer` and goes on at the start of the queue when its end is reached.
+    """
     queue[torch.arange(pointer, pointer + len(keys), device=queue.device) % len(queue)] = keys
     return (pointer + len(keys)) % len(queue)
 
 
 class SplitBatchNorm(_BatchNorm):
-    """A batch norm that normalizes groups of the batch each by itself: sample i is in group i mod `groups`.
+    """A batch norm that normalizes groups of the batch separately: sample i is in group i mod `groups`.
 
-    It shares the plain one's parameters and buffers, is the plain one in eval mode, and on a batch that does not divide
-    takes the most groups that do.
+    It shares the parameters and buffers of the plain batch norm, and does the same as that in eval mode. A batch that
+    cannot be divided into `groups` equal groups is divided into the largest number of groups that divides both.
     """
 
     def __init__(self, plain: _BatchNorm, groups: int) -> None:
@@ -153,7 +192,7 @@ class SplitBatchNorm(_BatchNorm):
         assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
         mean, var = self.running_mean.repeat(groups), self.running_var.repeat(groups)
         out = batch_norm(
-            x.reshape(len(x) // groups, -1, *x.shape[2:]),  # groups stand side by side as channels
+            x.reshape(len(x) // groups, -1, *x.shape[2:]),  # the groups become additional channels
             mean,
             var,
             self.weight.repeat(groups),
@@ -169,7 +208,7 @@ class SplitBatchNorm(_BatchNorm):
 
 
 def split_batch_norms(network: nn.Module, groups: int) -> None:
-    """Put a SplitBatchNorm in the place of every batch norm; names in the state dict stay."""
+    """Replace every batch norm of a network by a SplitBatchNorm; the names in the state dict stay the same."""
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, _BatchNorm):
@@ -177,6 +216,7 @@ def split_batch_norms(network: nn.Module, groups: int) -> None:
 
 
 def _check(params: Params) -> None:
+    """Raises ParamsError if the queue cannot hold a batch, or a batch cannot be divided into its groups."""
     if params.queue_size < params.batch_size:
         raise ParamsError(
             f"moco.queue_size is {params.queue_size}, moco.batch_size {params.batch_size}: the queue must hold a batch; "

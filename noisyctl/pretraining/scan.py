@@ -1,16 +1,25 @@
 """SCAN: sort images into clusters so that an image and its mined neighbors fall into the same one.
 
+A network gives each image probabilities over the clusters. It is trained to give an image and its nearest neighbors the
+same cluster, with confidence, while all clusters are used equally often. The neighbors come from an encoder that was
+pretrained without labels; no labels are used here, either.
+
 Van Gansbeke et al., "SCAN: Learning to Classify Images without Labels", ECCV 2020, section 2.2. Steps:
 
-  [1] one of the mined neighbors of each image, drawn uniformly; strong views of both
+  [1] draw one of the mined neighbors of each image, uniformly; take strong views of both
   [2] consistency: -log <p_anchor, p_neighbor>                               (Eq. 2, first term)
-  [3] entropy: of the mean prediction of the batch's anchors, maximized      (Eq. 2, second term); without it all images
-      would fall into one cluster
-The whole network learns, from a pretrained backbone and a fresh linear head. CIFAR-10: 50 epochs, batch 128; CIFAR-100: 100
-epochs, batch 1024 (ScanMix code). The self-labeling that follows in SCAN (section 2.3) is not part of ScanMix and not here.
-Differs from the paper: one neighbor is drawn instead of the sum over all, as the authors' code does.
-Differs from the authors' code: the last epoch counts (theirs keeps the one of least loss on test images); logarithms are
-exact (theirs are clamped).
+  [3] entropy of the mean prediction of the batch's anchors, which is maximized; without it all images would fall into
+      one cluster                                                            (Eq. 2, second term)
+
+The whole network is trained, from a pretrained backbone and a new linear head. ScanMix's code has 50 epochs and batches
+of 128 for CIFAR-10, and 100 epochs and batches of 1024 for CIFAR-100. The self-labeling that follows in SCAN (section
+2.3) is not part of ScanMix, and is not done here.
+
+Differs from the paper:
+  - One neighbor is drawn, as in the authors' code. The paper sums over all of them.
+Differs from the authors' code:
+  - The result is the last epoch. The code keeps the epoch with the least loss on test images.
+  - Logarithms are exact. The code clamps them.
 Shapes: b = batch, c = clusters, k = neighbors.
 """
 
@@ -33,21 +42,31 @@ class Params(Base):
 
     num_clusters: int | None = param(
         None,
-        "clusters [C]; null: as many as labels.zarr or truth.zarr beside the images names classes",
+        "number of clusters [C]; null: the number of classes that labels.zarr or truth.zarr beside the images"
+        " names",
         source="SCAN 3.1; ScanMix code",
         ge=2,
     )
-    epochs: int = param(50, "epochs", source="ScanMix code: CIFAR-10, 100 for CIFAR-100; SCAN 3.1: 100", ge=0)
-    batch_size: int = param(128, "anchors a step", source="SCAN 3.1; ScanMix code: 1024 for CIFAR-100", ge=2)
-    learning_rate: float = param(1e-4, "of Adam, constant", source="SCAN 3.1", gt=0)
-    weight_decay: float = param(1e-4, "", source="SCAN 3.1", ge=0)
+    epochs: int = param(
+        50, "epochs of clustering", source="ScanMix code: CIFAR-10, 100 for CIFAR-100; SCAN 3.1: 100", ge=0
+    )
+    batch_size: int = param(
+        128, "anchors in a batch", source="SCAN 3.1; ScanMix code: 1024 for CIFAR-100", ge=2
+    )
+    learning_rate: float = param(1e-4, "learning rate of Adam, which is constant", source="SCAN 3.1", gt=0)
+    weight_decay: float = param(1e-4, "weight decay (L2 penalty) of the optimizer", source="SCAN 3.1", ge=0)
     entropy_weight: float = param(
-        5.0, "[lambda]", source="SCAN 3.1; ScanMix code; ScanMix 4.2 prints 2", ge=0
+        5.0,
+        "weight of the entropy of the mean prediction [lambda]",
+        source="SCAN 3.1; ScanMix code; ScanMix 4.2 prints 2",
+        ge=0,
     )
     include_self: bool = param(
-        False, "an image is one of its neighbors", source="SCAN Eq. 2; true: ScanMix code"
+        False, "whether an image counts as one of its own neighbors", source="SCAN Eq. 2; true: ScanMix code"
     )
-    views: Literal["strong", "simclr", "weak"] = param("strong", "augmentation", source="SCAN 3.1")
+    views: Literal["strong", "simclr", "weak"] = param(
+        "strong", "views of anchors and neighbors", source="SCAN 3.1"
+    )
 
 
 @state
@@ -89,7 +108,7 @@ def predict(state: State, images: Tensor) -> Tensor:
 
 
 def draw_one(candidates: Int[Tensor, "b k"], rng: Generator) -> Int[Tensor, " b"]:
-    """One of each row, uniformly."""
+    """One entry of each row, drawn uniformly."""
     b, k = candidates.shape
     column = torch.randint(k, (b, 1), generator=rng, device=rng.device).to(candidates.device)
     return candidates.gather(1, column)[:, 0]

@@ -1,13 +1,19 @@
 """SimCLR: pull two views of an image together, push all others apart.
 
+Two random views of each image are encoded by the same network. Each view has to recognize the other view of its image
+among all views of the batch, by the cosine similarity of their encodings. No labels are used.
+
 Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020. Steps:
 
   [1] two views of each image                                     (Algorithm 1, lines 4-11)
   [2] cosine similarities of all 2b embeddings, divided by t      (Algorithm 1, line 12; Eq. 1)
-  [3] cross-entropy of the other view against the 2b - 2 rest     (Eq. 1), mean over all 2b anchors, or over the b first
-      views only (`anchors: first`, as ScanMix's code does)
-Schedule: linear warm-up, then cosine (section 2.2); floor and rate as ScanMix's code has them by default.
-Differs from the authors' code: SGD, not LARS, which is for batches of thousands.
+  [3] cross-entropy of the other view against the 2b - 2 remaining ones (Eq. 1); its mean over all 2b anchors, or over the
+      b first views only (`anchors: first`, as in ScanMix's code)
+
+The learning rate rises linearly and then follows a cosine (section 2.2). Its default values are those of ScanMix's code.
+
+Differs from the authors' code:
+  - The optimizer is SGD. The code uses LARS, which is for batches of thousands of images.
 """
 
 from typing import Literal
@@ -28,22 +34,31 @@ NEEDS = Needs(networks=1, warmup=False)
 class Params(Base):
     """`simclr` in params.yaml."""
 
-    backbone: str = param("resnet18", "network", source="ScanMix code")
-    width: int | None = param(None, "channels of the first stage; none: the paper's", ge=1)
+    backbone: str = param("resnet18", "name of the backbone", source="ScanMix code")
+    width: int | None = param(None, "channels of the backbone's first stage; none: the paper's number", ge=1)
     embedding_size: int = param(
-        128, "outputs of the projection head", source="SimCLR appendix B.9; ScanMix code", ge=2
+        128, "number of outputs of the projection head", source="SimCLR appendix B.9; ScanMix code", ge=2
     )
-    epochs: int = param(500, "epochs", source="ScanMix 4.2", ge=0)
+    epochs: int = param(500, "epochs of pretraining", source="ScanMix 4.2", ge=0)
     warmup_epochs: int = param(
-        0, "linear rise of the learning rate", source="ScanMix code has none; SimCLR 10", ge=0
+        0,
+        "first epochs, in which the learning rate rises linearly",
+        source="ScanMix code has none; SimCLR 10",
+        ge=0,
     )
-    batch_size: int = param(512, "images a step, two views each", source="ScanMix 4.2", ge=2)
-    learning_rate: float = param(0.4, "peak", source="ScanMix 4.2", gt=0)
-    floor_rate: float = param(4e-4, "at the end of the cosine", source="ScanMix code", ge=0)
-    weight_decay: float = param(1e-4, "", source="ScanMix 4.2", ge=0)
-    temperature: float = param(0.1, "[t]", source="ScanMix code", gt=0)
+    batch_size: int = param(512, "images in a batch, each in two views", source="ScanMix 4.2", ge=2)
+    learning_rate: float = param(0.4, "highest learning rate", source="ScanMix 4.2", gt=0)
+    floor_rate: float = param(4e-4, "learning rate at the end of the cosine", source="ScanMix code", ge=0)
+    weight_decay: float = param(
+        1e-4, "weight decay (L2 penalty) of the optimizer", source="ScanMix 4.2", ge=0
+    )
+    temperature: float = param(
+        0.1, "temperature of the softmax over similarities [t]", source="ScanMix code", gt=0
+    )
     anchors: Literal["both", "first"] = param(
-        "both", "whose loss is averaged", source="SimCLR Algorithm 1; first: ScanMix code"
+        "both",
+        "views whose loss is averaged: both of each image, or the first",
+        source="SimCLR Algorithm 1; first: ScanMix code",
     )
 
 
@@ -80,7 +95,7 @@ def predict(state: State, images: Tensor) -> Tensor:
 
 
 def contrastive_losses(embeddings: Float[Tensor, "m d"], temperature: float) -> Float[Tensor, " m"]:
-    """Eq. 1 for every anchor; rows i and i + m/2 are the two views of one image."""
+    """Eq. 1 for every anchor; rows i and i + m / 2 are the two views of one image."""
     with torch.autocast(embeddings.device.type, enabled=False):
         unit = normalize(embeddings, dim=1)
         logits = unit @ unit.T / temperature  # [2]

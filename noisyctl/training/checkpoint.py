@@ -1,4 +1,7 @@
-"""A State as tensors and JSON, and back: modules, optimizers, tensors, numbers, lists and dicts of these."""
+"""A State as tensors and JSON, and back.
+
+A State may hold modules, optimizers, tensors, numbers, texts, and lists and dicts of these.
+"""
 
 import json
 from dataclasses import fields
@@ -9,14 +12,14 @@ from torch import Tensor, nn
 
 
 def pack(state: Any) -> tuple[dict[str, Tensor], str]:
-    """The tensors of a State by path, and the JSON of all the rest."""
+    """The tensors of a State by their path in it, and all the rest as JSON. Raises TypeError for other contents."""
     tensors: dict[str, Tensor] = {}
     tree = {f.name: _pack(getattr(state, f.name), f.name, tensors) for f in fields(state)}
     return tensors, json.dumps(tree, sort_keys=True)
 
 
 def unpack(state: Any, tensors: dict[str, Tensor], tree: str) -> None:
-    """Put a packed State into one made by `start`."""
+    """Fill a State that `start` has just made with what `pack` returned."""
     for name, node in json.loads(tree).items():
         setattr(state, name, _unpack(getattr(state, name), node, tensors))
 
@@ -59,7 +62,7 @@ def _unpack(current: Any, node: dict[str, Any], tensors: dict[str, Tensor]) -> A
 
 
 def _is_channels_last(value: Tensor) -> bool:
-    """Whether a tensor, such as an optimizer's average of gradients, lies as convolution weights do."""
+    """Whether a tensor is stored in channels-last order, as convolution weights and their optimizer averages are."""
     return (
         value.ndim == 4
         and not value.is_contiguous()

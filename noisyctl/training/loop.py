@@ -1,4 +1,4 @@
-"""The runner: epochs, checkpoints, exact resume, traces. It contains no method's name."""
+"""The runner: epochs, checkpoints, exact resume and traces. It contains no method's name."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ from noisyctl.training.scratch import Scratch
 
 TRACE_NAMES = {"predictions": "train_predictions"}
 NO_PREDICTION = -1
-TOP5_CLASSES = 20  # with more classes than these the five likeliest are kept too
+TOP5_CLASSES = 20  # with more classes, the five likeliest ones are also kept
 
 
 @dataclass
 class Fitted:
-    """A finished run: its last state, and what it leaves for evaluate."""
+    """A finished run: its last state, and the arrays that it leaves for evaluation."""
 
     state: Any
     arrays: dict[str, np.ndarray]
@@ -43,12 +43,16 @@ def fit(
     report: Reporter | None = None,
     precision: Precision = "float32",
 ) -> Fitted:
-    """Run `epochs` epochs of a method, going on from the checkpoint in `scratch` where there is one.
+    """Run `epochs` epochs of a method, continuing from the checkpoint in `scratch` if there is one.
 
-    Every epoch's generator is made anew from (seed, name, epoch), and the checkpoint is the whole State: a run that was
-    killed at any moment ends with the bytes of one that was not. `held_out` are images of other splits; the method's
-    predictions on them go to the trace and are seen by nobody in training. With precision bfloat16 the forward passes are
-    autocast; weights, batch statistics, logits, losses and gradients of weights stay float32.
+    The random generators of an epoch depend only on (seed, name, epoch), and a checkpoint is the whole State. So a
+    run that was killed at any moment and resumed ends with the same bytes as one that was not.
+
+    `held_out` are the images of other splits, by name. The method's predictions on them go to the trace; nothing in
+    training sees them. With precision bfloat16 the forward passes are autocast; weights, batch statistics, logits,
+    losses and the gradients of weights stay float32.
+
+    Raises TrainingError if a loss is not finite.
     """
     held_out = held_out or {}
     networks = [network.to(memory_format=LAYOUT) for network in networks]
@@ -90,6 +94,7 @@ def _trace_epoch(
     held_out: Mapping[str, Any],
     scratch: Scratch,
 ) -> None:
+    """Write an epoch's vectors, and the predictions on other splits and on held-out samples, to the trace."""
     for key, vector in record.vectors.items():
         scratch.write_row(TRACE_NAMES.get(key, key), epoch, vector.cpu().numpy())
     validation = (
@@ -109,6 +114,7 @@ def _trace_epoch(
 
 
 def _last_epoch(method: Method, state: Any, task: Task, held_out: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The probabilities that the last state predicts for all splits, the training images included."""
     splits = dict(held_out) | ({} if task.images is None else {"train": task.images})
     arrays = {}
     for split, images in splits.items():
@@ -119,6 +125,7 @@ def _last_epoch(method: Method, state: Any, task: Task, held_out: Mapping[str, A
 
 
 def _predict(method: Method, state: Any, task: Task, images: Any) -> Tensor | None:
+    """Logits of the method for these images; None if it has no network or the data set has no images."""
     modules = modules_of(state)
     if not modules or task.views is None:
         return None
@@ -137,14 +144,17 @@ def _predict_further(method: Method, state: Any, task: Task, images: Any) -> dic
 
 
 def _autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    """Without its cache of weights: that would hold the copies of the first step until the epoch's end."""
+    """Autocast without a cache of weights.
+
+    The cache would keep the converted weights of the first step until the end of the epoch.
+    """
     enabled = precision == "bfloat16"
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled, cache_enabled=False)
 
 
 @dataclass(frozen=True)
 class _Part:
-    """Images at some positions, read in blocks."""
+    """The images at some positions, which can be read in blocks."""
 
     images: Any
     index: Tensor
@@ -154,7 +164,10 @@ class _Part:
 
 
 class _seeded:
-    """The global torch generator forked and seeded: a dropout layer draws from it, nobody else may."""
+    """Inside, torch's global generator is seeded; afterwards it is what it was before.
+
+    Dropout layers draw from it. Nothing else may.
+    """
 
     def __init__(self, rng: torch.Generator) -> None:
         self._seed, self._fork = draw_seed(rng), torch.random.fork_rng()

@@ -1,6 +1,11 @@
-"""Where an unfinished run lives: a folder keyed by params, inputs, code and the place its output goes to.
+"""The scratch folder of an unfinished run, from which an interrupted command continues.
 
-One process at a time holds it. The same work for two places has two folders, so both can be made at once.
+The folder's name holds a digest of everything that decides the result (params, inputs, device, code, torch's version) and
+of the place where the output goes. So a run only continues where it left off if nothing of this has changed, and the same
+work for two output places has two folders, which can be made at the same time. One process at a time may hold a folder.
+
+In the folder: `checkpoint.safetensors`, the state after the last finished epoch; `rows/NAME-EPOCH.npy`, the rows of the
+trace; `about.json`, what the digest was made of; and `lock`.
 """
 
 import contextlib
@@ -24,11 +29,11 @@ from noisyctl.artifacts.kinds import TRACE
 from noisyctl.errors import ArtifactError, TrainingError
 
 CHECKPOINT = "checkpoint.safetensors"
-ABOUT = "about.json"  # in the folder of a run: what its key is made of
+ABOUT = "about.json"  # lists what the digest in the folder's name is made of
 
 
 def facts_of(stage: str, facts: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """What the key of a run is made of: its facts (params, inputs, device), code, torch's version, and its place."""
+    """Everything that decides a run: its facts (params, inputs, device), the code, torch's version, and its place."""
     about = {
         "stage": stage,
         "facts": dict(facts),
@@ -41,12 +46,15 @@ def facts_of(stage: str, facts: Mapping[str, Any], place: str) -> dict[str, Any]
 
 
 def fingerprint(about: Mapping[str, Any]) -> str:
-    """Changes with anything in what `facts_of` gives."""
+    """The sha256 of what `facts_of` returns; it changes with anything in it."""
     return hashlib.sha256(store.canonical(dict(about)).encode()).hexdigest()
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What makes two runs of a stage different, in words: `code: noisyctl/task.py; epochs: 40, now 50`."""
+    """How two runs of a stage differ, for a message, such as `code: noisyctl/task.py; epochs: 40, now 50`.
+
+    `before` and `now` are what `facts_of` returns for the two runs. Digests are cut to 8 digits.
+    """
     said = []
     if found := code.changed(before["code"], now["code"]):
         said.append("code: " + ", ".join(f"{module.replace('.', '/')}.py" for module in found))
@@ -62,6 +70,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def _flat(facts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The facts as pairs of name and value, without nesting."""
     for name, value in facts.items():
         if isinstance(value, dict):
             yield from _flat(value)
@@ -70,23 +79,26 @@ def _flat(facts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 class Scratch:
-    """Checkpoint and rows of the trace of one unfinished run. The checkpoint holds the sha256 of every row before it."""
+    """The checkpoint of one unfinished run, and the rows of its trace.
+
+    A row holds one vector of one epoch. The checkpoint lists the sha256 of every row that was written before it.
+    """
 
     def __init__(self, folder: Path, mark: str) -> None:
         self.folder, self.mark = folder, mark
-        self._sums: dict[str, str] = {}  # of the rows, by the name of the file
+        self._sums: dict[str, str] = {}  # sha256 of each row's file, by file name
 
     def save(
         self, epoch: int, tensors: dict[str, Tensor], tree: str, scalars: list[dict[str, float]]
     ) -> None:
-        """The state after `epoch` epochs, in one rename."""
+        """Write the checkpoint after `epoch` epochs; it replaces the one before in a single step."""
         header = {"epoch": epoch, "fingerprint": self.mark, "tree": tree, "scalars": scalars}
         networks.write(self.folder / CHECKPOINT, tensors, header | {"rows": self._sums})
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The last checkpoint, or None.
+        """The last checkpoint as (tensors, header), or None if there is none.
 
-        Raises TrainingError where it belongs to another run, or where it or a row of the trace before it is damaged.
+        Raises TrainingError if it belongs to another run, or if it or a row of the trace is missing or damaged.
         """
         path = self.folder / CHECKPOINT
         if not path.exists():
@@ -105,6 +117,7 @@ class Scratch:
         return tensors, header
 
     def write_row(self, name: str, epoch: int, values: np.ndarray) -> None:
+        """Write one vector of an epoch's trace."""
         file = io.BytesIO()
         np.save(file, np.ascontiguousarray(values), allow_pickle=False)
         place = self.folder / "rows" / f"{name}-{epoch}.npy"
@@ -113,7 +126,10 @@ class Scratch:
         self._sums[place.name] = hashlib.sha256(file.getvalue()).hexdigest()
 
     def rows(self, name: str, epochs: int) -> np.ndarray:
-        """The rows of all epochs. Raises TrainingError where one is not what was written."""
+        """The vectors `name` of all epochs, stacked.
+
+        Raises TrainingError if a row is missing, or is not what was written.
+        """
         return np.stack([self._read_row(f"{name}-{epoch}.npy") for epoch in range(epochs)])
 
     def _read_row(self, name: str) -> np.ndarray:
@@ -133,12 +149,13 @@ class Scratch:
         )
 
     def row_names(self) -> list[str]:
+        """The names of the vectors that the run has written and that a trace may hold."""
         names = {file.rpartition("-")[0] for file in self._sums}
         return sorted(name for name in names if TRACE.find(name))
 
 
 def tell(text: str) -> None:
-    """One line on stderr."""
+    """Print one line on stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -146,10 +163,11 @@ def tell(text: str) -> None:
 def hold(
     root: Path, stage: str, facts: Mapping[str, Any], out: Path, say: Callable[[str], None] = tell
 ) -> Iterator[Scratch]:
-    """The scratch folder of this work, held against a second process; removed when the block ends well.
+    """Hold the scratch folder of a run against other processes. It is removed when the block ends without an error.
 
-    `stage` is named as in `noisyctl.code.files_of`; `out` is where the work's output goes. Where an unfinished run for the
-    same place has other params, inputs or code, its folder stays, and `say` is told why the work begins anew.
+    `stage` is named as in `noisyctl.code.files_of`; `out` is the path of the output. If there is an unfinished run
+    for the same output with other params, inputs or code, its folder is kept, and `say` is told why the work starts
+    from the beginning. Raises TrainingError if another process holds the folder, or if it cannot be written.
     """
     files.require_scratch(root)
     about = facts_of(stage, facts, os.path.relpath(out, root))
@@ -163,7 +181,7 @@ def hold(
             raise files.disk_error(folder / "lock", error) from error
         if not (folder / ABOUT).exists():
             if why := _why_anew(folder, about):
-                say(f"{stage} begins anew: {why}")
+                say(f"{stage} starts from the beginning: {why}")
             with files.publish(folder / ABOUT, files.Own()) as partial:
                 partial.write_text(store.canonical(about))
         yield Scratch(folder, mark)
@@ -172,12 +190,12 @@ def hold(
 
 @contextlib.contextmanager
 def _lock(folder: Path) -> Iterator[IO[bytes]]:
-    """The lock of a scratch folder, which one process holds at a time. Raises TrainingError where another has it."""
+    """The lock of a scratch folder. Raises TrainingError if another process holds it, or the folder cannot be written."""
     while True:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             lock = (folder / "lock").open("a+b", buffering=0)
-        except FileNotFoundError:  # the process that held it has just ended and removed the folder
+        except FileNotFoundError:  # another process has just ended its run and removed the folder
             continue
         except OSError as error:
             raise TrainingError(
@@ -193,13 +211,14 @@ def _lock(folder: Path) -> Iterator[IO[bytes]]:
                 raise TrainingError(
                     f"process {holder} already works on this run; wait for it or stop it, then run again"
                 ) from None
-            if not _is_at(lock, folder / "lock"):  # as above, after it was opened here
+            if not _is_at(lock, folder / "lock"):  # the same happened after the lock was opened here
                 continue
             yield lock
             return
 
 
 def _is_at(file: IO[bytes], path: Path) -> bool:
+    """Whether an open file is still the one at this path."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
@@ -207,7 +226,7 @@ def _is_at(file: IO[bytes], path: Path) -> bool:
 
 
 def _why_anew(folder: Path, about: Mapping[str, Any]) -> str:
-    """How the latest unfinished run for the same place differs from this one; "" where there is none."""
+    """How the latest unfinished run for the same output differs from this one; "" if there is none."""
     found = []
     for file in folder.parent.glob(f"{about['stage']}-{'[0-9a-f]' * 16}/{ABOUT}"):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):

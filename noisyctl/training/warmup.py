@@ -1,9 +1,14 @@
 """Warm-up: cross-entropy on all noisy labels, before a method starts.
 
-With a `penalty_weight` the mean negative entropy is added (Li et al., "DivideMix", ICLR 2020, section 3.1). With
-`train: head` only the head learns, on a backbone in train mode (ScanMix's code). With `epoch_batches` each network sees a
-class-balanced part of the samples, drawn anew in every epoch (DivideMix's code on Clothing1M); the others' trace is 0.
-With a `period` the learning rate is MixNN's cosine from the first epoch on (MixNN VI-A), which the method's epochs carry on.
+Networks learn correct labels before they memorize wrong ones, so after a few epochs their predictions and losses already
+tell something about the labels. Most methods start from such networks. One or two networks are trained here, each with
+its own weights and its own order of the samples.
+
+With `penalty_weight`, the mean negative entropy of the predictions is added to the loss (Li et al., "DivideMix", ICLR
+2020, section 3.1). With `train: head`, only the head learns, while the backbone stays in train mode (ScanMix's code).
+With `epoch_batches`, each network sees a part of the samples with balanced classes, drawn anew in every epoch
+(DivideMix's code on Clothing1M); the trace of the other samples is 0. With `period`, the learning rate is MixNN's cosine
+from the first epoch on (MixNN VI-A), which the method's epochs continue.
 """
 
 from typing import Literal
@@ -24,51 +29,71 @@ NEEDS = Needs(networks=2, warmup=False)
 class Params(Base):
     """A block of `warmups:`."""
 
-    backbone: str = param("resnet18", "network", source="ours: the papers' depth")
-    width: int | None = param(None, "channels of the first stage; none: the paper's", ge=1)
+    backbone: str = param("resnet18", "name of the backbone", source="ours: the papers' depth")
+    width: int | None = param(None, "channels of the backbone's first stage; none: the paper's number", ge=1)
     head: Literal["linear", "mlp", "batch_norm"] = param(
         "linear",
-        "last layers",
+        "last layers of the network",
         source="DivideMix; mlp: Jo-SRC code; batch_norm: Patrini code, unhinged and sigmoid",
     )
     start: Literal["random", "encoder", "clusters", "weights", "run"] = param(
         "random",
-        "where weights come from",
+        "where the first weights come from",
         source="DivideMix; encoder: ScanMix 3.2; clusters: ScanMix code; weights: Clothing1M in every paper; "
         "run: Two-Stage 4.3, fine-tuning",
     )
     weights: str | None = param(
         None,
-        "where start is weights: a file of ImageNet weights (.pth, .safetensors), or download",
+        "with start weights: a file of ImageNet weights (.pth, .safetensors), or the word download",
         path=True,
     )
-    networks: int = param(2, "networks with starts and orders of their own", source="DivideMix", ge=1, le=2)
-    epochs: int = param(10, "epochs", source="DivideMix, MixNN: CIFAR-10", ge=0)
-    batch_size: int = param(128, "images a step", source="DivideMix, MixNN", ge=2)
+    networks: int = param(
+        2,
+        "number of networks, each with its own first weights and order of samples",
+        source="DivideMix",
+        ge=1,
+        le=2,
+    )
+    epochs: int = param(10, "epochs of warm-up", source="DivideMix, MixNN: CIFAR-10", ge=0)
+    batch_size: int = param(128, "images in a batch", source="DivideMix, MixNN", ge=2)
     epoch_batches: int = param(
-        0, "class-balanced, drawn every epoch; 0: all samples", source="DivideMix code: Clothing1M 2000", ge=0
+        0,
+        "batches in an epoch, of samples drawn anew from all classes equally; 0: all samples",
+        source="DivideMix code: Clothing1M 2000",
+        ge=0,
     )
     learning_rate: float = param(
-        0.02, "constant, or at each restart of the cosine", source="DivideMix, MixNN", gt=0
+        0.02,
+        "learning rate; with a period, that at each restart of the cosine",
+        source="DivideMix, MixNN",
+        gt=0,
     )
     period: int = param(
-        0, "epochs between restarts of a cosine; 0: a constant rate", source="DivideMix; MixNN VI-A: 10", ge=0
+        0,
+        "epochs between restarts of a cosine; 0: the learning rate is constant",
+        source="DivideMix; MixNN VI-A: 10",
+        ge=0,
     )
     floor_rate: float = param(
-        0.0, "at the end of each period; not read for a constant rate", source="MixNN VI-A: 0.001", ge=0
+        0.0,
+        "learning rate at the end of each period; not used if it is constant",
+        source="MixNN VI-A: 0.001",
+        ge=0,
     )
-    weight_decay: float = param(5e-4, "", source="DivideMix", ge=0)
+    weight_decay: float = param(5e-4, "weight decay (L2 penalty) of the optimizer", source="DivideMix", ge=0)
     views: Literal["weak", "strong", "plain"] = param(
-        "weak", "augmentation", source="DivideMix; strong: ScanMix code; plain: MixNN code"
+        "weak",
+        "views of the images that are trained on",
+        source="DivideMix; strong: ScanMix code; plain: MixNN code",
     )
     penalty_weight: float = param(
         0.0,
-        "of the confidence penalty, the negative entropy",
+        "weight of the confidence penalty, the negative entropy of predictions",
         source="DivideMix 3.1: 1 for asymmetric noise",
         ge=0,
     )
     train: Literal["all", "head"] = param(
-        "all", "what learns; batch statistics move in both", source="paper; head: ScanMix code"
+        "all", "weights that learn; batch statistics move in both cases", source="paper; head: ScanMix code"
     )
 
 

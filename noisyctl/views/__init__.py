@@ -1,9 +1,11 @@
-"""Augmentations on batches of images: per-sample parameters, generator passed in, on the images' device.
+"""Augmentations of whole batches of images, with random parameters for each sample.
 
-Own code, because torchvision's v2 transforms draw one set of parameters for a whole batch, and kornia takes no
-generator (its random state is global; its RandAugment, too, picks the operations once a batch). Here every sample
-has its own draws, nothing loops over samples, nothing waits for the device, and each operation equals torchvision's on
-the single image. A view is a block of the recipe and a method of `Views`.
+This is own code because no library does the same. torchvision's v2 transforms draw one set of parameters for a whole
+batch. kornia takes no generator (its random state is global), and its RandAugment chooses the operations once for a
+batch. Here every sample has its own draws, from a generator that is passed in; nothing loops over samples or waits for
+the device; and each operation equals torchvision's on a single image.
+
+A view is a block of the recipe and a method of `Views`.
 """
 
 import functools
@@ -23,14 +25,15 @@ from noisyctl.views.strong import augment, cutout, limits
 
 __all__ = ["RECIPES", "Views"]
 
-RATIO = (3 / 4, 4 / 3)  # width / height of a resized crop, torchvision's default
+RATIO = (3 / 4, 4 / 3)  # range of width / height of a resized crop; torchvision's default
 
 
 @dataclass(frozen=True)
 class Views:
     """The views of one data set: uint8 [b h w ch] to float [b ch h w], normalized and contiguous.
 
-    `recipe` is a name in RECIPES or a dict of that form; `mean` and `std` of each channel are fractions of 1.
+    `recipe` is a name in RECIPES, or a mapping of the same form. `mean` and `std` hold one value per channel, as
+    fractions of 255.
     """
 
     recipe: str | Mapping[str, Any]
@@ -41,16 +44,19 @@ class Views:
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.std) or not all(std > 0 for std in self.std):
             raise ParamsError(
-                f"views: mean {self.mean!r} and std {self.std!r}; give one of each a channel, std above 0"
+                f"views: mean {self.mean!r} and std {self.std!r}; give one of each per channel, with std above 0"
             )
         object.__setattr__(self, "_params", read_recipe(self.recipe))
 
     def plain(self, images: UInt8[Tensor, "b h w ch"]) -> Float[Tensor, "b ch h2 w2"]:
-        """The images as they are, or the middle of them."""
+        """The images without augmentation; with a crop in the recipe, their center."""
         return self._normalize(_to_float(center_crop(images, self._size(images)).permute(0, 3, 1, 2)))
 
     def weak(self, images: UInt8[Tensor, "b h w ch"], rng: Generator) -> Float[Tensor, "b ch h2 w2"]:
-        """Pad with zeros, crop, flip; or a resized crop, flip. Without any of these the plain view: nothing is drawn."""
+        """Weak view: pad with zeros, crop and flip; or, with `crop_scale`, a resized crop and a flip.
+
+        Where the recipe has none of these it is the plain view, and nothing is drawn.
+        """
         size = self._size(images)
         pad, flip, scale = self._params.weak.pad, self._params.weak.flip, self._params.weak.crop_scale
         if scale is not None:
@@ -63,7 +69,7 @@ class Views:
         return self._normalize(_to_float(pad_crop_flip(images, pad, size, flip, rng)))
 
     def strong(self, images: UInt8[Tensor, "b h w ch"], rng: Generator) -> Float[Tensor, "b ch h2 w2"]:
-        """Crop, flip, a few operations drawn from fourteen, a hole; as ScanMix's official code."""
+        """Strong view: crop, flip, a few operations drawn from fourteen, and a hole, as in ScanMix's official code."""
         strong, size = self._params.strong, self._size(images)
         views = pad_crop_flip(images, 0, size, strong.flip, rng).float()
         ranges = limits(strong.rotate, strong.shear, strong.translate, strong.enhance, strong.posterize)
@@ -82,7 +88,7 @@ class Views:
     def _contrastive(
         self, images: UInt8[Tensor, "b h w ch"], block: Simclr, rng: Generator
     ) -> Float[Tensor, "b ch h2 w2"]:
-        """Resized crop, flip, color jitter, grayscale, blur."""
+        """Resized crop, flip, color jitter, grayscale and blur, with the parameters in `block`."""
         size = self._size(images)
         views = _to_float(images.permute(0, 3, 1, 2))
         views = resized_crop(views, block.crop_scale, block.crop_ratio, size, block.flip, rng)
@@ -103,7 +109,7 @@ class Views:
         return self._normalize(views)
 
     def _size(self, images: UInt8[Tensor, "b h w ch"]) -> tuple[int, int]:
-        """Height and width of a view."""
+        """Height and width of a view. Raises ParamsError if the recipe's crop is larger than the images."""
         (h, w), crop = images.shape[1:3], self._params.crop
         if crop is None:
             return h, w
@@ -114,6 +120,7 @@ class Views:
         return crop, crop
 
     def _normalize(self, views: Float[Tensor, "b ch h w"]) -> Float[Tensor, "b ch h w"]:
+        """Subtract the mean and divide by the deviation of each channel."""
         if views.shape[1] != len(self.mean):
             raise DataError(
                 f"the images have {views.shape[1]} channels, mean and std {len(self.mean)}; "
@@ -124,18 +131,21 @@ class Views:
 
 
 def _to_float(images: UInt8[Tensor, "b ch h w"]) -> Float[Tensor, "b ch h w"]:
-    """Contiguous, in 0..1."""
+    """The images as contiguous floats between 0 and 1."""
     return images.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
 
 
 @functools.lru_cache
 def _on(device: torch.device, values: tuple[float, ...]) -> Float[Tensor, "1 ch 1 1"]:
-    """One number a channel, copied to the device once."""
+    """A tensor of one number per channel, which is copied to the device once."""
     return torch.tensor(values, device=device).view(1, -1, 1, 1)
 
 
 def _blur_kernel(side: int, kernel: int | None) -> int:
-    """An odd number of taps that an image of this shorter side can reflect."""
+    """The number of taps of the blur for views with this shorter side; it is odd.
+
+    Raises ParamsError if the kernel is too large for the reflection of the views at their edges.
+    """
     taps = max(3, side // 10 | 1) if kernel is None else kernel
     if taps // 2 >= side:
         raise ParamsError(

@@ -1,9 +1,10 @@
 """Brightness, contrast, saturation, hue, grayscale and blur of a whole batch, with a strength for each sample.
 
-Each equals torchvision's function of that name on one float image. Values lie in 0..1, before normalization. On one
-channel, saturation, hue and grayscale do nothing.
+Each function equals torchvision's function of the same name on one float image. Values are between 0 and 1, before
+normalization. On images with one channel, saturation, hue and grayscale do nothing.
 
-Differs from torchvision on PIL images: nothing is rounded to 8 bits between the operations.
+Differs from torchvision on PIL images:
+  - Nothing is rounded to 8 bits between the operations.
 """
 
 import torch
@@ -11,42 +12,42 @@ from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 from torch.nn.functional import pad
 
-LUMA = (0.2989, 0.587, 0.114)  # weights of red, green and blue in gray, torchvision's (ITU-R 601-2)
-TINY = 1e-12  # least divisor: a gray pixel has no hue, and any finite number will do
-BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)  # as `order` names them
+LUMA = (0.2989, 0.587, 0.114)  # weights of red, green and blue in gray, as in torchvision (ITU-R 601-2)
+TINY = 1e-12  # least divisor, for gray pixels: they have no hue, and any finite number will do
+BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)  # the numbers of the operations in `order`
 
 
 def grayscale(images: Float[Tensor, "b ch h w"]) -> Float[Tensor, "b ch h w"]:
-    """Gray, in as many channels as before."""
+    """Gray images, with as many channels as before."""
     return _gray(images).expand_as(images)
 
 
 def adjust_brightness(
     images: Float[Tensor, "b ch h w"], factors: Float[Tensor, " b"]
 ) -> Float[Tensor, "b ch h w"]:
-    """Towards black (a factor below 1) or away from it."""
+    """Blend each image with black: a factor below 1 darkens it, one above 1 brightens it."""
     return (images * factors[:, None, None, None]).clamp_(0, 1)
 
 
 def adjust_contrast(
     images: Float[Tensor, "b ch h w"], factors: Float[Tensor, " b"]
 ) -> Float[Tensor, "b ch h w"]:
-    """Towards the mean gray of each image, or away from it."""
+    """Blend each image with its mean gray: a factor below 1 lowers the contrast, one above 1 raises it."""
     return _blend(_gray(images).mean(dim=(1, 2, 3), keepdim=True), images, factors)
 
 
 def adjust_saturation(
     images: Float[Tensor, "b ch h w"], factors: Float[Tensor, " b"]
 ) -> Float[Tensor, "b ch h w"]:
-    """Towards each pixel's gray, or away from it."""
+    """Blend each image with its gray version: a factor below 1 lowers the saturation, one above 1 raises it."""
     return _blend(_gray(images), images, factors)
 
 
 def adjust_hue(images: Float[Tensor, "b ch h w"], shifts: Float[Tensor, " b"]) -> Float[Tensor, "b ch h w"]:
-    """Turn the hue by `shifts` of the full circle, -0.5..0.5; value and saturation of HSV stay.
+    """Turn the hue by `shifts`, fractions of the full circle in -0.5..0.5; value and saturation (HSV) stay the same.
 
-    With V the largest channel, C = V - smallest, and the hue k in 0..6: a channel is V - C (1 - u), where
-    u = clamp(|k - 3| - 1) for red, clamp(2 - |k - 2|) for green and clamp(2 - |k - 4|) for blue.
+    With V the largest channel, C = V - the smallest channel, and the turned hue k in 0..6, a channel becomes V - C (1
+    - u), where u is clamp(|k - 3| - 1) for red, clamp(2 - |k - 2|) for green and clamp(2 - |k - 4|) for blue.
     """
     if images.shape[1] == 1:
         return images
@@ -69,9 +70,9 @@ def color_jitter(
     probability: float,
     rng: Generator,
 ) -> Float[Tensor, "b ch h w"]:
-    """Brightness, contrast, saturation and hue in a random order, on a `probability` share of the images.
+    """Brightness, contrast, saturation and hue in a random order, each image with probability `probability`.
 
-    Factors are uniform in max(0, 1 - strength)..1 + strength, the shift of the hue in -hue..hue.
+    Factors are uniform in max(0, 1 - strength)..1 + strength. The shift of the hue is uniform in -hue..hue.
     """
     b, device = len(images), images.device
     draws = torch.rand(b, 5, generator=rng, device=device)
@@ -99,10 +100,12 @@ def jitter(
     shifts: Float[Tensor, " b"],
     order: Int[Tensor, "b 4"],
 ) -> Float[Tensor, "b ch h w"]:
-    """Four operations in each sample's `order`; `factors` of brightness, contrast, saturation, `shifts` of the hue.
+    """Apply the four operations to each sample in its own `order`.
 
-    Hue is dear and the others are cheap. So the whole batch turns its hue once, and the three others stand before
-    it and again behind it, with factor 1 where it is not a sample's turn: no sample waits for a host to sort it.
+    `factors` are those of brightness, contrast and saturation; `shifts` those of the hue. The hue is slow to compute
+    and the other operations are fast. So the hue of the whole batch is turned once, and the three others are computed
+    both before and after it, with the neutral factor 1 where it is not a sample's turn. The samples therefore need
+    not be sorted by their order.
     """
     hue_at = (order == HUE).int().argmax(dim=1, keepdim=True)
     places = torch.arange(3, device=images.device)
@@ -120,7 +123,7 @@ def jitter(
 def random_grayscale(
     images: Float[Tensor, "b ch h w"], probability: float, rng: Generator
 ) -> Float[Tensor, "b ch h w"]:
-    """Gray on a `probability` share of the images."""
+    """Turn each image gray with probability `probability`."""
     touched = torch.rand(len(images), generator=rng, device=images.device) < probability
     return torch.where(touched[:, None, None, None], _gray(images), images)
 
@@ -132,7 +135,7 @@ def gaussian_blur(
     kernel: int,
     rng: Generator,
 ) -> Float[Tensor, "b ch h w"]:
-    """Blur a `probability` share of the images, sigma uniform in `sigma_range`, in pixels."""
+    """Blur each image with probability `probability`; sigma is uniform in `sigma_range`, in pixels."""
     draws = torch.rand(len(images), 2, generator=rng, device=images.device)
     sigmas = sigma_range[0] + (sigma_range[1] - sigma_range[0]) * draws[:, 0]
     return torch.where((draws[:, 1] < probability)[:, None, None, None], blur(images, sigmas, kernel), images)
@@ -141,9 +144,10 @@ def gaussian_blur(
 def blur(
     images: Float[Tensor, "b ch h w"], sigmas: Float[Tensor, " b"], kernel: int
 ) -> Float[Tensor, "b ch h w"]:
-    """A Gaussian of `kernel` (odd) taps down and across, edges reflected; `kernel` // 2 < h, w.
+    """A Gaussian of `kernel` (odd) taps in each direction, with reflected edges; `kernel` // 2 must be below h and w.
 
-    Sums of shifted images: as fast as a grouped convolution here, and neither TF32 nor autocast makes it coarse.
+    It is computed as a sum of shifted images. That was as fast as a grouped convolution, and neither TF32 nor
+    autocast lowers its precision.
     """
     h, w = images.shape[2:]
     reach = kernel // 2
@@ -161,6 +165,7 @@ def blur(
 
 
 def _gray(images: Float[Tensor, "b ch h w"]) -> Float[Tensor, "b 1 h w"]:
+    """Gray images, with one channel."""
     if images.shape[1] == 1:
         return images
     red, green, blue = images.unbind(1)
@@ -170,14 +175,14 @@ def _gray(images: Float[Tensor, "b ch h w"]) -> Float[Tensor, "b 1 h w"]:
 def _blend(
     other: Float[Tensor, "b 1 #h #w"], images: Float[Tensor, "b ch h w"], factors: Float[Tensor, " b"]
 ) -> Float[Tensor, "b ch h w"]:
-    """other + factor (images - other), clamped; factor 1 is the identity, bit for bit."""
+    """other + factor (images - other), clamped to 0..1; with factor 1 the images are unchanged, to the last bit."""
     return torch.lerp(other, images, factors[:, None, None, None]).clamp_(0, 1)
 
 
 def _blend_one_of(
     operation: Int[Tensor, " b"], images: Float[Tensor, "b ch h w"], factors: Float[Tensor, " b"]
 ) -> Float[Tensor, "b ch h w"]:
-    """Brightness, contrast or saturation: all three blend, and differ in what they blend with."""
+    """Brightness, contrast or saturation for each image. All three are blends, which differ in what they blend with."""
     gray = _gray(images)
     mean = gray.mean(dim=(1, 2, 3), keepdim=True)
     other = gray * _mask(operation == SATURATION) + mean * _mask(operation == CONTRAST)

@@ -1,11 +1,13 @@
-"""Crops and flips of a whole batch, with a place for each sample: one gather, or one grid.
+"""Crops and flips of a whole batch, with a random place for each sample.
 
-The distributions are those of torchvision's RandomCrop(size, padding), RandomHorizontalFlip and
-RandomResizedCrop. Each random function draws, then calls a function that takes what was drawn.
+The distributions are those of torchvision's RandomCrop(size, padding), RandomHorizontalFlip and RandomResizedCrop. Each
+random function draws, and then calls a function that takes what was drawn. A whole batch is cropped with one gather, or
+resized with one grid.
 
-Differs from torchvision on PIL images: a resized crop is not rounded to 8 bits, and passes no antialiasing filter.
-Such a filter acts on reductions only: never where the view is as large as the image, and by 256 / 224 at most where
-the recipe has a crop of 224 of 256.
+Differs from torchvision on PIL images:
+  - A resized crop is not rounded to 8 bits.
+  - It is not antialiased. Antialiasing acts only where an image is reduced: never where the view is as large as the
+    image, and by a factor of 256 / 224 at most where the recipe crops 224 of 256 pixels.
 """
 
 import math
@@ -15,13 +17,13 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Generator, Tensor
 from torch.nn.functional import grid_sample
 
-TRIES = 10  # torchvision draws this many crops before it takes the central one
+TRIES = 10  # like torchvision, draw at most this many crops before the central one is taken
 
 
 def pad_crop_flip(
     images: UInt8[Tensor, "b h w ch"], pad: int, size: tuple[int, int], flip: bool, rng: Generator
 ) -> UInt8[Tensor, "b ch h2 w2"]:
-    """Pad by `pad` zeros, crop to `size` at a random place, flip half of the images left to right."""
+    """Pad each side with `pad` zeros, crop to `size` at a random place, and flip half of the images left to right."""
     b, h, w, _ = images.shape
     offsets = draw_offsets(b, h + 2 * pad - size[0] + 1, w + 2 * pad - size[1] + 1, images.device, rng)
     return crop_flip(images, offsets, draw_flips(b, flip, images.device, rng), pad, size)
@@ -30,7 +32,10 @@ def pad_crop_flip(
 def draw_offsets(
     number: int, rows: int, columns: int, device: torch.device, rng: Generator
 ) -> Int[Tensor, "b 2"]:
-    """A row below `rows` and a column below `columns` for each sample; one draw where both limits agree."""
+    """A row below `rows` and a column below `columns` for each sample.
+
+    Where both limits are equal, rows and columns are drawn together.
+    """
     if rows == columns:
         return torch.randint(rows, (number, 2), generator=rng, device=device)
     limits = (rows, columns)
@@ -44,7 +49,7 @@ def crop_flip(
     pad: int,
     size: tuple[int, int],
 ) -> UInt8[Tensor, "b ch h2 w2"]:
-    """The crop of `size` at (row, column) `offsets` of the padded image, then flipped where `flips`."""
+    """The crop of `size` at the (row, column) `offsets` of the padded image, flipped left to right where `flips`."""
     b, h, w, ch = images.shape
     height, width = size
     padded = images.new_zeros(b, ch, h + 2 * pad, w + 2 * pad)
@@ -58,7 +63,7 @@ def crop_flip(
 
 
 def center_crop(images: UInt8[Tensor, "b h w ch"], size: tuple[int, int]) -> UInt8[Tensor, "b h2 w2 ch"]:
-    """The part of `size` in the middle; where there is no middle, the even offset, as torchvision."""
+    """The center of `size`. Where it would start between two pixels, it starts at the even one, as in torchvision."""
     top, left = (round((side - part) / 2) for side, part in zip(images.shape[1:3], size, strict=True))
     return images[:, top : top + size[0], left : left + size[1]]
 
@@ -71,10 +76,10 @@ def resized_crop(
     flip: bool,
     rng: Generator,
 ) -> Float[Tensor, "b ch h2 w2"]:
-    """A random part of each image, resized to `size`, half of them flipped left to right.
+    """A random part of each image, resized to `size`; half of the parts are flipped left to right.
 
-    The part's area is uniform in `scale`, a fraction of the image's; the logarithm of width / height is uniform
-    in that of `ratio`.
+    The area of a part, as a fraction of the image's, is uniform in `scale`. The logarithm of its width / height is
+    uniform between the logarithms of `ratio`.
     """
     b, _, h, w = images.shape
     boxes = draw_boxes(b, h, w, scale, ratio, images.device, rng)
@@ -87,9 +92,9 @@ def crop_resize(
     flips: Bool[Tensor, " b"],
     size: tuple[int, int],
 ) -> Float[Tensor, "b ch h2 w2"]:
-    """The part in each box (top, left, height, width) resized to `size`, bilinear, then flipped where `flips`.
+    """The part in each box (top, left, height, width), resized to `size` (bilinear), and flipped where `flips`.
 
-    Pixels outside the box have no influence on its edges, as if it had been cut out first.
+    As if the part had been cut out first, pixels outside the box do not influence its edges.
     """
     top, left, height, width = boxes.to(images.dtype).unsqueeze(2).unbind(1)
     h, w = images.shape[2:]
@@ -104,7 +109,7 @@ def crop_resize(
 def _source(
     start: Float[Tensor, "b 1"], length: Float[Tensor, "b 1"], size: int, side: int
 ) -> Float[Tensor, "b size"]:
-    """Where each of `size` output pixels looks, from -1 (the first edge of the image's `side`) to 1 (its last)."""
+    """Where each of `size` output pixels is read: -1 is the first edge of the image's `side`, 1 the last."""
     centers = torch.arange(size, device=start.device) + 0.5
     inside = (centers * length / size).clamp_min(0.5).minimum(length - 0.5)
     return (start + inside) * (2 / side) - 1
@@ -147,7 +152,10 @@ def central_box(h: int, w: int, ratio: tuple[float, float]) -> tuple[int, int]:
 
 
 def draw_flips(number: int, flip: bool, device: torch.device, rng: Generator) -> Bool[Tensor, " b"]:
-    """True for half of the samples; for none, and nothing is drawn, without `flip`."""
+    """True for each sample with probability 1/2.
+
+    Without `flip` it is False for all samples, and nothing is drawn.
+    """
     if not flip:
         return torch.zeros(number, dtype=torch.bool, device=device)
     return torch.rand(number, generator=rng, device=device) < 0.5

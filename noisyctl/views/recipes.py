@@ -1,6 +1,6 @@
-"""What the views of a kind of images are made of: a block a view, one line a parameter.
+"""Recipes: what the views of a kind of images are made of, with a block for each view.
 
-A recipe is plain JSON, so that an artifact can carry it. RECIPES holds those that have a name.
+A recipe is plain JSON, so that artifacts can carry it. RECIPES holds the recipes that have a name.
 """
 
 from collections.abc import Mapping
@@ -13,23 +13,26 @@ from noisyctl.params import Params, param
 
 
 def _require_part(limits: tuple[float, float] | None) -> None:
+    """Raises ValueError unless the limits are fractions in ascending order."""
     if limits is not None and not 0 < limits[0] <= limits[1] <= 1:
         raise ValueError("write [low, high] with 0 < low <= high <= 1")
 
 
 class Weak(Params):
-    """Pad with zeros, crop back, flip; or a resized crop and flip."""
+    """Weak view: pad with zeros, crop to the size before, and flip; or a resized crop and a flip."""
 
     pad: int | None = param(
         None,
-        "pixels added on each side; null: an eighth of the shorter side, at least 1, and 0 under `crop`",
+        "pixels that are added on each side; null: an eighth of the shorter side, at least 1, or 0 with a "
+        "`crop`",
         source="official codes of the papers: 4 at 32 x 32",
         ge=0,
     )
     flip: bool = param(True, "flip half of the images left to right", source="official codes of the papers")
     crop_scale: tuple[float, float] | None = param(
         None,
-        "area of a part that is resized to the view, in place of pad and crop; null: pad and crop",
+        "range of the area of a random part, resized to the view, in place of pad and crop; null: pad and "
+        "crop",
         source="official code of DivideMix: 0.08 to 1 on WebVision",
     )
 
@@ -41,25 +44,58 @@ class Weak(Params):
 
 
 class Simclr(Params):
-    """Resized crop, flip, color jitter, grayscale, blur."""
+    """SimCLR's view: resized crop, flip, color jitter, grayscale and blur."""
 
-    crop_scale: tuple[float, float] = param((0.2, 1.0), "area of the crop", source="official code of ScanMix")
+    crop_scale: tuple[float, float] = param(
+        (0.2, 1.0),
+        "range of the area of the crop, as a fraction of the image's",
+        source="official code of ScanMix",
+    )
     crop_ratio: tuple[float, float] = param(
-        (3 / 4, 4 / 3), "width / height of it", source="torchvision's default"
+        (3 / 4, 4 / 3), "range of width / height of the crop", source="torchvision's default"
     )
     flip: bool = param(True, "flip half of the images left to right", source="official code of ScanMix")
-    brightness: float = param(0.4, "factor in 1 - x..1 + x", source="official code of ScanMix", ge=0)
-    contrast: float = param(0.4, "factor in 1 - x..1 + x", source="official code of ScanMix", ge=0)
-    saturation: float = param(0.4, "factor in 1 - x..1 + x", source="official code of ScanMix", ge=0)
-    hue: float = param(0.1, "shift in -x..x of the circle", source="official code of ScanMix", ge=0, le=0.5)
-    jitter_probability: float = param(0.8, "of the four above", source="official code of ScanMix", ge=0, le=1)
-    grayscale_probability: float = param(0.2, "of gray", source="official code of ScanMix", ge=0, le=1)
-    blur_probability: float = param(
-        0.0, "of blur", source="official code of ScanMix: none; SimCLR paper A: 0.5 on ImageNet", ge=0, le=1
+    brightness: float = param(
+        0.4, "strength x: the factor is drawn from 1 - x..1 + x", source="official code of ScanMix", ge=0
     )
-    blur_sigma: tuple[float, float] = param((0.1, 2.0), "of the blur, pixels", source="SimCLR paper A")
+    contrast: float = param(
+        0.4, "strength x: the factor is drawn from 1 - x..1 + x", source="official code of ScanMix", ge=0
+    )
+    saturation: float = param(
+        0.4, "strength x: the factor is drawn from 1 - x..1 + x", source="official code of ScanMix", ge=0
+    )
+    hue: float = param(
+        0.1,
+        "strength x: the shift is drawn from -x..x, as a fraction of the full circle",
+        source="official code of ScanMix",
+        ge=0,
+        le=0.5,
+    )
+    jitter_probability: float = param(
+        0.8,
+        "probability of changing brightness, contrast, saturation and hue",
+        source="official code of ScanMix",
+        ge=0,
+        le=1,
+    )
+    grayscale_probability: float = param(
+        0.2, "probability of turning an image gray", source="official code of ScanMix", ge=0, le=1
+    )
+    blur_probability: float = param(
+        0.0,
+        "probability of blur",
+        source="official code of ScanMix: none; SimCLR paper A: 0.5 on ImageNet",
+        ge=0,
+        le=1,
+    )
+    blur_sigma: tuple[float, float] = param(
+        (0.1, 2.0), "range of sigma of the blur, in pixels", source="SimCLR paper A"
+    )
     blur_kernel: int | None = param(
-        None, "taps, odd; null: a tenth of the shorter side, at least 3", source="SimCLR paper A", ge=1
+        None,
+        "taps of the blur, an odd number; null: a tenth of the shorter side, at least 3",
+        source="SimCLR paper A",
+        ge=1,
     )
 
     @field_validator("crop_scale")
@@ -84,32 +120,57 @@ class Simclr(Params):
 
 
 class Moco(Simclr):
-    """As Simclr, whose values MoCo v2 shares, and blurred."""
+    """MoCo v2's view: as SimCLR's, with the same values, but with blur."""
 
-    blur_probability: float = param(0.5, "of blur", source="MoCo v2 paper: SimCLR's blur", ge=0, le=1)
+    blur_probability: float = param(
+        0.5, "probability of blur", source="MoCo v2 paper: SimCLR's blur", ge=0, le=1
+    )
 
 
 class Strong(Params):
-    """Flip, a few operations drawn from fourteen, a hole of zeros."""
+    """Strong view: flip, a few operations drawn from fourteen, and a hole of zeros."""
 
     flip: bool = param(True, "flip half of the images left to right", source="official code of ScanMix")
-    steps: int = param(4, "operations, drawn with replacement", source="official code of ScanMix", ge=0)
-    rotate: float = param(30.0, "degrees, -x..x", source="official code of ScanMix", ge=0, le=180)
-    shear: float = param(0.1, "pixels a pixel, -x..x", source="official code of ScanMix", ge=0, le=1)
+    steps: int = param(
+        4,
+        "number of operations on each image, drawn with replacement",
+        source="official code of ScanMix",
+        ge=0,
+    )
+    rotate: float = param(
+        30.0,
+        "largest angle of a rotation, in degrees, to either side",
+        source="official code of ScanMix",
+        ge=0,
+        le=180,
+    )
+    shear: float = param(
+        0.1,
+        "largest shear, in pixels per pixel, to either side",
+        source="official code of ScanMix",
+        ge=0,
+        le=1,
+    )
     translate: float = param(
-        0.1, "fraction of the side, -x..x", source="official code of ScanMix", ge=0, le=1
+        0.1,
+        "largest shift, as a fraction of the side, to either side",
+        source="official code of ScanMix",
+        ge=0,
+        le=1,
     )
     enhance: tuple[float, float] = param(
         (0.05, 0.95),
-        "factor of color, contrast, brightness and sharpness, 0..1",
+        "range of the factor of color, contrast, brightness and sharpness, in 0..1",
         source="official code of ScanMix",
     )
     posterize: tuple[float, float] = param(
-        (4.0, 8.0), "bits, rounded down", source="official code of ScanMix"
+        (4.0, 8.0),
+        "range of the number of bits that are kept, which is rounded down",
+        source="official code of ScanMix",
     )
     cutout: float = param(
         0.5,
-        "longest side of the hole, fraction of the shorter side; 0: no hole",
+        "longest side of the hole, as a fraction of the image's shorter side; 0: no hole",
         source="official code of ScanMix: 16 of 32 pixels, 75 of 227 on WebVision",
         ge=0,
         le=1,
@@ -131,12 +192,12 @@ class Strong(Params):
 
 
 class Recipe(Params):
-    """One block a view, and what all of them show."""
+    """A block for each view, and the part of the image that all views show."""
 
     crop: int | None = param(
         None,
-        "side of the square part that a view shows, pixels: the middle for plain, a random one for weak and strong, "
-        "a resized one for simclr and moco; null: the whole image",
+        "side of the square part that a view shows, in pixels: the center for plain, a random part for weak "
+        "and strong, a resized part for simclr and moco; null: the whole image",
         source="official codes: 224 of 256 on Clothing1M, 227 of 256 on WebVision",
         ge=1,
     )
@@ -149,7 +210,7 @@ class Recipe(Params):
 def read_recipe(recipe: str | Mapping[str, Any]) -> Recipe:
     """The recipe of this name, or with these values; what is not given has its default.
 
-    Raises ParamsError with one line a problem.
+    Raises ParamsError with one line per problem.
     """
     if isinstance(recipe, str):
         if recipe not in RECIPES:
@@ -165,6 +226,7 @@ def read_recipe(recipe: str | Mapping[str, Any]) -> Recipe:
 
 
 def _problem(kind: str, place: tuple[int | str, ...], given: Any, message: str) -> str:
+    """One line about an invalid value, with the place in the recipe and the cure."""
     name = ".".join(map(str, place))
     if kind == "extra_forbidden":
         block = Recipe.model_fields[str(place[0])].annotation if len(place) > 1 else Recipe
@@ -176,8 +238,9 @@ def _problem(kind: str, place: tuple[int | str, ...], given: Any, message: str) 
 
 _GRAY: dict[str, Any] = {"saturation": 0, "hue": 0, "grayscale_probability": 0}
 
-# A digit is not its mirror image, has no color, and a small part of one may be any other. Turned far it is another one,
-# or at 8 x 8 pixels none; its strokes are thin, so a blur or a hole that a photo bears hides it. Ours.
+# Digits need milder views than photos (ours). They have no color; the mirror image of a digit is not this digit; a small
+# part of one may be part of any other; one that is turned far may be another one or, at 8 x 8 pixels, illegible. Their
+# strokes are thin, so that blur or a hole which would not harm a photo hides them.
 _DIGIT: dict[str, Any] = {**_GRAY, "crop_scale": (0.5, 1.0), "flip": False}
 _DIGITS = Recipe(
     weak=Weak(pad=1, flip=False),
@@ -190,13 +253,13 @@ RECIPES: dict[str, dict[str, Any]] = {
     name: recipe.model_dump(mode="json")
     for name, recipe in {
         "digits": _DIGITS,
-        # 28 x 28, strokes end four pixels before the edge
+        # 28 x 28 pixels, with a margin of four pixels around the strokes
         "mnist": _DIGITS.model_copy(update={"weak": Weak(pad=2, flip=False), "moco": Moco(**_DIGIT)}),
-        # as Patrini et al. have it: no augmentation
+        # no augmentation, as Patrini et al. have it
         "mnist_still": _DIGITS.model_copy(update={"weak": Weak(pad=0, flip=False), "moco": Moco(**_DIGIT)}),
         "natural": Recipe(),
         "natural_gray": Recipe(simclr=Simclr(**_GRAY), moco=Moco(**_GRAY)),
-        # as JoCoR's code has CIFAR: no augmentation
+        # no augmentation, as JoCoR's code has it for CIFAR
         "natural_still": Recipe(weak=Weak(pad=0, flip=False)),
     }.items()
 }

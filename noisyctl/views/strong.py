@@ -1,18 +1,25 @@
 """The strong view of ScanMix's official code: a few operations on each image, drawn from fourteen, and a hole.
 
-Fourteen is the list that RandAugment (Cubuk et al., CVPR Workshops 2020) made common, with milder magnitudes; the hole
-is that of Cutout (DeVries and Taylor, 2017). ScanMix (Sachdeva et al.) takes both from SCAN (Van Gansbeke et al.,
-ECCV 2020). A step gives each sample its own operation and magnitude, and treats all samples alike:
+The fourteen operations are the list that RandAugment (Cubuk et al., CVPR Workshops 2020) made common, with milder
+magnitudes. The hole is that of Cutout (DeVries and Taylor, 2017). ScanMix (Sachdeva et al.) takes both from SCAN (Van
+Gansbeke et al., ECCV 2020).
 
-  [1] look up: solarize, posterize, autocontrast and equalize are tables of 256 levels
-  [2] blend: brightness, contrast, color and sharpness
-  [3] move: rotate, shear and translate are one grid
+Each sample gets its own operation and magnitude. To avoid a loop over samples, all samples pass through the same three
+computations, which together contain all operations:
 
-An operation that is not a sample's own is neutral there: its own table, factor 1, the grid at rest. Images are floats
-that hold whole levels 0..255, so each operation equals Pillow's on 8 bits, level for level. In [3] a pixel whose
-source lies between two pixels, up to the rounding of float32, may take the other one.
+  [1] look-up: solarize, posterize, autocontrast and equalize are tables that map each of the 256 levels to a new one
+  [2] blend: brightness, contrast, color and sharpness mix the image with another one
+  [3] move: rotate, shear and translate read the pixels at other places
 
-Differs from the authors' code: a uniform magnitude in -x..x needs no random mirror, so none is drawn.
+In the computations that do not contain a sample's operation, its parameters are neutral: the table maps each level to
+itself, the factor is 1, and pixels are read where they are.
+
+Images are floats that hold whole levels 0..255, and every operation gives the same levels as Pillow does on 8 bits. One
+exception is in [3]: where a pixel is read exactly halfway between two pixels, up to the rounding of float32, the other
+one of the two may be taken.
+
+Differs from the authors' code:
+  - The code mirrors magnitudes at random. A magnitude that is uniform in -x..x needs no mirror, so none is drawn.
 """
 
 import functools
@@ -24,12 +31,12 @@ from torch import Generator, Tensor
 from torch.nn.functional import grid_sample
 
 LEVELS = 256
-# weights of red, green and blue in gray, Pillow's; exact in float32
+# weights of red, green and blue in gray, as in Pillow; exact in float32
 LUMA = (19595 / 65536, 38470 / 65536, 7471 / 65536)
 
 
 class Op(IntEnum):
-    """The operations; `limits` gives the unit of each magnitude."""
+    """The fourteen operations; `limits` says in which unit the magnitude of each is."""
 
     IDENTITY = 0
     AUTOCONTRAST = 1
@@ -56,8 +63,10 @@ def limits(
 ) -> tuple[tuple[float, float], ...]:
     """Least and largest magnitude of each operation, in the order of `Op`.
 
-    Degrees, counterclockwise; pixels a pixel; fractions of the side; a factor (0: all gray, black or smooth, 1: as it
-    is); the least level that is inverted; bits, rounded down.
+    ROTATE: degrees, counterclockwise. SHEAR: pixels per pixel. TRANSLATE: fractions of the side. COLOR, CONTRAST,
+    BRIGHTNESS, SHARPNESS: the factor of the image in a blend; 1 leaves it as it is, 0 makes it all gray, mean gray,
+    black or smooth. SOLARIZE: the least level that is inverted. POSTERIZE: the number of bits that are kept, rounded
+    down. Other operations have no magnitude.
     """
     by_op = {
         Op.ROTATE: (-rotate, rotate),
@@ -73,7 +82,7 @@ def limits(
 def augment(
     images: Float[Tensor, "b ch h w"], steps: int, limits: tuple[tuple[float, float], ...], rng: Generator
 ) -> Float[Tensor, "b ch h w"]:
-    """`steps` operations on each image, drawn with replacement, each at a uniform magnitude."""
+    """`steps` operations on each image, drawn with replacement, each with a uniform magnitude within its `limits`."""
     operations, magnitudes = draw_operations(len(images), steps, limits, images.device, rng)
     for i in range(steps):
         images = operate(images, operations[:, i], magnitudes[:, i])
@@ -83,7 +92,7 @@ def augment(
 def draw_operations(
     number: int, steps: int, limits: tuple[tuple[float, float], ...], device: torch.device, rng: Generator
 ) -> tuple[Int[Tensor, "b steps"], Float[Tensor, "b steps"]]:
-    """Operations and their magnitudes."""
+    """Random operations and their magnitudes, for each sample and step."""
     operations = torch.randint(len(Op), (number, steps), generator=rng, device=device)
     low, high = _on(device, limits)[operations].unbind(2)
     return operations, low + (high - low) * torch.rand(number, steps, generator=rng, device=device)
@@ -92,7 +101,7 @@ def draw_operations(
 def operate(
     images: Float[Tensor, "b ch h w"], operations: Int[Tensor, " b"], magnitudes: Float[Tensor, " b"]
 ) -> Float[Tensor, "b ch h w"]:
-    """One operation on each image."""
+    """Apply to each image its own operation."""
     images = _look_up(images, operations, magnitudes)  # [1]
     images = _blend(images, operations, magnitudes)  # [2]
     return _move(images, operations, magnitudes)  # [3]
@@ -101,7 +110,11 @@ def operate(
 def _look_up(
     images: Float[Tensor, "b ch h w"], operations: Int[Tensor, " b"], magnitudes: Float[Tensor, " b"]
 ) -> Float[Tensor, "b ch h w"]:
-    """Solarize and posterize have ready tables; autocontrast stretches them, equalize puts its own in their place."""
+    """Solarize, posterize, autocontrast and equalize [1].
+
+    Solarize and posterize have fixed tables, and other operations the identity. Autocontrast then stretches the
+    table; equalize replaces it.
+    """
     levels = images.flatten(2).long()
     least, largest = (reduce(images.flatten(2), 2, keepdim=True) for reduce in (torch.amin, torch.amax))
     table = _fixed_tables(images.device).index_select(0, _table_number(operations, magnitudes))[:, None]
@@ -111,14 +124,17 @@ def _look_up(
 
 
 def _table_number(operations: Int[Tensor, " b"], magnitudes: Float[Tensor, " b"]) -> Int[Tensor, " b"]:
-    """Rows of `_fixed_tables`."""
+    """The row of `_fixed_tables` that each sample uses."""
     number = torch.where(operations == Op.POSTERIZE, LEVELS + 8 - magnitudes.floor(), LEVELS)
     return torch.where(operations == Op.SOLARIZE, magnitudes.ceil(), number).long()
 
 
 @functools.lru_cache
 def _fixed_tables(device: torch.device) -> Float[Tensor, "265 256"]:
-    """Solarize from each of 256 levels on, then posterize to 8 bits (which is the identity), 7, ... 0."""
+    """The tables that do not depend on an image, one per row.
+
+    Rows 0 to 255 solarize, from this level on. Row 256 keeps 8 bits and so is the identity; row 264 keeps 0 bits.
+    """
     level = torch.arange(LEVELS, device=device)
     solarized = torch.where(level < level[:, None], level, LEVELS - 1 - level)
     posterized = torch.stack([level >> lost << lost for lost in range(9)])
@@ -131,10 +147,14 @@ def _stretch(
     largest: Float[Tensor, "b ch 1"],
     chosen: Bool[Tensor, "b 1 1"],
 ) -> Float[Tensor, "b ch 256"]:
-    """The levels from `least` to `largest` over 0..255; in float64, as Pillow, since whole numbers are at stake."""
+    """Autocontrast where `chosen`: the levels from `least` to `largest` are stretched to 0..255.
+
+    It is computed in float64, as in Pillow, since the result is rounded down to whole numbers.
+    """
     chosen = chosen & (largest > least)
     span = (largest - least).double()
-    whole = torch.full_like(span, LEVELS - 1)  # number / tensor multiplies by a reciprocal: it rounds twice
+    # a tensor, since number / tensor multiplies by the reciprocal and so rounds twice
+    whole = torch.full_like(span, LEVELS - 1)
     scale = torch.where(chosen, whole / span, 1)
     return table.mul(scale).sub_(torch.where(chosen, least * scale, 0)).floor_().float()
 
@@ -145,7 +165,10 @@ def _equalize(
     largest: Float[Tensor, "b ch 1"],
     chosen: Bool[Tensor, "b 1 1"],
 ) -> Float[Tensor, "b ch 256"]:
-    """Each level by the number of darker pixels, so that all levels become about as frequent."""
+    """Equalize where `chosen`: each level is replaced by one in proportion to the number of darker pixels.
+
+    All levels then become about equally frequent.
+    """
     ones = torch.ones((), device=levels.device).expand_as(levels)
     counts = torch.zeros_like(table).scatter_add_(2, levels, ones)
     step = ((levels.shape[2] - counts.gather(2, largest.long())) / (LEVELS - 1)).floor()
@@ -157,9 +180,9 @@ def _equalize(
 def _blend(
     images: Float[Tensor, "b ch h w"], operations: Int[Tensor, " b"], magnitudes: Float[Tensor, " b"]
 ) -> Float[Tensor, "b ch h w"]:
-    """Brightness, contrast, color and sharpness: away from black, mean gray, gray and the smooth image.
+    """Brightness, contrast, color and sharpness [2]: blends with black, mean gray, gray and the smoothed image.
 
-    A pixel at an edge has no smooth one, and stays.
+    Pixels at the edge have no smoothed version, so sharpness leaves them as they are.
     """
     brightness, contrast, color, sharpness = (
         _is(op, operations)[..., None] for op in (Op.BRIGHTNESS, Op.CONTRAST, Op.COLOR, Op.SHARPNESS)
@@ -176,7 +199,10 @@ def _blend(
 
 
 def _smooth(images: Float[Tensor, "b ch h w"]) -> Float[Tensor, "b ch h2 w2"]:
-    """Mean of 3 x 3 pixels with five times the weight on the middle one, where there are 3 x 3."""
+    """The smoothed image, without the pixels at its edge.
+
+    A pixel becomes the mean of the 3 x 3 pixels around it, in which it has five times the weight of the others.
+    """
     rows = (images[:, :, :-2] + images[:, :, 1:-1]).add_(images[:, :, 2:])
     total = (rows[..., :-2] + rows[..., 1:-1]).add_(rows[..., 2:])
     return total.add_(images[:, :, 1:-1, 1:-1], alpha=4).div_(13).add_(0.5).floor_()
@@ -185,7 +211,10 @@ def _smooth(images: Float[Tensor, "b ch h w"]) -> Float[Tensor, "b ch h2 w2"]:
 def _move(
     images: Float[Tensor, "b ch h w"], operations: Int[Tensor, " b"], magnitudes: Float[Tensor, " b"]
 ) -> Float[Tensor, "b ch h w"]:
-    """Rotated about the middle, sheared along the upper or left edge, or shifted; nearest pixel, black comes in."""
+    """Rotate about the center, shear along the upper or left edge, or shift [3].
+
+    The nearest pixel is read; what comes in from outside is black.
+    """
     b, _, h, w = images.shape
     angle = torch.where(operations == Op.ROTATE, magnitudes.deg2rad(), 0)[:, None, None]
     shear_x, shear_y, shift_x, shift_y = (
@@ -201,7 +230,10 @@ def _move(
 
 
 def cutout(views: Float[Tensor, "b ch h w"], longest: int, rng: Generator) -> Float[Tensor, "b ch h w"]:
-    """Zeros in a square around a uniform pixel, its side uniform in 1..`longest`, made even from above; clipped."""
+    """A square hole of zeros in each image, around a uniformly drawn pixel.
+
+    Its side is uniform in 1..`longest`, an odd side is reduced by one, and what lies outside the image is clipped.
+    """
     b, _, h, w = views.shape
     draws = torch.rand(b, 3, generator=rng, device=views.device)
     lengths = (draws[:, 0] * longest).long() + 1
@@ -212,7 +244,7 @@ def cutout(views: Float[Tensor, "b ch h w"], longest: int, rng: Generator) -> Fl
 def cut(
     views: Float[Tensor, "b ch h w"], centers: Int[Tensor, "b 2"], lengths: Int[Tensor, " b"]
 ) -> Float[Tensor, "b ch h w"]:
-    """Zeros in rows and columns `center` - length // 2 up to, without, `center` + length // 2."""
+    """Zeros in the rows and columns from `center` - length // 2 up to, but not including, `center` + length // 2."""
     h, w = views.shape[2:]
     half = (lengths // 2)[:, None]
     rows, columns = (
@@ -226,15 +258,17 @@ def cut(
 
 
 def _is(op: Op, operations: Int[Tensor, " b"]) -> Bool[Tensor, "b 1 1"]:
+    """Mask of the samples whose operation is `op`."""
     return (operations == op)[:, None, None]
 
 
 def _mix(other: Tensor, images: Tensor, factor: Tensor) -> Tensor:
-    """other + factor (images - other), rounded down as Pillow does; factor 1 is the identity."""
+    """other + factor (images - other), rounded down as in Pillow; with factor 1 the images are unchanged."""
     return (images - other).mul_(factor).add_(other).floor_()
 
 
 def _gray(images: Float[Tensor, "b ch h w"]) -> Float[Tensor, "b 1 h w"]:
+    """Gray images, with one channel, rounded to whole levels."""
     if images.shape[1] == 1:
         return images
     red, green, blue = images.unbind(1)
@@ -244,10 +278,10 @@ def _gray(images: Float[Tensor, "b ch h w"]) -> Float[Tensor, "b 1 h w"]:
 
 @functools.lru_cache
 def _on(device: torch.device, values: tuple[tuple[float, float], ...]) -> Float[Tensor, "op 2"]:
-    """Copied to the device once."""
+    """The values as a tensor, which is copied to the device once."""
     return torch.tensor(values, device=device)
 
 
 def _centers(size: int, device: torch.device) -> Float[Tensor, " size"]:
-    """The middle of each of `size` pixels, where the image reaches from -1 to 1, as grid_sample counts."""
+    """The center of each of `size` pixels, in an image that reaches from -1 to 1, as grid_sample counts."""
     return (torch.arange(size, device=device) + 0.5) * (2 / size) - 1

@@ -12,7 +12,7 @@ from noisyctl.cli import main as cli
 from noisyctl.datasets.folder import Params as Folder
 from noisyctl.errors import ParamsError
 from noisyctl.params import Params, param
-from stages.mine_knn import Params as Knn
+from noisyctl.runs.mine_knn import Params as Knn
 
 
 @pytest.fixture(autouse=True)

@@ -415,7 +415,7 @@ def test_a_plain_folder_without_images(tmp_path: Path) -> None:
     (tmp_path / "c.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"set aside: 'c.png \(the file is empty\)'"):
         read_images(tmp_path, 6)
-    with pytest.raises(DataError, match="is no folder"):
+    with pytest.raises(DataError, match="is not a folder"):
         read_images(tmp_path / "absent", 6)
 
 

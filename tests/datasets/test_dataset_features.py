@@ -120,7 +120,7 @@ def test_arrays_that_are_no_embeddings(tmp_path: Path, name: str) -> None:
 
 
 def test_files_that_are_no_array(tmp_path: Path, array: str) -> None:
-    with pytest.raises(DataError, match="is no file"):
+    with pytest.raises(DataError, match="is not a file"):
         prepare(Params(array=str(tmp_path / "absent.npy")))
     with pytest.raises(DataError, match=r"is no \.npy file"):
         prepare(Params(array=write(tmp_path / "x.csv", "1,2\n")))
@@ -159,7 +159,7 @@ def test_label_arrays_that_do_not_fit(tmp_path: Path, array: str) -> None:
         prepare(Params(array=array, labels=save(tmp_path / "l.npy", np.zeros(4))))
     with pytest.raises(DataError, match=r"missing in 1 rows \(3\)"):
         prepare(Params(array=array, labels=save(tmp_path / "l.npy", np.array(["a", "b", "a", ""]))))
-    with pytest.raises(DataError, match="is no file"):
+    with pytest.raises(DataError, match="is not a file"):
         prepare(Params(array=array, labels=str(tmp_path / "absent.txt")))
 
 

@@ -315,7 +315,7 @@ def test_a_test_split_without_readable_images(tmp_path: Path) -> None:
 
 
 def test_roots_that_hold_nothing(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="absent is no folder; give the folder of the images as --root"):
+    with pytest.raises(DataError, match="absent is not a folder; give the folder of the images as --root"):
         run(tmp_path / "absent")
     with pytest.raises(DataError, match=r"no image in .*; is --root right"):
         run(tmp_path)
@@ -513,7 +513,7 @@ def test_many_bad_rows_are_counted(root: Path, tmp_path: Path) -> None:
 
 def test_manifest_files_that_cannot_be_used(root: Path, tmp_path: Path) -> None:
     cases = {
-        "absent.csv": (None, "absent.csv is no file; give a manifest with the columns path, label"),
+        "absent.csv": (None, "absent.csv is not a file; give a manifest with the columns path, label"),
         "semicolons.csv": (b"path;label\n", r"has no column 'path', 'label' \(it has 'path;label'\)"),
         "names.csv": (
             b"file,label\n",
@@ -583,7 +583,7 @@ def test_true_labels_of_quarantined_images_are_not_asked_for(root: Path, tmp_pat
 def test_true_labels_of_no_given_class(root: Path, tmp_path: Path) -> None:
     rows = [(name, "eel") for name in paths(run(root))]
     with pytest.raises(
-        DataError, match=r"the true labels 'eel' are no class of the given labels \('cat', 'dog'\)"
+        DataError, match=r"the true labels 'eel' are not classes of the given labels \('cat', 'dog'\)"
     ):
         run(root, truth_manifest=table(tmp_path / "t.csv", ["path", "label"], *rows))
 
@@ -637,10 +637,10 @@ def test_verified_positions_count_readable_images_only(root: Path, tmp_path: Pat
 BAD_VERIFIED = {
     "unknown path": (
         [("cat/9.png", "cat")],
-        "'cat/9.png' are no training images; correct the paths or remove",
+        "'cat/9.png' are not training images; correct the paths or remove",
     ),
-    "test image": ([("dog/1.png", "dog")], "'dog/1.png' are no training images"),
-    "unknown class": ([("cat/1.png", "eel")], r"the labels 'eel' are no class \('cat', 'dog'\); correct"),
+    "test image": ([("dog/1.png", "dog")], "'dog/1.png' are not training images"),
+    "unknown class": ([("cat/1.png", "eel")], r"the labels 'eel' are not classes \('cat', 'dog'\); correct"),
     "twice": (
         [("cat/1.png", "cat"), ("cat//1.png", "dog")],
         "names 'cat/1.png' more than once; keep one row",

@@ -213,9 +213,9 @@ def test_printed_normalizations(
     [
         ("noisy_train_key_list.txt", None, "noisy_train_key_list.txt does not exist; get it from https://.*check-data"),
         ("clean_label_kv.txt", None, "clean_label_kv.txt does not exist"),
-        ("noisy_label_kv.txt", lambda lines: ["images/a.jpg 14", *lines[1:]], "kv.txt:1: 'images/a.jpg 14' is no image"),
+        ("noisy_label_kv.txt", lambda lines: ["images/a.jpg 14", *lines[1:]], "kv.txt:1: 'images/a.jpg 14' is not an image"),
         ("noisy_label_kv.txt", lambda lines: [*lines[:3], "images/a.jpg -1"], "kv.txt:4: .* a label of 0 to 13"),
-        ("noisy_label_kv.txt", lambda lines: ["images/a.jpg"], "kv.txt:1: 'images/a.jpg' is no image"),
+        ("noisy_label_kv.txt", lambda lines: ["images/a.jpg"], "kv.txt:1: 'images/a.jpg' is not an image"),
         ("noisy_label_kv.txt", lambda lines: lines[1:], "noisy_label_kv.txt has no label for 'images/0/00/n1,0.jpg'; get"),
         ("clean_label_kv.txt", lambda lines: lines[:-1], "clean_label_kv.txt has no label for 'images/3/13/test,13.jpg'"),
         ("category_names_eng.txt", lambda lines: lines[1:], "names 13 classes, not 14; get"),
@@ -241,7 +241,7 @@ def test_a_list_that_is_no_text(clothing: Path) -> None:
 )
 def test_a_wrong_path(tmp_path: Path, prepare: Callable[[Path], ImageData], name: str) -> None:
     with pytest.raises(
-        DataError, match=f"nowhere is no folder; get it from .*`noisyctl check-data {name} FOLDER`"
+        DataError, match=f"nowhere is not a folder; get it from .*`noisyctl check-data {name} FOLDER`"
     ):
         prepare(tmp_path / "nowhere")
 
@@ -320,7 +320,7 @@ def test_ilsvrc12_from_a_folder_outside_the_root(made: Path, web: Path) -> None:
     assert [file.path for file in data.quarantine] == ["../ilsvrc12/n00000002/notes.txt"]
     shutil.rmtree(folder / "n00000001")
     with pytest.raises(
-        DataError, match=r"has no folder n00000001; sort ILSVRC2012_img_val.tar into a folder a synset"
+        DataError, match=r"has no folder n00000001; sort ILSVRC2012_img_val.tar into one folder per synset"
     ):
         sites(web, ilsvrc12=str(folder))
 
@@ -334,7 +334,7 @@ def test_all_thousand_classes_are_wanted_where_they_are_asked_for(made: Path) ->
 def test_webvision_lists_of_another_kind(web: Path) -> None:
     edit(web / "info/val_filelist.txt", lambda lines: [*lines, "val9.jpg 1000"])
     with pytest.raises(
-        DataError, match=r"val_filelist.txt:9: 'val9.jpg 1000' is no image and a label of 0 to 999"
+        DataError, match=r"val_filelist.txt:9: 'val9.jpg 1000' is not an image and a label of 0 to 999"
     ):
         sites(web)
     edit(web / "info/synsets.txt", lambda lines: lines[:10])
@@ -376,9 +376,9 @@ def test_food101_in_the_root_or_where_it_is_said_to_be(food: Path, place: str, p
 
 def test_food101_that_is_nowhere(food: Path) -> None:
     shutil.rmtree(food.parent / "food-101")
-    with pytest.raises(DataError, match=r"food-101 is no folder: .* get them and name it by --food101"):
+    with pytest.raises(DataError, match=r"food-101 is not a folder: .* get them and name it by --food101"):
         dishes(food)
-    with pytest.raises(DataError, match="nowhere is no folder"):
+    with pytest.raises(DataError, match="nowhere is not a folder"):
         dishes(food, food101="nowhere")
 
 
@@ -386,7 +386,7 @@ def test_food101_that_is_nowhere(food: Path) -> None:
     ("file", "change", "message"),
     [
         ("imagelist.tsv", lambda lines: [*lines, "pizza/1.jpg"], "imagelist.tsv: 'pizza/1.jpg' are in no class of"),
-        ("verified_train.tsv", lambda lines: [*lines, "dish_000/b.jpg\t2"], r"'dish_000/b.jpg\\t2' is no image and 0 or 1"),
+        ("verified_train.tsv", lambda lines: [*lines, "dish_000/b.jpg\t2"], r"'dish_000/b.jpg\\t2' is not an image and 0"),
         ("classes.txt", lambda lines: lines[:50], "names 49 classes, not 101"),
     ],
 )  # fmt: skip

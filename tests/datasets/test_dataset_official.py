@@ -315,9 +315,9 @@ BAD_BATCHES = {
     ),
     "no pixels": ({"labels": [1, 2]}, "the pixels have NoneType, not the shape"),
     "labels": ({"data": pixels(2, 0), "labels": [1]}, "labels has 1 labels for 2 images"),
-    "no labels": ({"data": pixels(2, 0)}, "labels is no list of whole numbers from 0 on"),
-    "negative": ({"data": pixels(2, 0), "labels": [1, -2]}, "labels is no list of whole numbers"),
-    "text": ({"data": pixels(2, 0), "labels": [1, "cat"]}, "labels is no list of whole numbers"),
+    "no labels": ({"data": pixels(2, 0)}, "labels is not a list of whole numbers from 0 on"),
+    "negative": ({"data": pixels(2, 0), "labels": [1, -2]}, "labels is not a list of whole numbers"),
+    "text": ({"data": pixels(2, 0), "labels": [1, "cat"]}, "labels is not a list of whole numbers"),
     "class": (
         {"data": pixels(2, 0), "labels": [1, 10]},
         "labels of train go up to 10, but batches.meta names 10 classes",
@@ -339,7 +339,7 @@ def test_batches_that_are_not_as_they_should_be(tmp_path: Path, name: str) -> No
 def test_class_names_that_are_none(tmp_path: Path, meta: dict[str, Any]) -> None:
     layout = place(tmp_path, cifar10.LAYOUT, cifar10_files() | {"batches.meta": meta})
     with pytest.raises(
-        DataError, match=r"batches.meta: label_names is no list of names; get cifar-10-python"
+        DataError, match=r"batches.meta: label_names is not a list of names; get cifar-10-python"
     ):
         _cifar.read(tmp_path, layout)
 
@@ -552,7 +552,7 @@ def test_idx_files_that_are_missing(tmp_path: Path) -> None:
     (tmp_path / "t10k-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(DataError, match=r"holds no t10k-labels-idx1-ubyte.gz; get train-images"):
         _idx.read(tmp_path, release, 10, COUNTS)
-    with pytest.raises(DataError, match=r"train-images-idx3-ubyte.gz is no folder; get train-images"):
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte.gz is not a folder; get train-images"):
         _idx.read(tmp_path / "train-images-idx3-ubyte.gz", release, 10, COUNTS)
 
 

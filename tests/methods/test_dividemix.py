@@ -310,7 +310,7 @@ def test_a_balanced_part_alone_is_evaluated_divided_and_traced(monkeypatch) -> N
 
 def test_a_balanced_part_of_every_epoch_has_no_losses_to_average() -> None:
     with pytest.raises(
-        ParamsError, match=r"averaged_losses is 5, .* choose averaged_losses 1 or epoch_batches 0"
+        ParamsError, match=r"averaged_losses is 5, .* set averaged_losses to 1 or epoch_batches to 0"
     ):
         begin(make_task(), epoch_batches=2, averaged_losses=5)
 

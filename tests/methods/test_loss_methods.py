@@ -109,7 +109,7 @@ def test_each_weight_weighs_its_own_half(name: str) -> None:
 def test_scores_of_a_head_that_ends_with_a_batch_norm_are_its_outputs(name: str) -> None:
     method, task, network = methods.load(name), tiny_task(), tiny_network()
     params = method.Params(batch_size=12, weight_decay=0.0, scores="head")
-    with pytest.raises(ParamsError, match="give the warm-up profile `head: batch_norm` and warm up again"):
+    with pytest.raises(ParamsError, match="set `head: batch_norm` in the warm-up profile and warm up again"):
         method.start([network], task, params, stream(0, "start"))
     network.add_module("norm", torch.nn.BatchNorm1d(3))
     scores = copy.deepcopy(network)(task.plain(torch.arange(12)))
@@ -135,7 +135,8 @@ def test_the_matrix_is_estimated_with_the_network_that_the_method_starts_from(me
 @pytest.mark.parametrize("method", [forward, backward])
 def test_an_untrained_network_cannot_tell_the_matrix(method) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(
-        ParamsError, match="a warm-up of 0 epochs cannot tell it; give it, or start from a warm-up"
+        ParamsError,
+        match="after a warm-up of 0 epochs it cannot be estimated; give it, or start from a warm-up",
     ):
         method.start([tiny_network()], tiny_task(), method.Params(), stream(0, "start"))
 

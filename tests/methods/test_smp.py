@@ -333,7 +333,9 @@ def test_finetuning_without_two_verified_samples_is_refused(
 ) -> None:
     known = None if verified is None else tuple(torch.tensor(part) for part in verified)
     task = make_task(verified=known, held_out=torch.tensor([4]))
-    with pytest.raises(ParamsError, match="takes two verified training samples or more; give --verified"):
+    with pytest.raises(
+        ParamsError, match="needs at least two verified training samples; give them with --verified"
+    ):
         smp.start([PixelNetwork(3)], task, smp.Params(verified_role="finetune"), stream(0, "start"))
 
 

@@ -200,8 +200,9 @@ def test_the_table_says_which_backbones_have_dropout_and_a_raised_rate_perturbs(
         assert backbones.dropouts(classifier(name, size=[80, 80], channels=3)) == []
         return
     width = None if about.fixed else 4
-    network = classifier(name, width=width, size=[32, 32]).train()
-    images = torch.randn(4, 3, 32, 32, generator=stream(0, "images"))
+    side = max(32, about.smallest)
+    network = classifier(name, width=width, size=[side, side]).train()
+    images = torch.randn(4, 3, side, side, generator=stream(0, "images"))
     backbones.set_dropout(network, 0.0)
     with torch.no_grad():
         assert torch.equal(network(images), network(images))  # a silent dropout draws nothing

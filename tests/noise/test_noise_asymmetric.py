@@ -118,9 +118,9 @@ def test_a_label_is_its_class_or_the_mapped_one(pairs: dict[int, int], rate: flo
         (
             100,
             {"map": "cifar10"},
-            "map 'cifar10' is for 10 classes, the data set has 100; choose another map",
+            "map 'cifar10' is for 10 classes, but the data set has 100; choose another map",
         ),
-        (10, {"map": "cifar100_blocks"}, "is for 100 classes, the data set has 10"),
+        (10, {"map": "cifar100_blocks"}, "is for 100 classes, but the data set has 10"),
         (10, {"map": "custom"}, "map: custom goes with pairs"),
         (10, {"map": "mnist", "pairs": {1: 2}}, "map: custom goes with pairs"),
         (10, {"map": "custom", "pairs": {3: 10}}, r"class 10 lies outside 0\.\.9"),

@@ -116,10 +116,10 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         take(write(tmp_path / "wide.pt", few | {"aggre_label": CLEAN + 1}), "aggre")
     with pytest.raises(DataError, match=r"aggre_label is float64\[60\]; it needs one integer"):
         take(write(tmp_path / "real.npz", few | {"aggre_label": CLEAN / 2}), "aggre")
-    with pytest.raises(DataError, match=r"is no \.pt, \.npz or \.csv file"):
+    with pytest.raises(DataError, match=r"is not a \.pt, \.npz or \.csv file"):
         take(tmp_path / "human.json", "aggre")
     torch.save(torch.zeros(3), tmp_path / "tensor.pt")
-    with pytest.raises(DataError, match="holds a Tensor, no arrays by name"):
+    with pytest.raises(DataError, match="holds a Tensor, not named arrays"):
         take(tmp_path / "tensor.pt", "aggre")
 
 

@@ -70,12 +70,12 @@ def test_labels_alone_need_unchecked_order(tmp_path: Path, name: str) -> None:
             r"no label for 3 of 5 samples \(first 'c.png', the file's first id is 'a.png'",
         ),
         ("id,label\n", "no label for 5 of 5 samples"),
-        ("id,label\n" + "a.png,0\n" * 3, "2 ids come twice"),
+        ("id,label\n" + "a.png,0\n" * 3, "2 ids occur twice"),
         ("id,noisy\na.png,0\n", "has the columns id, noisy; it needs label"),
         ("", r"has the columns \(none\)"),
-        ("id,label\na.png,cat\n", r"l.csv:2: 'cat' is no label"),
-        ("id,label\na.png\n", r"l.csv:2: None is no label"),
-        ("id,label\na.png,\n", r"l.csv:2: '' is no label"),
+        ("id,label\na.png,cat\n", r"l.csv:2: 'cat' is not a label"),
+        ("id,label\na.png\n", r"l.csv:2: None is not a label"),
+        ("id,label\na.png,\n", r"l.csv:2: '' is not a label"),
         (
             table("id", "label").replace("b.png,2", "b.png,3"),
             r"l.csv: 1 labels lie outside 0\.\.2 \(first at sample 1: 3",
@@ -89,7 +89,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path, text: str, message: s
 
 
 def test_blank_lines_do_not_shift_labels(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"l.txt:2: '' is no label"):
+    with pytest.raises(DataError, match=r"l.txt:2: '' is not a label"):
         take(tmp_path / "l.txt", "0\n\n2\n2\n1\n1\n", unchecked_order=True)
     assert take(tmp_path / "l.txt", "0\n2\n2\n1\n1\n\n\n", unchecked_order=True) == GIVEN
 
@@ -99,14 +99,14 @@ def test_foreign_arrays_and_bytes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds float64\[5\]; save one integer"):
         take(tmp_path / "f.npy", unchecked_order=True)
     np.save(tmp_path / "o.npy", np.array([{}], object))
-    with pytest.raises(DataError, match="no array of numbers"):
+    with pytest.raises(DataError, match="is not an array of numbers"):
         take(tmp_path / "o.npy", unchecked_order=True)
     (tmp_path / "b.csv").write_bytes(b"id,label\n\xff,1\n")
     with pytest.raises(DataError, match="not UTF-8"):
         take(tmp_path / "b.csv")
     with pytest.raises(DataError, match="does not exist"):
         take(tmp_path / "no.csv")
-    with pytest.raises(DataError, match=r"is no \.csv, \.npy or \.txt file"):
+    with pytest.raises(DataError, match=r"is not a \.csv, \.npy or \.txt file"):
         take(tmp_path / "l.json")
 
 
@@ -128,6 +128,6 @@ def test_rows_are_matched_by_path(tmp_path: Path) -> None:
     clean, rng = np.array([1, 1]), np.random.default_rng(0)
     assert file.corrupt(clean, 2, params, rng, **given).tolist() == [0, 1]
     with pytest.raises(
-        DataError, match="has a column path, and the data set's images have no paths; give a column"
+        DataError, match="has a column path, but the data set's images have no paths; give a column"
     ):
         file.corrupt(clean, 2, params, rng, **given | {"sample_paths": None})

@@ -68,7 +68,7 @@ def test_matrices_that_are_none_are_refused(tmp_path: Path, rows: np.ndarray, me
 
 def test_a_matrix_for_another_number_of_classes_is_refused(tmp_path: Path) -> None:
     params = matrix.Params(file=write(tmp_path, ".csv"))
-    with pytest.raises(DataError, match="3 x 3, the data set has 10 classes"):
+    with pytest.raises(DataError, match="3 x 3, but the data set has 10 classes"):
         matrix.corrupt(CLEAN, 10, params, np.random.default_rng(0))
 
 
@@ -82,7 +82,7 @@ def test_a_matrix_for_another_number_of_classes_is_refused(tmp_path: Path) -> No
         ("m.json", b'{"rows": 3}', "no matrix of numbers"),
         ("m.npy", b"garbage", "no matrix of numbers"),
         ("m.npy", b"", "no matrix of numbers"),
-        ("m.txt", b"1 0", r"is no \.npy, \.csv or \.json file"),
+        ("m.txt", b"1 0", r"is not a \.npy, \.csv or \.json file"),
     ],
 )
 def test_files_that_hold_no_matrix_are_refused(

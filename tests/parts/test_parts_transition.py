@@ -116,5 +116,5 @@ def test_verified_samples_are_counted_row_by_row() -> None:
 
 
 def test_a_class_without_a_verified_sample_is_named() -> None:
-    with pytest.raises(ParamsError, match="--verified has no training sample of class 1, whose row"):
+    with pytest.raises(ParamsError, match="--verified has no training sample of class 1, but its row"):
         transition.counted(torch.tensor([0, 1]), torch.tensor([0, 2]), 3)

@@ -23,7 +23,7 @@ def test_a_verified_sample_cannot_be_held_out() -> None:
         1,
     ]
     with pytest.raises(
-        ParamsError, match="1 verified samples are held out for validation too, the first at position 3"
+        ParamsError, match="1 verified samples are also held out for validation, the first at position 3"
     ):
         task_of(verified=both, held_out=torch.tensor([2, 3]))
 

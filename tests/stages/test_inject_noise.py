@@ -169,8 +169,13 @@ def test_more_verified_labels_than_a_class_has_are_refused(data: Path, tmp_path:
     [
         ("file", {"file": "moved.csv"}, DataError, "240 of 240 clean labels differ"),
         ("cifar_n", {"file": "moved.npz", "which": "worse"}, DataError, "240 of 240 clean labels differ"),
-        ("matrix", {"file": "small.npy"}, DataError, "5 x 5, the data set has 6 classes"),
-        ("asymmetric", {"rate": 0.2, "map": "cifar10"}, ParamsError, "is for 10 classes, the data set has 6"),
+        ("matrix", {"file": "small.npy"}, DataError, "5 x 5, but the data set has 6 classes"),
+        (
+            "asymmetric",
+            {"rate": 0.2, "map": "cifar10"},
+            ParamsError,
+            "is for 10 classes, but the data set has 6",
+        ),
         ("open_set", {"rate": 0.2}, ParamsError, "leaves 0 of 6 classes known; give at most 4"),
     ],
 )

@@ -15,14 +15,25 @@ import yaml
 
 from noisyctl.errors import NoisyctlError, ParamsError
 from noisyctl.session import Session
-from stages import jobs, sweep
+from noisyctl.sweep import engine, local, slurm
+from noisyctl.sweep.command import Command
+from stages import sweep
 
 NOISYCTL = Path(sys.executable).with_name("noisyctl")
 STAMP = """
-import sys, time
+import glob, sys, time
 name, seconds, *sources = sys.argv[1:]
 start = time.time()
-time.sleep(float(seconds))
+if seconds == "meet":  # until another stage that meets has begun; alone it fails
+    open(f"{name}.begun", "w").close()
+    for _ in range(3000):
+        if len(glob.glob("*.begun")) > 1:
+            break
+        time.sleep(0.01)
+    else:
+        sys.exit("nobody else came")
+else:
+    time.sleep(float(seconds))
 assert "bad" not in name, "meant to fail"
 if name.startswith("same"):
     open(f"{name}.txt", "w").write("always the same")
@@ -32,14 +43,21 @@ open("times.txt", "a").write(f"{name} {start} {time.time()}\\n")
 """
 
 
-def repository(folder: Path, stages: dict[str, list[str]], seconds: float = 0, **more: Any) -> Path:
+@pytest.fixture(autouse=True)
+def scratch_in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOISYCTL_SCRATCH", raising=False)
+
+
+def repository(
+    folder: Path, stages: dict[str, list[str]], seconds: float = 0, meet: str = "", **more: Any
+) -> Path:
     """Stages by name, each with the files it reads; it writes NAME.txt."""
     folder.mkdir(exist_ok=True)
     (folder / "stamp.py").write_text(STAMP)
     (folder / "source.txt").write_text("source\n")
     described = {
         name: {
-            "cmd": f"{sys.executable} -S stamp.py {name} {seconds} {' '.join(sources)}",
+            "cmd": f"{sys.executable} -S stamp.py {name} {'meet' if name in list(meet) else seconds} {' '.join(sources)}",
             "deps": sources,
             "outs": [f"{name}.txt"],
         }
@@ -76,7 +94,7 @@ def together(spans: dict[str, list[tuple[float, float]]]) -> int:
 
 def test_two_at_a_time_in_the_order_of_dependencies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stages = {"last": ["a.txt", "b.txt", "c.txt"], "a": ["first.txt"], "b": ["first.txt"], "c": ["first.txt"]}
-    repository(tmp_path, stages | {"first": ["source.txt"]}, seconds=0.4)
+    repository(tmp_path, stages | {"first": ["source.txt"]}, meet="abc")
     assert go(monkeypatch, tmp_path, jobs=2) == {"ran": 5, "restored": 0, "unchanged": 0}
     spans = times(tmp_path)
     assert together(spans) == 2
@@ -197,7 +215,7 @@ def test_a_stage_that_ended_before_the_sweep_could_record_it_is_recorded_not_run
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(sweep, "_record", killed)
+        patch.setattr(engine, "_record", killed)
         with pytest.raises(KeyboardInterrupt):
             go(patch, tmp_path)
     assert not (tmp_path / "dvc.lock").exists()
@@ -251,7 +269,7 @@ def test_cores_and_gpus_are_shared_among_local_jobs(tmp_path: Path, monkeypatch:
     go(monkeypatch, tmp_path, jobs=2, gpus="4,7")
     assert [(tmp_path / f"s{i}.txt").read_text().split() for i in range(2)] == [["4", "4"], ["4", "7"]]
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert jobs.Local(2).threads == "3"
+    assert local.Local(2).threads == "3"
 
 
 # A cluster of one node: sbatch starts the batch file, srun its command, sacct knows what has ended.
@@ -351,7 +369,7 @@ def test_ctrl_c_cancels_the_slurm_jobs(
 
 def test_a_job_that_slurm_ended_is_told_from_one_that_failed_by_itself(tmp_path: Path) -> None:
     paths = SimpleNamespace(result_pickle=tmp_path / "result.pkl", stdout="out.log")
-    job = jobs.SlurmJob(
+    job = slurm.SlurmJob(
         SimpleNamespace(job_id="7", state="TIMEOUT", paths=paths, exception=lambda: OSError())
     )
     assert job.failure() == "SLURM job 7 ended as TIMEOUT, see out.log"
@@ -382,7 +400,7 @@ def test_the_command_line(tmp_path: Path) -> None:
     def call(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([NOISYCTL, "sweep", *words], cwd=tmp_path, capture_output=True, text=True)
 
-    assert call("--dry-run").stderr.splitlines() == ["a", "bad"]
+    assert call("--dry-run").stdout.splitlines() == ["a", "bad"]
     assert json.loads(call("a", "--json").stdout) == {"ran": 1, "restored": 0, "unchanged": 0}
     done = call("--jobs", "2")
     assert done.returncode == 1
@@ -398,11 +416,11 @@ def test_submitits_own_local_executor_runs_a_command_and_tells_of_its_failure(tm
     executor = submitit.LocalExecutor(tmp_path / "jobs")
     executor.update_parameters(timeout_min=1)
     places = {name: str(tmp_path / name) for name in ("log", "mark", "note")}
-    good = jobs.Command("echo done > made.txt", folder=str(tmp_path), key="k", **places)
+    good = Command("echo done > made.txt", folder=str(tmp_path), key="k", **places)
     executor.submit(good).result()
     assert (tmp_path / "made.txt").read_text() == "done\n"
     assert (tmp_path / "mark").read_text() == "k"
-    bad = jobs.Command("echo no >&2; exit 3", folder=str(tmp_path), key="k", **places)
+    bad = Command("echo no >&2; exit 3", folder=str(tmp_path), key="k", **places)
     with pytest.raises(Exception, match="exit code 3"):
         executor.submit(bad).result()
     assert (tmp_path / "log").read_text().endswith("no\n")

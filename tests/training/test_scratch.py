@@ -85,7 +85,7 @@ def test_a_run_that_begins_anew_says_why_and_keeps_the_unfinished_one(tmp_path: 
     assert said == [], "resumed, or another place"
     interrupted(epochs=50)
     assert len(said) == 1
-    assert "warmup begins anew" in said[0]
+    assert "warmup starts from the beginning" in said[0]
     assert "(epochs: 40, now 50); it is kept" in said[0]
     interrupted(epochs=50)
     interrupted()

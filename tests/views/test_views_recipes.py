@@ -373,7 +373,7 @@ def test_every_problem_at_once():
 def test_bad_moments():
     with pytest.raises(ParamsError, match="std above 0"):
         Views("natural", MEAN, (0.2, 0.0, 0.2))
-    with pytest.raises(ParamsError, match="one of each a channel"):
+    with pytest.raises(ParamsError, match="one of each per channel"):
         Views("natural", MEAN, (0.2,))
 
 

@@ -1,4 +1,4 @@
-"""From a paper's printed tables to what must run for them: one cell a run, with its command.
+"""The numbers that the papers print, and what each is here: a row, a data set, a noise and a metric, or why there is none.
 
     papers/printed.yaml            every number that the papers print
     papers/budgets.yaml            what a budget makes shorter or smaller
@@ -6,25 +6,21 @@
     papers/PAPER/tables.yaml       which printed number is which row, data set, noise and metric here, or why none
     papers/PAPER/params.yaml       warm-ups, and the parameters of each row: what differs from the defaults, with sources
 
-From these stages/paper_cells.py makes the cells that dvc.yaml runs.
+From these, cells.py makes the commands that a plan runs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from noisyctl import config
 from noisyctl.errors import ParamsError, suggest
-from noisyctl.params import FieldSpec, ModuleSpec
+from noisyctl.papers.files import HOME, read, read_fast, require
 
-HOME = Path("papers")
-DATA = Path("data")
 FIELDS = (
     "table",
     "method",
@@ -35,7 +31,6 @@ FIELDS = (
     "metric",
     "note",
 )  # what `where:` can ask for
-KEYS = ("method", "warmup", "from", "verified", "clusters")  # of a row, beside params and deviations
 GIVEN = "given"  # a noise: the labels as the data set has them
 
 
@@ -63,65 +58,21 @@ class Number:
 
 
 @dataclass(frozen=True)
-class Budget:
-    """What makes a run shorter or smaller. `full` changes nothing.
+class Row:
+    """What a row of a paper's params.yaml means for one printed number.
 
-    Parameters counted in epochs shrink together, to `epochs_factor` of the row's or so that `epochs` is at most
-    `max_epochs`. `override` holds values for every parameter of that name, `at_most` limits, `replace` other values by
-    the row's; `dataset` is prepared in the place of every data set, `noises` replaces noises by kind.
+    `method` is empty where no run stands behind the row. `warmup` is a block of `warmups:`. `start_from` names the row and
+    the data set of the run that the warm-up starts from. `verified` says that verified labels are used. `deviations` tell
+    what differs from the paper.
     """
 
     name: str
-    epochs_factor: float = 1.0
-    max_epochs: int | None = None
-    seeds: int | None = None
-    override: Mapping[str, Any] = field(default_factory=dict)
-    at_most: Mapping[str, int] = field(default_factory=dict)
-    replace: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    dataset: Mapping[str, Any] | None = None
-    size: Mapping[str, int] = field(default_factory=dict)  # of that data set
-    noises: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def data(self) -> Path:
-        return DATA if self.name == "full" else DATA / self.name
-
-    def shorten(self, values: Mapping[str, Any], spec: ModuleSpec) -> dict[str, Any]:
-        """The values of a run of this budget: those given, and those that it changes."""
-        names = {f.name for f in spec.fields}
-        full = {f.name: f.default for f in spec.fields} | dict(values)
-        factor = self.epochs_factor
-        if self.max_epochs is not None and full.get("epochs"):
-            factor = min(factor, self.max_epochs / full["epochs"])
-        found = dict(values) | {name: value for name, value in self.override.items() if name in names}
-        for name, by_value in self.replace.items():
-            if found.get(name) in by_value:
-                found[name] = by_value[found[name]]
-        for name, limit in self.at_most.items():
-            if name in names and full[name] is not None and full[name] > limit:
-                found[name] = limit
-        if factor < 1:
-            counted = {f.name: full[f.name] for f in spec.fields if counts_epochs(f)}
-            found |= {name: _scaled(value, factor) for name, value in counted.items() if value}
-        return found
-
-
-def counts_epochs(spec: FieldSpec) -> bool:
-    """Whether a parameter is a number of epochs, or an epoch, by its name."""
-    words = spec.name.split("_")
-    return words[-1] in ("epoch", "epochs", "period") or spec.name == "decay_start"
-
-
-def _scaled(value: Any, factor: float) -> Any:
-    if isinstance(value, list | tuple):
-        return [_scaled(one, factor) for one in value]
-    return max(1, round(value * factor))
-
-
-def budgets() -> dict[str, Budget]:
-    """The budgets by name."""
-    file = read(HOME / "budgets.yaml")
-    return {"full": Budget("full")} | {name: Budget(name, **values) for name, values in file.values.items()}
+    method: str
+    params: Mapping[str, Any]
+    warmup: str
+    start_from: Mapping[str, str] | None
+    verified: bool
+    deviations: tuple[str, ...]
 
 
 def names() -> list[str]:
@@ -132,31 +83,13 @@ def names() -> list[str]:
 def load(name: str) -> Paper:
     """A paper by the name of its folder. Raises ParamsError naming those there are."""
     name = Path(name).name
-    _require(HOME / "printed.yaml")
+    require(HOME / "printed.yaml")
     if name not in names():
         raise ParamsError(f"unknown paper {name!r}; {suggest(name, names())}")
     return Paper(name)
 
 
-def read(path: Path) -> config.ParamsFile:
-    """A file that people write, with the line of every key."""
-    _require(path)
-    return config.read_params_file(path)
-
-
-def read_fast(path: Path) -> dict[str, Any]:
-    """A large file; its keys have no lines."""
-    _require(path)
-    found: dict[str, Any] = yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    return found
-
-
-def _require(path: Path) -> None:
-    if not path.exists():
-        raise ParamsError(f"{path} is not there; run this in the project's folder, where papers/ lies")
-
-
-def _matches(wanted: Mapping[str, Any], printed: Mapping[str, Any], place: str) -> bool:
+def matches(wanted: Mapping[str, Any], printed: Mapping[str, Any], place: str) -> bool:
     """Whether a printed number has these fields, each one value or one of several."""
     unknown = [key for key in wanted if key not in FIELDS]
     if unknown:
@@ -228,7 +161,7 @@ class Paper:
     def _rule(self, row: Mapping[str, Any]) -> Any:
         """The first rule that fits a printed number."""
         rules, where = self.tables.values["rules"], f"{self.tables.path}"
-        return next((r for r in rules if _matches(r["where"], row, where)), None)
+        return next((r for r in rules if matches(r["where"], row, where)), None)
 
     def _number(
         self,
@@ -256,7 +189,7 @@ class Paper:
             raise ParamsError(f"{where}: no metric for {row['metric']!r}; add one under metrics:")
         dataset = rule.get("dataset") or self._name(self.tables.values, "datasets", row["dataset"])
         cases = [*(self.tables.get("noise_cases") or []), {"where": {}, "noises": self.tables.get("noises")}]
-        case = next(case for case in cases if _matches(case["where"], row, where))
+        case = next(case for case in cases if matches(case["where"], row, where))
         label_free = "method" not in known[rule["row"]]
         noise = GIVEN if label_free else self._name(case, f"noises.{row['dataset']}", row["noise"])
         rate = "" if noise == GIVEN or row["rate"] is None else f"-{round(100 * row['rate']):02d}"
@@ -280,24 +213,32 @@ class Paper:
 
     def _has_key(self, entry: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
         wanted = {} if "row" in entry else entry["where"]  # of a rule that fits already
-        return "key" in entry and _matches(wanted, row, self.tables.path)
+        return "key" in entry and matches(wanted, row, self.tables.path)
 
-    def row(self, number: Number) -> dict[str, Any]:
-        """Method, parameters, warm-up and deviations of a number's row: its block, then each case that fits, in order."""
+    def row(self, number: Number) -> Row:
+        """The row of a number: what all rows have in common, its own block, and each case of these that fits, in order."""
         block = self.params.get(f"rows.{number.row}")
-        found: dict[str, Any] = {"params": {}, "deviations": []}
-        cases = [
+        found: dict[str, Any] = {}
+        params: dict[str, Any] = {}
+        deviations: list[str] = []
+        for case in [
             *(self.params.get("common") or {}).values(),
             block,
             *(block.get("cases") or {}).values(),
-        ]
-        for case in cases:
-            if not _matches(case.get("where") or {}, number.printed, self.params.path):
-                continue
-            found["params"] |= case.get("params") or {}
-            found |= {key: case[key] for key in KEYS if key in case}
-            found["deviations"] += [case["deviation"]] if "deviation" in case else []
-        return found
+        ]:
+            if matches(case.get("where") or {}, number.printed, self.params.path):
+                found |= case
+                params |= case.get("params") or {}
+                deviations += [case["deviation"]] if "deviation" in case else []
+        return Row(
+            number.row,
+            found.get("method", ""),
+            params,
+            found.get("warmup", "default"),
+            found.get("from"),
+            bool(found.get("verified")),
+            tuple(deviations),
+        )
 
 
 def _is_table(name: str, wanted: str) -> bool:
