@@ -27,9 +27,16 @@ import numpy as np
 
 from noisyctl.artifacts import csv_files, files, label_list, store
 from noisyctl.artifacts.kinds import FEATURES, IMAGES, LABELS, PATHS
-from noisyctl.datasets._labels import encoded, sorted_classes
-from noisyctl.datasets._tables import read_table
-from noisyctl.datasets.folder import SPLITS, Params, existing_folder, from_folders, from_manifest
+from noisyctl.datasets.folder import (
+    SPLITS,
+    Params,
+    encoded,
+    existing_folder,
+    from_folders,
+    from_manifest,
+    read_table,
+    sorted_classes,
+)
 from noisyctl.errors import DataError, NoisyctlError, OutputError
 from noisyctl.opinions import Judgement, judge
 from noisyctl.review import report
