@@ -34,6 +34,7 @@ PLUMBING = (
     "noisyctl.runs",
     "noisyctl.runs.fresh",
     "noisyctl.runs.needed",
+    "noisyctl.runs.record",
     "noisyctl.session",
     "stages",
 )
