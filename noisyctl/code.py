@@ -31,6 +31,7 @@ PLUMBING = (
     "noisyctl.layout",
     "noisyctl.params",
     "noisyctl.precision",
+    "noisyctl.registry",
     "noisyctl.runs",
     "noisyctl.runs.fresh",
     "noisyctl.runs.needed",

@@ -1,52 +1,12 @@
 """Noisy-label methods; one file each. File name, command-line name and params block are the same word."""
 
-import functools
-import importlib
-import pkgutil
-from importlib.metadata import entry_points
-from types import ModuleType
-
-from noisyctl.errors import ParamsError, suggest
-from noisyctl.params import ModuleSpec, module_spec
+from noisyctl.registry import Registry
 
 RENAMED = {
     "scanmix_official": "scanmix"
 }  # another name of a method until the next version, and the name it has
+CONTRACT = ("Params", "NEEDS", "start", "run_epoch", "predict")  # what a method file must have
+REGISTRY = Registry(__name__, "method", CONTRACT, RENAMED, open_to_others=True)
 
-
-def modules() -> dict[str, str]:
-    """Method name to module: this folder's files, and the entry points `noisyctl.methods` of other packages."""
-    own = {m.name: f"{__name__}.{m.name}" for m in pkgutil.iter_modules(__path__)}
-    return own | _of_other_packages()
-
-
-def present_name(name: str) -> str:
-    """The name of a method that may be given by a former one."""
-    return RENAMED.get(name, name)
-
-
-@functools.cache
-def _of_other_packages() -> dict[str, str]:
-    """Reading what is installed takes longer than all the rest."""
-    return {point.name: point.module for point in entry_points(group="noisyctl.methods")}
-
-
-def available() -> tuple[str, ...]:
-    return tuple(sorted(modules()))
-
-
-def load(name: str) -> ModuleType:
-    """A method's module. Raises ParamsError naming the methods there are."""
-    return importlib.import_module(_module(name))
-
-
-def spec_of(name: str) -> ModuleSpec:
-    """What a method's source says of it, without importing it."""
-    return module_spec(_module(name))
-
-
-def _module(name: str) -> str:
-    found = modules()
-    if present_name(name) not in found:
-        raise ParamsError(f"unknown method {name!r}; {suggest(name, sorted(found))}")
-    return found[present_name(name)]
+modules, available, load, spec_of = REGISTRY.modules, REGISTRY.available, REGISTRY.load, REGISTRY.spec_of
+present_name = REGISTRY.present_name

@@ -1,13 +1,8 @@
 """Label-free pretraining; one file each, found by name."""
 
-import importlib
-import pkgutil
-from types import ModuleType
+from noisyctl.registry import Registry
 
+CONTRACT = ("Params", "NEEDS", "start", "run_epoch", "predict")
+REGISTRY = Registry(__name__, "pretraining", CONTRACT)
 
-def available() -> tuple[str, ...]:
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__)))
-
-
-def load(name: str) -> ModuleType:
-    return importlib.import_module(f"{__name__}.{name}")
+available, load = REGISTRY.available, REGISTRY.load
