@@ -9,4 +9,4 @@ CONTRACT = ("Params", "NEEDS", "start", "run_epoch", "predict")  # what a method
 REGISTRY = Registry(__name__, "method", CONTRACT, RENAMED, open_to_others=True)
 
 modules, available, load, spec_of = REGISTRY.modules, REGISTRY.available, REGISTRY.load, REGISTRY.spec_of
-present_name = REGISTRY.present_name
+module_of, present_name = REGISTRY.module_of, REGISTRY.present_name

@@ -29,7 +29,9 @@ class Params(MethodParams):
     )
     batch_size: int = param(128, "images a step", source="ELR appendix", ge=2)
     learning_rate: float = param(0.02, "at the start of the cosine", source="ELR appendix", gt=0)
-    weight_decay: float = param(1e-3, "", source="ELR appendix", ge=0)
+    weight_decay: float = param(
+        1e-3, "L2 penalty on all weights of the optimizer", source="ELR appendix", ge=0
+    )
     target_momentum: float = param(
         0.7, "weight of the old target [beta]", source="official code: CIFAR-10 symmetric", ge=0, lt=1
     )

@@ -41,7 +41,9 @@ class Params(MethodParams):
     decay_epoch: int = param(
         150, "of a tenth, with warm-up", source="official code: CIFAR-10; CIFAR-100: 200", ge=0
     )
-    weight_decay: float = param(5e-4, "", source="official code", ge=0)
+    weight_decay: float = param(
+        5e-4, "L2 penalty on all weights of the optimizer", source="official code", ge=0
+    )
     target_momentum: float = param(
         0.7,
         "weight of the old target [beta]",

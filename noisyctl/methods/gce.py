@@ -23,7 +23,9 @@ class Params(SupervisedParams):
     epochs: int = param(120, "after warm-up", source="GCE paper 4", ge=0)
     batch_size: int = param(128, "images a step", source="GCE paper 4", ge=2)
     learning_rate: float = param(0.01, "at the start", source="GCE paper 4", gt=0)
-    weight_decay: float = param(1e-4, "", source="GCE paper 4", ge=0)
+    weight_decay: float = param(
+        1e-4, "L2 penalty on all weights of the optimizer", source="GCE paper 4", ge=0
+    )
     power: float = param(
         0.7, "to 0: cross-entropy, 1: mean absolute error [q]", source="GCE paper 4", gt=0, le=1
     )

@@ -59,12 +59,16 @@ class Params(MethodParams):
     ood_temperature: float = param(10.0, "that flattens targets [s]", source="Jo-SRC Eq. 7", gt=0)
     teacher_momentum: float = param(0.99, "[omega]", source="Jo-SRC 4.1", ge=0, le=1)
     teacher_statistics: Literal["running", "batch"] = param(
-        "running", "", source="ours; batch: official code"
+        "running", "batch-norm statistics the teacher predicts with", source="ours; batch: official code"
     )
     batch_size: int = param(128, "images a step", source="Jo-SRC 4.1", ge=2)
-    optimizer: Literal["adam", "sgd"] = param("adam", "", source="Jo-SRC 4.1; sgd: official code, web data")
+    optimizer: Literal["adam", "sgd"] = param(
+        "adam", "what updates the student", source="Jo-SRC 4.1; sgd: official code, web data"
+    )
     learning_rate: float = param(1e-3, "at the start", source="Jo-SRC 4.1", gt=0)
-    weight_decay: float = param(0.0, "", source="official code: CIFAR", ge=0)
+    weight_decay: float = param(
+        0.0, "L2 penalty on all weights of the optimizer", source="official code: CIFAR", ge=0
+    )
     decay_start: int = param(80, "epoch from which Adam's rate falls to 0", source="Jo-SRC 4.1", ge=0)
     late_beta1: float = param(0.9, "from decay_start", source="Jo-SRC 4.1; official code: 0.1", ge=0, lt=1)
 

@@ -37,7 +37,9 @@ class Params(MethodParams):
     learning_rate: float = param(
         0.08, "of step 1", source="official code: symmetric 70 %; asymmetric: 0.03", gt=0
     )
-    weight_decay: float = param(1e-4, "", source="official code", ge=0)
+    weight_decay: float = param(
+        1e-4, "L2 penalty on all weights of the optimizer", source="official code", ge=0
+    )
     prior_weight: float = param(1.2, "[alpha]", source="official code: symmetric 70 %; asymmetric: 0.8", ge=0)
     entropy_weight: float = param(
         0.8, "[beta]", source="official code: symmetric 70 %; asymmetric: 0.4", ge=0

@@ -24,7 +24,9 @@ class Params(SupervisedParams):
     epochs: int = param(300, "after warm-up", source="MixNN VI-A, as cross_entropy", ge=0)
     batch_size: int = param(128, "images a step", source="MixNN VI-A, as cross_entropy", ge=2)
     learning_rate: float = param(0.02, "at the start", source="MixNN VI-A, as cross_entropy", gt=0)
-    weight_decay: float = param(1e-3, "", source="MixNN VI-A, as cross_entropy", ge=0)
+    weight_decay: float = param(
+        1e-3, "L2 penalty on all weights of the optimizer", source="MixNN VI-A, as cross_entropy", ge=0
+    )
     smoothing: float = param(
         0.1, "share that all classes get in equal parts [epsilon]", source="Szegedy et al. 7", ge=0, lt=1
     )

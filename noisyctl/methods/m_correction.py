@@ -48,7 +48,9 @@ class Params(MethodParams):
     batch_size: int = param(128, "images a step", source="official code", ge=2)
     learning_rate: float = param(0.1, "before the decay", source="official code", gt=0)
     decay_epochs: list[int] = param([100, 250], "of a tenth each, with warm-up", source="official code")
-    weight_decay: float = param(1e-4, "", source="official code", ge=0)
+    weight_decay: float = param(
+        1e-4, "L2 penalty on all weights of the optimizer", source="official code", ge=0
+    )
     variant: Literal["m-dyr-h", "md-dyr-sh"] = param(
         "m-dyr-h", "md-dyr-sh: for very many wrong labels", source="official code"
     )

@@ -55,7 +55,7 @@ class Params(MethodParams):
     learning_rate: float = param(0.02, "at each restart", source="MixNN VI-A", gt=0)
     floor_rate: float = param(0.001, "at the end of each period", source="MixNN VI-A", ge=0)
     period: int = param(10, "epochs between restarts, with warm-up", source="MixNN VI-A", ge=1)
-    weight_decay: float = param(1e-3, "", source="MixNN VI-A", ge=0)
+    weight_decay: float = param(1e-3, "L2 penalty on all weights of the optimizer", source="MixNN VI-A", ge=0)
 
 
 @state

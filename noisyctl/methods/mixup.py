@@ -27,7 +27,9 @@ class Params(MethodParams):
     epochs: int = param(200, "after warm-up", source="mixup 3.2: CIFAR-10", ge=0)
     batch_size: int = param(128, "images a step", source="mixup 3.2: CIFAR-10", ge=2)
     learning_rate: float = param(0.1, "at the start of the cosine", source="mixup 3.2: CIFAR-10", gt=0)
-    weight_decay: float = param(1e-4, "", source="mixup 3.2: CIFAR-10", ge=0)
+    weight_decay: float = param(
+        1e-4, "L2 penalty on all weights of the optimizer", source="mixup 3.2: CIFAR-10", ge=0
+    )
     alpha: float = param(
         1.0, "of the Beta; the larger, the nearer to halves", source="mixup 3.2; M-correction: 32", gt=0
     )

@@ -23,7 +23,9 @@ class Params(SupervisedParams):
     epochs: int = param(120, "after warm-up", source="APL code: CIFAR-10", ge=0)
     batch_size: int = param(128, "images a step", source="APL code: CIFAR-10", ge=2)
     learning_rate: float = param(0.01, "at the start", source="APL code: CIFAR-10", gt=0)
-    weight_decay: float = param(1e-4, "", source="APL code: CIFAR-10", ge=0)
+    weight_decay: float = param(
+        1e-4, "L2 penalty on all weights of the optimizer", source="APL code: CIFAR-10", ge=0
+    )
     active_weight: float = param(
         1.0, "of NCE [alpha]", source="APL code: CIFAR-10; CIFAR-100: 10, MNIST: 1", ge=0
     )

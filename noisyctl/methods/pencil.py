@@ -38,7 +38,9 @@ class Params(MethodParams):
     epochs: int = param(320, "of all stages, after warm-up", source="official code", ge=0)
     batch_size: int = param(128, "images a step", source="official code", ge=2)
     learning_rate: float = param(0.06, "of stages 1 and 2", source="official code", gt=0)
-    weight_decay: float = param(1e-4, "", source="official code", ge=0)
+    weight_decay: float = param(
+        1e-4, "L2 penalty on all weights of the optimizer", source="official code", ge=0
+    )
     correction_epoch: int = param(70, "of the start of stage 2, with warm-up", source="official code", ge=0)
     finetune_epoch: int = param(200, "of the start of stage 3, with warm-up", source="official code", ge=0)
     finetune_rate: float = param(0.2, "learning rate at the start of stage 3", source="official code", gt=0)

@@ -24,7 +24,9 @@ class Params(SupervisedParams):
     epochs: int = param(120, "after warm-up", source="APL code: CIFAR-10", ge=0)
     batch_size: int = param(128, "images a step", source="APL code: CIFAR-10", ge=2)
     learning_rate: float = param(0.01, "at the start", source="APL code: CIFAR-10", gt=0)
-    weight_decay: float = param(1e-4, "", source="APL code: CIFAR-10", ge=0)
+    weight_decay: float = param(
+        1e-4, "L2 penalty on all weights of the optimizer", source="APL code: CIFAR-10", ge=0
+    )
     cross_entropy_weight: float = param(0.1, "[alpha]", source="SCE paper 4: CIFAR-10; CIFAR-100: 6", ge=0)
     reverse_weight: float = param(1.0, "[beta]", source="SCE paper 4: CIFAR-10; CIFAR-100: 0.1", ge=0)
 

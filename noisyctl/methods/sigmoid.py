@@ -28,7 +28,12 @@ class Params(SupervisedParams):
     epochs: int = param(120, "after warm-up", source="Patrini code: CIFAR-10", ge=0)
     batch_size: int = param(128, "images a step", source="Patrini code: CIFAR-10", ge=2)
     learning_rate: float = param(0.1, "at the start", source="Patrini code: CIFAR-10", gt=0)
-    weight_decay: float = param(2e-4, "", source="Patrini code: gradient of its L2 of 1e-4", ge=0)
+    weight_decay: float = param(
+        2e-4,
+        "L2 penalty on all weights of the optimizer",
+        source="Patrini code: gradient of its L2 of 1e-4",
+        ge=0,
+    )
     scores: Literal["standardized", "head"] = param(
         "standardized",
         "[s]: logits standardized over the classes of a sample; head: outputs of a head that ends with a batch norm",

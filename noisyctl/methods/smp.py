@@ -59,7 +59,7 @@ class Params(MethodParams):
     batch_size: int = param(128, "images a step", source="SMP 4", ge=2)
     learning_rate: float = param(0.002, "at the start", source="SMP 4", gt=0)
     decay_period: int = param(5, "epochs to a tenth of it", source="SMP 4: Clothing1M; Food-101N: 10", ge=1)
-    weight_decay: float = param(5e-3, "", source="SMP 4", ge=0)
+    weight_decay: float = param(5e-3, "L2 penalty on all weights of the optimizer", source="SMP 4", ge=0)
     verified_role: Literal["prototypes", "finetune"] = param(
         "prototypes", "use of verified labels", source="SMP 4.1: second setting; finetune: third"
     )

@@ -79,7 +79,12 @@ class Params(MethodParams):
     patience_epochs: int = param(
         0, "without improvement end a stage [8]; 0: never", source="4.2: 0; 4.3: 20", ge=0
     )
-    weight_decay: float = param(2e-4, "", source="ours: gradient of Patrini et al.'s L2 of 1e-4", ge=0)
+    weight_decay: float = param(
+        2e-4,
+        "L2 penalty on all weights of the optimizer",
+        source="ours: gradient of Patrini et al.'s L2 of 1e-4",
+        ge=0,
+    )
     handed_over: Literal["best", "last"] = param(
         "best",
         "weights of stage 1 that select and go on: of its best validation accuracy, or last",

@@ -46,7 +46,9 @@ class Params(Base):
     learning_rate: float = param(
         0.015, "at the start of the cosine", source="ScanMix 4.2: WebVision; MoCo v2 0.03 at batch 256", gt=0
     )
-    weight_decay: float = param(1e-4, "", source="MoCo 4; ScanMix 4.2", ge=0)
+    weight_decay: float = param(
+        1e-4, "L2 penalty on all weights of the optimizer", source="MoCo 4; ScanMix 4.2", ge=0
+    )
     temperature: float = param(0.2, "[tau]", source="MoCo v2", gt=0)
     queue_size: int = param(
         65536, "keys to tell the own one from [K]", source="MoCo 4; MoCo's CIFAR demo: 4096 on 32 x 32", ge=1

@@ -40,7 +40,7 @@ class Params(Base):
     epochs: int = param(50, "epochs", source="ScanMix code: CIFAR-10, 100 for CIFAR-100; SCAN 3.1: 100", ge=0)
     batch_size: int = param(128, "anchors a step", source="SCAN 3.1; ScanMix code: 1024 for CIFAR-100", ge=2)
     learning_rate: float = param(1e-4, "of Adam, constant", source="SCAN 3.1", gt=0)
-    weight_decay: float = param(1e-4, "", source="SCAN 3.1", ge=0)
+    weight_decay: float = param(1e-4, "L2 penalty on all weights of the optimizer", source="SCAN 3.1", ge=0)
     entropy_weight: float = param(
         5.0, "[lambda]", source="SCAN 3.1; ScanMix code; ScanMix 4.2 prints 2", ge=0
     )

@@ -40,7 +40,9 @@ class Params(Base):
     batch_size: int = param(512, "images a step, two views each", source="ScanMix 4.2", ge=2)
     learning_rate: float = param(0.4, "peak", source="ScanMix 4.2", gt=0)
     floor_rate: float = param(4e-4, "at the end of the cosine", source="ScanMix code", ge=0)
-    weight_decay: float = param(1e-4, "", source="ScanMix 4.2", ge=0)
+    weight_decay: float = param(
+        1e-4, "L2 penalty on all weights of the optimizer", source="ScanMix 4.2", ge=0
+    )
     temperature: float = param(0.1, "[t]", source="ScanMix code", gt=0)
     anchors: Literal["both", "first"] = param(
         "both", "whose loss is averaged", source="SimCLR Algorithm 1; first: ScanMix code"

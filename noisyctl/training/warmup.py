@@ -57,7 +57,7 @@ class Params(Base):
     floor_rate: float = param(
         0.0, "at the end of each period; not read for a constant rate", source="MixNN VI-A: 0.001", ge=0
     )
-    weight_decay: float = param(5e-4, "", source="DivideMix", ge=0)
+    weight_decay: float = param(5e-4, "L2 penalty on all weights of the optimizer", source="DivideMix", ge=0)
     views: Literal["weak", "strong", "plain"] = param(
         "weak", "augmentation", source="DivideMix; strong: ScanMix code; plain: MixNN code"
     )
