@@ -31,9 +31,11 @@ PLUMBING = (
     "noisyctl.layout",
     "noisyctl.params",
     "noisyctl.precision",
+    "noisyctl.registry",
     "noisyctl.runs",
     "noisyctl.runs.fresh",
     "noisyctl.runs.needed",
+    "noisyctl.runs.record",
     "noisyctl.session",
     "stages",
 )

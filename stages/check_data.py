@@ -124,8 +124,9 @@ STAGE = Stage(
     "noisyctl check-data cifar10 data/raw/cifar10",
     run,
     lambda given, layout, extra: Inputs(given["name"], given["path"]),
+    answers=True,
     options=(
-        Option("name", "data set", required=True, metavar="name", argument=True),
+        Option("name", "data set", required=True, type=str, argument=True),
         Option("path", "folder of its files", required=True, argument=True),
     ),
 )

@@ -55,4 +55,5 @@ STAGE = Stage(
     "noisyctl doctor",
     run,
     lambda *_: None,
+    answers=True,
 )

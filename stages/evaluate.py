@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from noisyctl.artifacts import files
 from noisyctl.cli.stage import Option, Stage, one
+from noisyctl.cli.types import WholeNumber
 from noisyctl.errors import ArtifactError, ParamsError
 from noisyctl.session import Session
 
@@ -103,7 +104,7 @@ def _inputs(given: Any, layout: Any, extra: Any) -> Inputs:
         probed if probed and (probed / "encoder.safetensors").exists() else None,
         given["images"] or there(layout.home / "images.zarr"),
         _numbers("loss-epochs", given["loss_epochs"]),
-        _points(given["tsne"]),
+        given["tsne"] or 0,
         given["verified"] or there(layout.home / "verified.zarr"),
         given["paths"] or (home and there(home / "paths.zarr")),
         tuple(given["labels"]) or (_labels_of(home) if home else ()),
@@ -128,13 +129,6 @@ def _numbers(option: str, text: str | None) -> tuple[int, ...]:
     return tuple(map(int, words))
 
 
-def _points(text: str | None) -> int:
-    number = _numbers("tsne", text)
-    if text and (len(number) != 1 or not 4 <= number[0] <= MOST_POINTS):
-        raise ParamsError(f"--tsne is {text!r}; write the number of samples, 4 to {MOST_POINTS}")
-    return number[0] if number else 0
-
-
 STAGE = Stage(
     name="evaluate",
     summary="Judge runs: metrics, curves, figures, and the list of labels to look at.",
@@ -157,8 +151,17 @@ STAGE = Stage(
         ),
         Option("paths", "paths.zarr, for the lists of samples [beside the images, where the run lies below]"),
         Option("images", "images.zarr, for --tsne and the probe [data/SET/images.zarr where it exists]"),
-        Option("loss_epochs", "epochs whose losses are drawn beside the last one's, from 0", metavar="0,10"),
-        Option("tsne", f"draw the features of so many samples, at most {MOST_POINTS}", metavar="int"),
+        Option(
+            "loss_epochs",
+            "epochs whose losses are drawn beside the last one's, from 0",
+            type=str,
+            metavar="0,10",
+        ),
+        Option(
+            "tsne",
+            f"draw the features of so many samples, at most {MOST_POINTS}",
+            type=WholeNumber(4, MOST_POINTS),
+        ),
         Option("out", "folder to write", lambda layout: layout.home / "results", writes=one(RESULTS)),
     ),
 )

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from noisyctl import noise
 from noisyctl.artifacts import store
 from noisyctl.artifacts.files import Writes
 from noisyctl.artifacts.kinds import LABELS, NOISE, VERIFIED
-from noisyctl.cli.stage import Option, Stage, modules_in
+from noisyctl.cli.stage import Option, Stage, block_of, known_kind, modules_in
+from noisyctl.cli.types import WholeNumber
+from noisyctl.config import ParamsFile
 from noisyctl.errors import ParamsError
 from noisyctl.layout import Layout, beside
 from noisyctl.session import Session
@@ -34,15 +37,24 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     return found | {"labels": str(inputs.out)}
 
 
-def _inputs(given: Mapping[str, Any], layout: Layout, extra: Mapping[str, Any]) -> Inputs:
-    from noisyctl import noise
+def _params(file: ParamsFile, layout: Layout, given: Mapping[str, Any]) -> tuple[str, str]:
+    """The block of the noise, if it has one, and the module of its kind. Raises ParamsError where none is named."""
+    if given["kind"]:
+        return "", known_kind(noise.REGISTRY, given["kind"], file, "")
+    if layout.noise == "given":
+        raise ParamsError(
+            "which noise? give --kind symmetric --rate 0.4 --exclude-true-class, or --noise with a block of `noises:`"
+        )
+    block = block_of(file, "noises", layout.noise)
+    kind = file.block(block).values.get("kind")
+    if kind is None:
+        raise ParamsError(f"{file.where(block)}: {block}.kind is missing; write kind: symmetric")
+    return block, known_kind(noise.REGISTRY, kind, file, block)
 
+
+def _inputs(given: Mapping[str, Any], layout: Layout, extra: Mapping[str, Any]) -> Inputs:
     images = given["images"] if noise.load(extra["kind"]).NEEDS else None
-    number = given["verified_per_class"]
-    if number is not None and not (str(number).isdecimal() and int(str(number)) > 0):
-        raise ParamsError(f"--verified-per-class is {str(number)!r}; give a whole number from 1 on")
-    verified = None if number is None else int(str(number))
-    return Inputs(extra["kind"], given["truth"], given["out"], images, verified)
+    return Inputs(extra["kind"], given["truth"], given["out"], images, given["verified_per_class"])
 
 
 def _writes(out: Path) -> Writes:
@@ -58,15 +70,17 @@ STAGE = Stage(
     run=run,
     inputs=_inputs,
     options=(
-        Option("kind", "noise model; without it, the block --noise of params.yaml", metavar="name"),
+        Option("kind", "noise model; without it, the block --noise of params.yaml", type=str),
         Option("truth", "truth.zarr", lambda layout: layout.home / "truth.zarr"),
         Option("images", "images.zarr, where the noise needs it", lambda layout: layout.home / "images.zarr"),
         Option("out", "labels to write", lambda layout: layout.labels, writes=_writes),
         Option(
             "verified_per_class",
-            "also write verified.zarr: so many samples a class with clean labels",
-            metavar="int",
+            "also write verified.zarr: so many samples of each class with their clean labels",
+            type=WholeNumber(1),
         ),
     ),
+    params=_params,
+    by_kind=True,
     fields=modules_in("noisyctl.noise"),
 )

@@ -78,4 +78,5 @@ STAGE = Stage(
     "noisyctl methods --json",
     run,
     lambda *_: None,
+    answers=True,
 )

@@ -1,11 +1,15 @@
 """Bring a data set to images.zarr, and its labels to truth.zarr (known to be right) or labels.zarr (as given)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from noisyctl import datasets
 from noisyctl.artifacts.files import Writes
-from noisyctl.cli.stage import Option, Stage, modules_in
+from noisyctl.cli.stage import Option, Stage, known_kind, modules_in
+from noisyctl.config import ParamsFile
+from noisyctl.layout import Layout
 from noisyctl.session import Session
 
 
@@ -28,6 +32,13 @@ def _writes(out: Path) -> Writes:
     return Writes(outputs(out), inside=out)
 
 
+def _params(file: ParamsFile, layout: Layout, given: Mapping[str, Any]) -> tuple[str, str]:
+    """The block of the data set, and the module of its kind: the block's `kind`, or the data set's own name."""
+    block = f"datasets.{layout.dataset}"
+    kind = file.block(block).values.get("kind", layout.dataset)
+    return block, known_kind(datasets.REGISTRY, kind, file, block)
+
+
 STAGE = Stage(
     name="prepare-data",
     summary="Bring a data set or your own folder of images to images.zarr.",
@@ -35,5 +46,7 @@ STAGE = Stage(
     run=run,
     inputs=lambda given, layout, extra: Inputs(extra["kind"], given["out"]),
     options=(Option("out", "folder to write", lambda layout: layout.home, writes=_writes),),
+    params=_params,
+    by_kind=True,
     fields=modules_in("noisyctl.datasets"),
 )

@@ -113,4 +113,5 @@ STAGE = Stage(
     "noisyctl status",
     run,
     lambda given, layout, extra: Inputs(layout),
+    answers=True,
 )

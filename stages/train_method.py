@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from noisyctl import methods
+from noisyctl.cli.options import group, tell_renamed
 from noisyctl.cli.stage import RUN, Option, Stage
 from noisyctl.layout import Layout
 from noisyctl.params import module_spec
@@ -45,9 +47,17 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     return train(inputs.method, sources, inputs.out, params, session, note) | {"out": str(inputs.out)}
 
 
-def stage(method: str, module: str, summary: str) -> Stage:
-    """The command `train-method METHOD`. What the method does not need is not read."""
-    of_method = module_spec(module).needs
+def command() -> Any:
+    """`train-method`: one subcommand a method file, listed without importing them."""
+    return group("train-method", "Train one method on noisy labels.", methods.available(), stage)
+
+
+def stage(name: str) -> Stage:
+    """The command `train-method METHOD`. What the method does not need is not read. Raises ParamsError for none."""
+    module, method = methods.module_of(name), methods.present_name(name)
+    if method != name:
+        tell_renamed(name)
+    of_method, summary = module_spec(module).needs, module_spec(module).summary
 
     def inputs(given: Any, layout: Layout, extra: Any) -> Inputs:
         needs = of_method.under(extra["params"].model_dump())

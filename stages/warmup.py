@@ -54,7 +54,7 @@ STAGE = Stage(
             "profile",
             f"block of `warmups:`; without one there are {', '.join(PROFILES)}",
             lambda layout: "default",
-            metavar="name",
+            type=str,
         ),
         Option("images", "images.zarr", lambda layout: layout.home / "images.zarr"),
         Option("labels", "labels.zarr", lambda layout: layout.labels),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -15,7 +16,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-COMMANDS = {
+COMMANDS = {  # module, with what it makes the command of where it makes several, and the summary
     "clean": (
         "stages.clean",
         "Find the wrong labels in a folder of photos, and write a report to review them in.",
@@ -26,8 +27,8 @@ COMMANDS = {
         "Tell whether a data set's files are whole, and where to get what is missing.",
     ),
     "inject-noise": ("stages.inject_noise", "Make noisy labels from clean ones."),
-    "pretrain-simclr": ("stages.pretrain", "Train an encoder without labels (SimCLR)."),
-    "pretrain-moco": ("stages.pretrain", "Train an encoder without labels (MoCo v2)."),
+    "pretrain-simclr": ("stages.pretrain:simclr", "Train an encoder without labels (SimCLR)."),
+    "pretrain-moco": ("stages.pretrain:moco", "Train an encoder without labels (MoCo v2)."),
     "embed": ("stages.embed", "Write the features of every image by an encoder that comes trained."),
     "mine-knn": ("stages.mine_knn", "Mine the nearest neighbors of every training image."),
     "cluster-scan": ("stages.cluster_scan", "Sort images into clusters without labels (SCAN)."),
@@ -69,36 +70,31 @@ class Commands(TyperGroup):
             raise ParamsError(f"unknown command {cmd_name!r}; {suggest(cmd_name, COMMANDS)}")
         if ctx.resilient_parsing or set(sys.argv[1:2]) & {"--help"}:
             return _plain(cmd_name, COMMANDS[cmd_name][1])
-        from noisyctl.cli.options import command, method_group
+        from noisyctl.cli.options import command
 
-        if cmd_name == "train-method":
-            return method_group()
-        if cmd_name == "sweep":
-            return importlib.import_module(COMMANDS[cmd_name][0]).command()
-        return command(stage_named((cmd_name,)))
+        module = importlib.import_module(COMMANDS[cmd_name][0].partition(":")[0])
+        return module.command() if hasattr(module, "command") else command(stage_named((cmd_name,)))
 
 
 def stage_named(words: Sequence[str]) -> Any:
     """The declaration of a command by its words: ("mine-knn",), or ("train-method", "elr"). Raises KeyError for none."""
-    name = words[0]
-    module = importlib.import_module(COMMANDS[name][0])
-    if name == "train-method":
-        from noisyctl import methods, params
-
-        source = methods.modules()[words[1]]
-        return module.stage(words[1], source, params.module_spec(source).summary)
-    pretraining = name.removeprefix("pretrain-")
-    return module.STAGE if pretraining == name else module.stage(pretraining)
+    place, _, argument = COMMANDS[words[0]][0].partition(":")
+    module = importlib.import_module(place)
+    return module.STAGE if hasattr(module, "STAGE") else module.stage(argument or words[1])
 
 
 def _plain(name: str, summary: str) -> Any:
     one = typer.Typer(add_completion=False)
-    one.command(name, help=summary)(lambda: None)
+    one.command(name, help=summary, short_help=summary)(lambda: None)
     return typer.main.get_command(one)
 
 
 app = typer.Typer(
-    cls=Commands, help="Train image classifiers on wrong labels.", rich_markup_mode=None, no_args_is_help=True
+    cls=Commands,
+    help="Train image classifiers on wrong labels.",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    context_settings={"max_content_width": shutil.get_terminal_size().columns},
 )
 
 

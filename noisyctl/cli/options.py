@@ -9,7 +9,10 @@ import functools
 import importlib
 import inspect
 import json
+import shutil
 import sys
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +20,28 @@ import typer
 from typer.core import TyperGroup
 
 from noisyctl import config, params
+from noisyctl.cli import progress
 from noisyctl.cli.cures import Chosen, complete
 from noisyctl.cli.progress import Terminal
-from noisyctl.cli.stage import Option, Stage, block_of, holds_artifacts, modules_in
+from noisyctl.cli.stage import Option, Stage, holds_artifacts, modules_in
+from noisyctl.cli.types import OneOf, ValueType, WholeNumber
 from noisyctl.errors import NoisyctlError, ParamsError, suggest
 from noisyctl.layout import Layout
 from noisyctl.session import Session
 
-COMMON = (
-    ("dataset", "data set, or a block of `datasets:`", "name"),
-    ("noise", "block of `noises:`, or `given` for labels as they are", "name"),
-    ("pretrain", "whose features", "name"),
-    ("seed", "of every random draw", "int"),
-    ("device", "where to compute", "auto|cpu|cuda"),
+COMMON: tuple[tuple[str, str, Any], ...] = (  # name, help, type
+    ("dataset", "data set, or a block of `datasets:` in params.yaml", str),
+    ("noise", "block of `noises:` in params.yaml, or `given` for labels as they are", str),
+    ("pretrain", "the encoder whose features, neighbors and clusters are meant", str),
+    ("seed", "seed of every random draw", WholeNumber()),
+    ("device", "where to compute", OneOf(("auto", "cpu", "cuda"))),
     (
         "precision",
         "of training; auto: bfloat16 where GPU or processor has its units",
-        "auto|float32|bfloat16",
+        OneOf(("auto", "float32", "bfloat16")),
     ),
-    ("threads", "of the CPU; 0 leaves torch's choice", "int"),
-    ("params_file", "[params.yaml]", "path"),
+    ("threads", "threads of the CPU; 0 leaves torch's choice", WholeNumber()),
+    ("params_file", "file with the parameters [params.yaml]", Path),
 )
 DEFAULTS: dict[str, Any] = {
     "dataset": "digits",
@@ -75,47 +80,54 @@ def command(stage: Stage) -> Any:
         if o.argument
         else _flag(o.name, o.help)
         if o.flag
-        else _parameter(o.name, o.help, multiple=o.multiple, required=o.required, metavar=o.metavar)
+        else _parameter(
+            o.name, o.help, multiple=o.multiple, required=o.required, metavar=o.shown, kind=o.kind
+        )
         for o in stage.options
     ]
     parameters += [_spec_parameter(spec) for name, spec in specs.items() if name not in own]
     taken = own | set(specs)
-    parameters += [_parameter(name, text_, metavar=kind) for name, text_, kind in COMMON if name not in taken]
+    parameters += [
+        _parameter(name, about, metavar={Path: "path", str: "name"}.get(kind), kind=kind)
+        for name, about, kind in COMMON
+        if name not in taken
+    ]
     parameters += [_parameter("set", "value of params.yaml, repeatable", multiple=True, metavar="key=value")]
     parameters += [_flag("dry_run", "print every value with its source, and what is read and written")]
     parameters += [_flag("json", "one line of JSON on stdout")]
     call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     call.__annotations__ = {p.name: p.annotation for p in parameters}
-    app.command(stage.name, help=text)(call)
+    app.command(stage.name, help=text, short_help=stage.summary, context_settings=page())(call)
     return typer.main.get_command(app)
 
 
-def method_group() -> Any:
-    """`train-method`: one subcommand a method file, listed without importing them."""
-    from noisyctl import methods
+def group(name: str, summary: str, names: Sequence[str], found: Callable[[str], Stage]) -> Any:
+    """A command with subcommands: `names` are listed, and the declaration of one is `found` when it is called."""
 
-    modules = methods.modules()
-
-    class Methods(TyperGroup):
+    class Group(TyperGroup):
         def list_commands(self, ctx: Any) -> list[str]:
-            return sorted(modules)
+            return sorted(names)
 
         def get_command(self, ctx: Any, cmd_name: str) -> Any:
-            name = methods.present_name(cmd_name)
-            if name not in modules:
-                if cmd_name.startswith("-"):
-                    return None
-                raise ParamsError(f"unknown method {cmd_name!r}; {suggest(cmd_name, sorted(modules))}")
-            stage = importlib.import_module("stages.train_method").stage
-            if name != cmd_name:
-                _tell_renamed(cmd_name)
-            return command(stage(name, modules[name], params.module_spec(modules[name]).summary))
+            if cmd_name.startswith("-"):
+                return None
+            return command(found(cmd_name))
 
     app = typer.Typer(
-        cls=Methods, help="Train one method on noisy labels.", rich_markup_mode=None, add_completion=False
+        name=name,
+        cls=Group,
+        help=summary,
+        rich_markup_mode=None,
+        add_completion=False,
+        context_settings=page(),
     )
     app.callback()(lambda: None)
     return typer.main.get_command(app)
+
+
+def page() -> dict[str, Any]:
+    """Help is as wide as the terminal."""
+    return {"max_content_width": shutil.get_terminal_size().columns}
 
 
 def specs_of(stage: Stage) -> dict[str, params.FieldSpec]:
@@ -147,13 +159,21 @@ def _metavar(annotation: str) -> str:
 
 
 def _parameter(
-    name: str, text: str, multiple: bool = False, required: bool = False, metavar: str | None = None
+    name: str,
+    text: str,
+    multiple: bool = False,
+    required: bool = False,
+    metavar: str | None = None,
+    kind: Any = str,
 ) -> inspect.Parameter:
-    kind: Any = list[str] if multiple else str
-    default = typer.Option(
-        ... if required else None, f"--{name.rstrip('_').replace('_', '-')}", help=text, metavar=metavar
-    )
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+    """`kind` is Path or str, both of which are given as text, or a ValueType."""
+    flag = f"--{name.rstrip('_').replace('_', '-')}"
+    typed: dict[str, Any] = {"metavar": metavar}
+    if isinstance(kind, ValueType):
+        typed = {"metavar": kind.shown, "parser": functools.partial(kind.read, flag=flag)}
+    default = typer.Option(... if required else None, flag, help=text, **typed)
+    annotation: Any = list[str] if multiple else str
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def _argument(option: Option) -> inspect.Parameter:
@@ -247,20 +267,32 @@ def _execute(stage: Stage, given: dict[str, Any]) -> None:
     from noisyctl.cli import made
 
     result = stage.run(call.inputs, call.params, call.session)
+    progress.close()
     made.note(call, given)
     if given["json"]:
         print(json.dumps(result, sort_keys=True))
     elif stage.text is not None:
-        print(stage.text(result), file=sys.stderr)
+        print(stage.text(result), file=sys.stdout if stage.answers else sys.stderr)
     else:
-        print(
-            "  ".join(f"{key} {value}" for key, value in result.items())
-            if len(result) < 9
-            else "\n".join(f"{k}: {v}" for k, v in result.items()),
-            file=sys.stderr,
-        )
+        print(_in_words(result, stage.answers), file=sys.stdout if stage.answers else sys.stderr)
     if isinstance(result, dict) and result.get("ok") is False:  # a check that found something
         raise SystemExit(1)
+
+
+def _in_words(result: Mapping[str, Any], answers: bool) -> str:
+    """A result for people, numbers to four digits: a line for each fact where it `answers` a question or is long.
+
+    On a terminal a line that is too long goes on below, indented, and no word is cut.
+    """
+    told = {key: f"{value:.4g}" if isinstance(value, float) else str(value) for key, value in result.items()}
+    if not answers and len(told) < 9:
+        return "  ".join(f"{key} {value}" for key, value in told.items())
+    lines = [f"{key}: {value}" for key, value in told.items()]
+    if answers and sys.stdout.isatty():
+        wrapper = textwrap.TextWrapper(shutil.get_terminal_size().columns, subsequent_indent="    ")
+        wrapper.break_long_words = wrapper.break_on_hyphens = False
+        lines = [wrapper.fill(line) for line in lines]
+    return "\n".join(lines)
 
 
 def resolve(stage: Stage, given: dict[str, Any]) -> Call:
@@ -279,14 +311,14 @@ def resolve(stage: Stage, given: dict[str, Any]) -> Call:
     layout, session = _settings(file, given, sets)
     _check_dataset(file, layout)
     paths = {o.name: _path(o, given.get(o.name), layout) for o in stage.options}
-    block, module, extra = _target(stage, file, given, layout, paths)
+    block, module = stage.params(file, layout, paths) if stage.params else ("", "")
     resolved: Any = None
     sources: dict[str, str] = {}
     if module:
         model = importlib.import_module(module).Params
         resolved, sources = _resolve(stage, model, file, block, given, sets)
     _check_parameters(file, sets, block)
-    extra |= {"params": resolved, "file": file}
+    extra = {"params": resolved, "file": file, "kind": module.rpartition(".")[2]}
     return Call(stage, stage.inputs(paths, layout, extra), resolved, sources, session, file, module)
 
 
@@ -310,7 +342,7 @@ def _check_outputs(stage: Stage, inputs: Any, resolved: Any, file: config.Params
 
 
 @functools.cache
-def _tell_renamed(old: str) -> None:
+def tell_renamed(old: str) -> None:
     """Once a process, on stderr."""
     from noisyctl import methods
 
@@ -333,7 +365,7 @@ def _by_present_names(
             f"methods.{new}.{k[len(prefix) :]}" if k.startswith(prefix) else k: v for k, v in sets.items()
         }
         if moved is not file or named != sets:
-            _tell_renamed(old)
+            tell_renamed(old)
         file, sets = moved, named
     return file, sets
 
@@ -450,10 +482,8 @@ def _settings(file: config.ParamsFile, given: dict[str, Any], sets: dict[str, An
     )
     place = {k: f"{file.where(k)}: {k}" for k in file.values} | {k: f"--set: {k}" for k in sets}
     for key in (*DEFAULTS, "noise"):
-        if isinstance(given.get(key), str):
-            text = given[key]
-            values[key] = int(text) if key in NUMBERS and text.isascii() and text.isdecimal() else text
-            place[key] = f"--{key}"
+        if given.get(key) is not None:
+            values[key], place[key] = given[key], f"--{key}"
     for key in NUMBERS:
         if isinstance(values[key], bool) or not isinstance(values[key], int) or values[key] < 0:
             raise ParamsError(f"{place[key]} is {values[key]!r}; give a whole number from 0 on")
@@ -492,50 +522,14 @@ def _path(option: Option, value: Any, layout: Layout) -> Any:
         return [Path(v) for v in value or []]
     if value is None:
         return option.default(layout) if option.default else None
-    return Path(value) if option.metavar == "path" else value
-
-
-def _target(
-    stage: Stage, file: config.ParamsFile, given: dict[str, Any], layout: Layout, paths: dict[str, Any]
-) -> tuple[str, str, dict[str, Any]]:
-    """The block of params.yaml and the module of the Params. Data sets and noises are chosen by their `kind`."""
-    if stage.name == "prepare-data":
-        block = f"datasets.{layout.dataset}"
-        kind = file.block(block).values.get("kind", layout.dataset)
-        return block, f"noisyctl.datasets.{_known('datasets', kind, file, block)}", {"kind": kind}
-    if stage.name == "inject-noise":
-        if given["kind"]:
-            return "", f"noisyctl.noise.{_known('noise', given['kind'], file, '')}", {"kind": given["kind"]}
-        if layout.noise == "given":
-            raise ParamsError(
-                "which noise? give --kind symmetric --rate 0.4 --exclude-true-class, or --noise with a block of `noises:`"
-            )
-        block = block_of(file, "noises", layout.noise)
-        kind = file.block(block).values.get("kind")
-        if kind is None:
-            raise ParamsError(f"{file.where(block)}: {block}.kind is missing; write kind: symmetric")
-        return block, f"noisyctl.noise.{_known('noise', kind, file, block)}", {"kind": kind}
-    if stage.params is None:
-        return "", "", {}
-    block, module = stage.params(file, layout, paths)
-    return block, module, {}
-
-
-def _known(group: str, kind: Any, file: config.ParamsFile, block: str) -> str:
-    if not isinstance(kind, str):
-        raise ParamsError(
-            f"{file.where(f'{block}.kind')}: {block}.kind is {kind!r}; write the name of one kind"
-        )
-    package = importlib.import_module(f"noisyctl.{group}")
-    package.load(kind)
-    return kind
+    return Path(value) if option.kind is Path else value
 
 
 def _resolve(
     stage: Stage, model: Any, file: config.ParamsFile, block: str, given: dict[str, Any], sets: dict[str, Any]
 ) -> tuple[Any, dict[str, str]]:
     layer = file.block(block) if block else config.Layer({}, "params")
-    if stage.name in ("prepare-data", "inject-noise"):
+    if stage.by_kind:
         layer = config.Layer({k: v for k, v in layer.values.items() if k != "kind"}, layer.place, layer.lines)
     own = {o.name for o in stage.options}
     options = {k: v for k, v in given.items() if k in specs_of(stage) and k not in own and v is not None}

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+MOST_SCALARS = 2
+SET_BEFOREHAND = ("learning_rate",)
 EVERY = 10.0  # seconds between two lines where stderr is no terminal
 
 
@@ -74,17 +76,28 @@ class Terminal:
 
 def epochs(what: str, quiet: bool) -> Callable[[int, int, Mapping[str, float]], None]:
     """A reporter of finished epochs and their scalars: a bar, or a line each."""
-    show = _show(_start(what, "epochs", resumable=True), quiet, every=0.0)
+    work = _start(what, "epochs", resumable=True)
+    show = _show(work, quiet, every=0.0)
+    if work.bar:  # the first epoch may take long
+        work.bar.start()
     begun, calls = time.monotonic(), 0
 
     def report(epoch: int, total: int, scalars: Mapping[str, float]) -> None:
         nonlocal calls
         calls += 1
         left = (time.monotonic() - begun) / calls * (total - epoch - 1)
-        numbers = "  ".join(f"{name} {value:.4g}" for name, value in scalars.items())
+        numbers = "  ".join(f"{name} {value:.4g}" for name, value in telling(scalars))
         show(epoch + 1, total, f"epoch {epoch + 1}/{total}  {_left(left)}{numbers}")
 
     return report
+
+
+def telling(scalars: Mapping[str, float]) -> list[tuple[str, float]]:
+    """The scalars of an epoch that are shown, two at most: what the epoch found goes before the rate that was set."""
+    found = [(name, value) for name, value in scalars.items() if name not in SET_BEFOREHAND]
+    return [*found, *((name, value) for name, value in scalars.items() if name in SET_BEFOREHAND)][
+        :MOST_SCALARS
+    ]
 
 
 def steps(what: str, unit: str, quiet: bool) -> Callable[[int, int], None]:
@@ -145,7 +158,11 @@ def _bar(work: Work) -> Callable[[int, int, str], None]:
         TextColumn("{task.fields[text]}", markup=False, table_column=end),
     )
     work.bar = Progress(*columns, console=Console(stderr=True), expand=True)
-    task = work.bar.add_task(work.what, total=None, text="")
+    task = work.bar.add_task(
+        work.what,
+        total=None,
+        text="working on the first part" if work.unit != "epochs" else "in the first epoch",
+    )
 
     def draw(done: int, total: int, text: str) -> None:
         work.bar.start()

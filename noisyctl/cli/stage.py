@@ -13,12 +13,15 @@ from noisyctl.artifacts.files import Form, Networks, Writes
 from noisyctl.config import ParamsFile
 from noisyctl.errors import ParamsError
 from noisyctl.layout import Layout
+from noisyctl.registry import Registry
 from noisyctl.session import Session
 
 
 @dataclass(frozen=True)
 class Option:
-    """An option of a command that is no param: a path, or where `metavar` says so a name. `default` is by layout.
+    """An option of a command that is no param. `default` is by layout.
+
+    Its value is a path, or of another `type`: `str`, or one of noisyctl/cli/types.py. `metavar` is what help shows.
 
     An `argument` is given by its place instead of its name, a `flag` has no value. An output `writes` places of certain
     forms, from which the frame knows what it may replace.
@@ -30,9 +33,20 @@ class Option:
     multiple: bool = False
     writes: Callable[[Path], Writes] | None = None
     required: bool = False
-    metavar: str = "path"
+    type: Any = None
     argument: bool = False
     flag: bool = False
+    metavar: str = ""
+
+    @property
+    def kind(self) -> Any:
+        """The type of the value: Path where nothing else is said."""
+        return self.type or (str if self.metavar else Path)
+
+    @property
+    def shown(self) -> str | None:
+        """What help shows for a path or a text."""
+        return self.metavar or {Path: "path", str: "name"}.get(self.kind)
 
     @property
     def output(self) -> bool:
@@ -75,6 +89,8 @@ class Stage:
     inputs: Callable[[Mapping[str, Any], Layout, Any], Any]
     options: tuple[Option, ...] = ()
     params: Callable[[ParamsFile, Layout, Mapping[str, Any]], tuple[str, str]] | None = None
+    by_kind: bool = False  # the block names the module as its `kind`, which is no param
+    answers: bool = False  # the result is what a person asked for: it goes to stdout
     fields: tuple[str, ...] = ()  # modules whose Params give the options
     group: str = ""  # the command that this one is a subcommand of
     show: Callable[[Any, Session], None] | None = None  # what `--dry-run` tells beside params and paths
@@ -135,3 +151,13 @@ def block_of(file: ParamsFile, group: str, name: str, presets: Iterable[str] = (
     if name not in known:
         raise ParamsError(f"{file.path}: no block {group}.{name}; {suggest(name, sorted(known))}")
     return f"{group}.{name}"
+
+
+def known_kind(registry: Registry, kind: Any, file: ParamsFile, block: str) -> str:
+    """The module of a kind that a block of params.yaml or an option names. Raises ParamsError where there is none."""
+    if not isinstance(kind, str):
+        raise ParamsError(
+            f"{file.where(f'{block}.kind')}: {block}.kind is {kind!r}; write the name of one kind"
+        )
+    registry.load(kind)
+    return registry.module_of(kind)

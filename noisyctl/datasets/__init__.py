@@ -5,22 +5,21 @@ A data set is a module with `Params` and `prepare(params)`, which returns `Image
 with an underscore hold what several data sets share.
 """
 
-import difflib
 import functools
-import importlib
 import math
-import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int64, Shaped, UInt8, UInt32
 
-from noisyctl.errors import ParamsError
+from noisyctl.registry import Registry
 
 BLOCK = 8192  # images whose pixels are counted at a time
+REGISTRY = Registry(__name__, "data set", ("Params", "prepare"))
+
+available, load = REGISTRY.available, REGISTRY.load
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,20 +112,3 @@ def moments(counts: Int64[np.ndarray, " 256"]) -> tuple[float, float]:
     )
     variance = (number * squares - total**2) / number**2
     return total / number / 255, math.sqrt(variance) / 255 or 1.0
-
-
-def available() -> tuple[str, ...]:
-    """The names of the data sets, from the files of this folder."""
-    return tuple(
-        sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
-    )
-
-
-def load(name: str) -> ModuleType:
-    """The module of a data set. Raises ParamsError if there is none of this name."""
-    names = available()
-    if name not in names:
-        close = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise ParamsError(f"unknown data set {name!r}; {hint}one of: {', '.join(names)}")
-    return importlib.import_module(f"{__name__}.{name}")

@@ -134,8 +134,7 @@ def prepare(params: Params) -> ImageData:
     if params.verified_manifest:
         checked = read_verified_labels(root, params.verified_manifest, samples["train"], class_names)
 
-    gray = params.channels == "gray"
-    look = read if params.keep == "pixels" else scan
+    gray, look = params.channels == "gray", read if params.keep == "pixels" else scan
     found: dict[str, Pixels | Scan] = {
         name: look(root, [sample.path for sample in samples[name]], params.image_size, gray=gray)
         for name in sorted(samples, key=("train", "test", "val").index)
@@ -173,12 +172,14 @@ def prepare(params: Params) -> ImageData:
         given_labels=labels["train"],
         verified=verified_labels(checked, kept["train"], class_names) if params.verified_manifest else None,
         quarantine=quarantine,
-        detected=(
-            f"{source.layout}: {len(class_names)} classes, "
-            + ", ".join(f"{len(split)} {name} images" for name, split in kept.items())
-            + f", {'gray' if one_channel else 'rgb'}, {len(quarantine)} files in quarantine"
-        ),
+        detected=f"{source.layout}: {len(class_names)} classes, {_counted(kept)}, "
+        f"{'gray' if one_channel else 'rgb'}, {len(quarantine)} files in quarantine",
     )
+
+
+def _counted(kept: Mapping[str, Sequence[Sample]]) -> str:
+    """`40 train images, 10 test images`."""
+    return ", ".join(f"{len(split)} {name} images" for name, split in kept.items())
 
 
 def read_images(

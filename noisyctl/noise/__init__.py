@@ -15,8 +15,6 @@ Every file holds
 labels; a model that needs them has the params `clean_share`, `classifier`, `epochs` and `width`.
 """
 
-import importlib
-import pkgutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -25,21 +23,14 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from noisyctl.errors import DataError, ParamsError, suggest
+from noisyctl.errors import DataError
+from noisyctl.registry import Registry
 
+CONTRACT = ("Params", "NEEDS", "corrupt", "transition_matrix")  # what the file of a noise model must have
+REGISTRY = Registry(__name__, "noise kind", CONTRACT)
 Draw = Literal["iid", "exact", "exact_total"]
 
-
-def available() -> tuple[str, ...]:
-    """The names of the noise models, from the files of this folder."""
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")))
-
-
-def load(kind: str) -> ModuleType:
-    """The module of a noise model: Params, NEEDS, corrupt, transition_matrix. Raises ParamsError for an unknown name."""
-    if kind not in available():
-        raise ParamsError(f"unknown noise kind {kind!r}; {suggest(kind, available())}")
-    return importlib.import_module(f"{__name__}.{kind}")
+available, load = REGISTRY.available, REGISTRY.load
 
 
 def num_noisy_classes(model: ModuleType, num_classes: int, params: Any) -> int:

@@ -235,7 +235,10 @@ def test_a_bar_keeps_count_and_time_on_a_narrow_terminal(monkeypatch: pytest.Mon
     for epoch in range(40):
         report(epoch, 40, {f"a_long_name_of_a_scalar_{i}": 0.123456 for i in range(4)})
     progress.close()
-    assert "epoch 40/40" in terminal.getvalue() and "scanmix" in terminal.getvalue()
+    said = terminal.getvalue()
+    assert "in the first epoch" in said
+    assert "epoch 40/40" in said and "scanmix" in said
+    assert "scalar_2" not in said  # two at most
     assert "\x1b[?25h" in terminal.getvalue()  # the cursor is back
 
 

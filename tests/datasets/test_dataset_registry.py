@@ -44,9 +44,7 @@ def test_every_data_set_declares_params_that_can_be_read_without_importing_it(na
 
 
 def test_unknown_name_is_answered_with_the_nearest_and_the_list() -> None:
-    with pytest.raises(
-        ParamsError, match=r"unknown data set 'digit'; did you mean 'digits'\? one of: .*folder"
-    ):
+    with pytest.raises(ParamsError, match=r"unknown data set 'digit'; did you mean 'digits'\?"):
         datasets.load("digit")
     with pytest.raises(ParamsError, match="unknown data set 'zzz'; one of: "):
         datasets.load("zzz")

@@ -112,7 +112,7 @@ def test_a_validation_rate_that_leaves_nothing(rate: float) -> None:
 
 
 def test_no_verified_sample_validates_and_too_few_others_are_refused() -> None:
-    cpu, verified = tasks.torch.device("cpu"), training.torch.arange(60)
+    cpu, verified = tasks.torch.device("cpu"), tasks.torch.arange(60)
     held_out = tasks.hold_out(100, 0.4, 0, cpu, verified)
     assert held_out is not None and held_out.tolist() == list(range(60, 100))
     with pytest.raises(

@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 
 from noisyctl import methods
 from noisyctl.artifacts import store
-from noisyctl.artifacts.kinds import TRACE, VERIFIED
+from noisyctl.artifacts.kinds import LABELS, TRACE, VERIFIED
 from noisyctl.datasets import folder
 from noisyctl.errors import ArtifactError, DataError
 from noisyctl.pretraining import scan, simclr
@@ -77,7 +77,7 @@ def test_verified_labels_are_an_artifact_of_these_images(photos: Path) -> None:
     home = prepare(photos, "pixels")
     verified = store.read(home / "verified.zarr", VERIFIED)
     assert len(verified.array("index")) == 10
-    given = store.read(home / "labels.zarr", prepare_data.LABELS).array("noisy_labels")
+    given = store.read(home / "labels.zarr", LABELS).array("noisy_labels")
     np.testing.assert_array_equal(given[verified.array("index")], verified.array("verified_labels"))
     assert train_method.Inputs("x", home, home).verified is None
 

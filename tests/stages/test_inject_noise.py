@@ -242,7 +242,7 @@ def test_a_number_of_verified_labels_that_is_none_is_refused(number: str) -> Non
 def test_options_come_from_every_model() -> None:
     assert {m.rsplit(".", 1)[-1] for m in inject_noise.STAGE.fields} == set(noise.available())
     fields = {name for kind in noise.available() for name in noise.load(kind).Params.model_fields}
-    assert set(options._specs(inject_noise.STAGE)) == fields
+    assert set(options.specs_of(inject_noise.STAGE)) == fields
 
 
 def documented() -> list[str]:
