@@ -11,15 +11,6 @@ from noisyctl.cli.main import COMMANDS
 ROOT = Path(__file__).parent.parent
 FILES = sorted(p for room in ("noisyctl", "stages") for p in (ROOT / room).rglob("*.py"))
 MOST_LINES = 60
-# rooms of colleagues that are still being moved; a name leaves this list when its module has its place
-ON_THEIR_WAY = ("papers", "paper_cells", "costs", "jobs")
-HAS_LONG = (
-    "stages/paper_cells.py",
-    "stages/costs.py",
-    "stages/papers.py",
-    "stages/sweep.py",
-    "stages/plan.py",
-)
 
 
 def name_of(path: Path) -> str:
@@ -69,8 +60,6 @@ def test_no_private_name_is_used_outside_its_module() -> None:
 
 @pytest.mark.parametrize("path", [p for p in FILES if "noisyctl/methods" not in name_of(p)], ids=name_of)
 def test_no_function_is_longer_than_a_screen(path: Path) -> None:
-    if name_of(path) in HAS_LONG:
-        pytest.skip("on its way to another room")
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
     long = [
         f"{node.name} has {size} lines"
@@ -82,7 +71,7 @@ def test_no_function_is_longer_than_a_screen(path: Path) -> None:
 
 def test_stages_holds_a_file_for_each_command_and_nothing_else() -> None:
     commands = {module.partition(":")[0].removeprefix("stages.") for module, _ in COMMANDS.values()}
-    files = {path.stem for path in (ROOT / "stages").glob("*.py")} - {"__init__", *ON_THEIR_WAY}
+    files = {path.stem for path in (ROOT / "stages").glob("*.py")} - {"__init__"}
     assert files == commands
 
 

@@ -127,9 +127,7 @@ def prepare(params: Params) -> ImageData:
     samples: dict[str, list[Sample]] = {"train": []}
     for sample in sorted(source.samples, key=lambda sample: sample.path):
         samples.setdefault(sample.split, []).append(sample)
-    _require_images(
-        samples, class_names, source, []
-    )  # checked before the long reading, and once more after it
+    _require_images(samples, class_names, source, [])  # before the long reading, and again after it
     checked = {}
     if params.verified_manifest:
         checked = read_verified_labels(root, params.verified_manifest, samples["train"], class_names)
