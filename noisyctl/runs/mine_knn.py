@@ -36,13 +36,14 @@ def mine(features_path: Path, out: Path, params: Params, session: Session) -> di
     from noisyctl.artifacts.kinds import FEATURES, NEIGHBORS
     from noisyctl.runs import fresh
 
+    device = session.start()  # a device that is not there is told first
     images = features_path.parent.parent / "images.zarr"  # where it lies by default
     if images.exists():
         made = fresh.label_free(images, features_path.parent, features=features_path)
         fresh.require([made["features"]])
     features = store.read(features_path, FEATURES)
     space = params.space if params.space in features else "features"
-    mined, engine = _mined(features.checked_rows(space), params, session)
+    mined, engine = _mined(features.checked_rows(space), params, session, device)
     facts = {
         "k": params.k,
         "space": space,
@@ -58,12 +59,11 @@ def mine(features_path: Path, out: Path, params: Params, session: Session) -> di
     return facts | {"samples": len(mined.indices)}
 
 
-def _mined(rows: Any, params: Params, session: Session) -> tuple[Any, str]:
+def _mined(rows: Any, params: Params, session: Session, device: Any) -> tuple[Any, str]:
     """The neighbors, and the engine that found them."""
     from noisyctl.parts import neighbors
     from noisyctl.seeds import stream
 
-    device = session.start()
     report = session.progress("mine-knn", "samples")
     if params.engine == "hnsw":
         rng = stream(session.seed, "mine-knn", "recall")
