@@ -11,7 +11,9 @@ export DVC_NO_ANALYTICS := 1
 repro: $(VENV)/.installed
 	$(BIN)/dvc repro
 	$(BIN)/noisyctl table
-	@echo "table: data/digits/table.md   figures: data/digits/results/figures   labels to look at: data/digits/results/samples"
+	@echo "done. table: data/digits/table.md   figures: data/digits/results/figures   labels to look at: data/digits/results/samples"
+	@git diff --quiet -- dvc.lock || echo "dvc.lock has changed: another processor gives other bytes, and accuracies that differ by tenths of points; git checkout dvc.lock brings the committed one back"
+	@echo "noisyctl is in .venv: source .venv/bin/activate"
 
 test: $(VENV)/.installed-test lint browser
 	$(BIN)/pytest -n 2
@@ -44,4 +46,5 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) .noisyctl data/digits
+	rm -rf $(VENV) .noisyctl plans
+	git clean -qfdX data
