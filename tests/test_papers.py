@@ -403,14 +403,9 @@ def test_every_command_is_one_that_the_command_line_understands(paper: str) -> N
 
 
 def _stage(words: list[str]) -> object:
-    from noisyctl.cli.main import COMMANDS
+    from noisyctl.cli.main import stage_named
 
-    module = importlib.import_module(COMMANDS[words[1]][0])
-    if words[1] == "train-method":
-        return module.stage(words[2], methods.modules()[words[2]], "")
-    if words[1].startswith("pretrain-"):
-        return module.stage(words[1].removeprefix("pretrain-"))
-    return module.STAGE
+    return stage_named(words[1:])
 
 
 # ------------------------------------------------------------------------------------------------------------- budgets

@@ -225,7 +225,7 @@ def test_images_are_read_only_where_a_noise_needs_them(data: Path, tmp_path: Pat
             "truth": Path("t.zarr"),
             "out": Path("L.zarr"),
             "images": Path("i.zarr"),
-            "verified_per_class": "5",
+            "verified_per_class": 5,
         }
         inputs = inject_noise.STAGE.inputs(given, None, {"kind": kind})
         assert inputs.images == needed
@@ -234,9 +234,10 @@ def test_images_are_read_only_where_a_noise_needs_them(data: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("number", ["0", "-3", "few", "1.5"])
 def test_a_number_of_verified_labels_that_is_none_is_refused(number: str) -> None:
-    given = {"truth": Path("t"), "out": Path("o"), "images": Path("i"), "verified_per_class": number}
-    with pytest.raises(ParamsError, match=r"--verified-per-class is .* whole number from 1 on"):
-        inject_noise.STAGE.inputs(given, None, {"kind": "symmetric"})
+    words = ["--kind", "symmetric", "--rate", "0.4", f"--verified-per-class={number}", "--dry-run"]
+    done = CliRunner().invoke(options.command(inject_noise.STAGE), words)
+    assert isinstance(done.exception, ParamsError)
+    assert re.fullmatch(r"--verified-per-class is .*; give a whole number from 1 on", str(done.exception))
 
 
 def test_options_come_from_every_model() -> None:

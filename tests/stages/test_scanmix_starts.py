@@ -48,7 +48,7 @@ def pretrained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder where images, noisy labels, an encoder and neighbors are, and nothing that comes after them."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NOISYCTL_SCRATCH", str(tmp_path / ".noisyctl"))
-    options._tell_renamed.cache_clear()
+    options.tell_renamed.cache_clear()
     Path("params.yaml").write_text(PARAMS)
     for line in ("prepare-data", "inject-noise --seed 1", "pretrain-simclr", "mine-knn"):
         call(line)

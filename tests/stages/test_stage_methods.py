@@ -27,13 +27,13 @@ def test_every_method_is_told_with_its_paper_and_the_needs_of_its_module() -> No
 
 def test_one_line_and_json() -> None:
     done = subprocess.run([NOISYCTL, "methods"], capture_output=True, text=True, check=True)
-    lines = done.stderr.splitlines()
+    lines = done.stdout.splitlines()
     assert [line.split(":")[0] for line in lines] == list(methods.available())
     assert (
         "knn_vote: k-NN vote: the mined neighbors vote on every label; nothing is trained. "
         "(Wu et al. 2018; Zhu et al. 2022) Needs neighbors."
     ) in lines
-    assert done.stdout == ""
+    assert done.stderr == ""
     as_json = subprocess.run([NOISYCTL, "methods", "--json"], capture_output=True, text=True, check=True)
     rows = json.loads(as_json.stdout)
     assert as_json.stdout.count("\n") == 1
