@@ -17,7 +17,7 @@ from noisyctl.errors import ParamsError
 from noisyctl.nn.inference import evaluating, outputs
 from noisyctl.noise import semantic
 from noisyctl.pretraining import scan, simclr
-from noisyctl.runs import reading, tasks
+from noisyctl.runs import reading, tasks, training
 from noisyctl.session import Session
 from noisyctl.training import scratch
 from noisyctl.training.warmup import Params as WarmupParams
@@ -126,7 +126,7 @@ def test_every_stage_that_trains_has_precision_layout_and_units_among_its_facts(
         found.append(facts)
         raise Stopped
 
-    monkeypatch.setattr(scratch, "hold", stop)
+    monkeypatch.setattr(training, "hold", stop)
     images, labels = home / "images.zarr", home / "labels.zarr"
     small: dict[str, Any] = {"backbone": "small_cnn", "width": 4}
     places = (images, home / "simclr/encoder.safetensors", home / "neighbors.zarr", tmp_path)
