@@ -10,8 +10,9 @@ Steps, each of which leaves an artifact and is left out where that artifact is u
                 and result.json
   [5] report:   OUT/report.html
 
-A corrected label redoes [4] and [5] alone. A photo that is new, gone or changed redoes all. Where nothing has changed,
-nothing is done. The photos themselves are only ever read.
+A label that is corrected in a manifest redoes [4] and [5] alone; a photo that is moved to another folder is decoded again
+as well, without [3]. A photo that is new, gone or changed redoes all. Where nothing has changed, nothing is done. The
+photos themselves are only ever read.
 """
 
 import csv
