@@ -222,7 +222,7 @@ def _chosen(stage: Stage, given: dict[str, Any]) -> Chosen:
     places = {
         o.name: Path(given[o.name])
         for o in stage.options
-        if not (o.multiple or o.output or o.flag) and given.get(o.name)
+        if o.kind is Path and not (o.multiple or o.output or o.flag) and given.get(o.name)
     }
     kind = None if _is_data_set(layout.dataset, file) else _kind_of(layout.home)
     return Chosen(choices, places, layout.noise, layout.pretrain, kind, layout.home)

@@ -240,6 +240,14 @@ def test_a_number_of_verified_labels_that_is_none_is_refused(number: str) -> Non
     assert re.fullmatch(r"--verified-per-class is .*; give a whole number from 1 on", str(done.exception))
 
 
+def test_a_missing_truth_is_told_whatever_other_options_are_given(tmp_path: Path) -> None:
+    words = ["--kind", "symmetric", "--rate", "0.4", "--exclude-true-class", "--verified-per-class", "5"]
+    places = ["--truth", str(tmp_path / "truth.zarr"), "--out", str(tmp_path / "labels.zarr")]
+    done = CliRunner().invoke(options.command(inject_noise.STAGE), [*words, *places])
+    assert isinstance(done.exception, ArtifactError)
+    assert "truth.zarr" in str(done.exception)
+
+
 def test_options_come_from_every_model() -> None:
     assert {m.rsplit(".", 1)[-1] for m in inject_noise.STAGE.fields} == set(noise.available())
     fields = {name for kind in noise.available() for name in noise.load(kind).Params.model_fields}
