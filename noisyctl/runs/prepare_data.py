@@ -51,6 +51,8 @@ def remove_stale(out: Path, written: set[str]) -> list[str]:
     stale = [p for p in others if forms[p].foreign(p) is None and not _of_another_command(p)]
     for path in stale:
         files.discard(path)
+    for path in forms.keys() - {out / name for name in written}:
+        files.remove_remains(path)  # of a process that was killed while it removed them
     return [path.name for path in stale]
 
 

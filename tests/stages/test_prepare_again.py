@@ -127,3 +127,16 @@ def test_what_was_written_stays_whatever_number_its_file_has(
     monkeypatch.setattr(runs_prepare, "_write_quarantine", in_place)
     prepare(photos)
     assert (photos / "out/quarantine.csv").read_bytes() == before
+
+
+def test_what_a_kill_left_of_a_removed_artifact_goes_with_the_next_run(photos: Path) -> None:
+    prepare_with_all(photos)
+    if not (child := os.fork()):
+        files.remove = lambda path: os._exit(0)  # killed when the artifact is out of sight, and still there
+        runs_prepare.remove_stale(photos / "out", {"images.zarr", "labels.zarr"})
+        os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    left = list((photos / "out").glob(".*.partial-*"))
+    assert left
+    runs_prepare.remove_stale(photos / "out", {"images.zarr", "labels.zarr"})
+    assert not left[0].exists()
