@@ -4,20 +4,23 @@
 
 `--images` is CIFAR-10 re-encoded as JPEG: one header that all files share, their entropy-coded scans end to end and the
 scans' lengths (arrays `header`, `scans`, `lengths`), and `y_train`, `y_test`. `--human` holds CIFAR-N's labels in the order
-of the training images (`c10_worse`). The training images are the first 1,000 of each class. Written are train/NUMBER.png,
-test/NUMBER.png (NUMBER is the image's place in CIFAR-10), given.csv and true.csv (path, label, split) with the right
-labels, and worse.csv (id, label), the human labels "worse" of the training images.
+of the training images (`c10_worse`, `c10_aggre`, `c10_random1`). The training images are the first 1,000 of each class, or
+as many as `--per-class` says. Written are train/NUMBER.png, test/NUMBER.png (NUMBER is the image's place in CIFAR-10),
+given.csv and true.csv (path, label, split) with the right labels, and worse.csv, aggre.csv and random1.csv (id, label),
+three sets of human labels of the training images, as class numbers.
 """
 
 import argparse
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+HUMAN = ("worse", "aggre", "random1")
 TRAIN = 50_000
 
 
@@ -31,7 +34,10 @@ def main() -> None:
     with np.load(given.images) as data, np.load(given.human) as human:
         ends = np.cumsum(data["lengths"].astype(int))
         starts, header, scans = ends - data["lengths"], data["header"].tobytes(), data["scans"].tobytes()
-        labels, worse = np.concatenate([data["y_train"], data["y_test"]]), human["c10_worse"]
+        labels, human_labels = (
+            np.concatenate([data["y_train"], data["y_test"]]),
+            {name: human[f"c10_{name}"] for name in HUMAN},
+        )
     chosen = [
         place
         for split in (range(TRAIN), range(TRAIN, len(labels)))
@@ -39,7 +45,8 @@ def main() -> None:
         if place >= TRAIN or (labels[: place + 1] == labels[place]).sum() <= given.per_class
     ]
     given.out.mkdir(parents=True)
-    rows, people = [], []
+    rows: list[list[str]] = []
+    people: dict[str, list[list[Any]]] = {name: [] for name in HUMAN}
     for place in chosen:
         split, number = ("train", place) if place < TRAIN else ("test", place - TRAIN)
         path = f"{split}/{number:05d}.png"
@@ -48,14 +55,15 @@ def main() -> None:
         Image.open(io.BytesIO(jpeg)).convert("RGB").save(given.out / path)
         rows.append([path, NAMES[labels[place]], split])
         if split == "train":
-            people.append([path, NAMES[worse[place]]])
+            for name, given_by in people.items():
+                given_by.append([path, int(human_labels[name][place])])
     _write(given.out / "given.csv", ["path", "label", "split"], rows)
     _write(given.out / "true.csv", ["path", "label"], [row[:2] for row in rows])
-    _write(given.out / "worse.csv", ["id", "label"], people)
-    wrong = np.mean([row[1] != person[1] for row, person in zip(rows, people, strict=False)])
-    print(
-        f"{len(people)} training and {len(rows) - len(people)} test images; 'worse' is wrong for {wrong:.4f}"
-    )
+    for name, given_by in people.items():
+        _write(given.out / f"{name}.csv", ["id", "label"], given_by)
+        wrong = np.mean([row[1] != NAMES[person[1]] for row, person in zip(rows, given_by, strict=False)])
+        print(f"{len(given_by)} training images, of which {name!r} names {wrong:.2%} wrongly")
+    print(f"{sum(row[2] == 'test' for row in rows)} test images")
 
 
 def _write(path: Path, head: list[str], rows: list[list[str]]) -> None:

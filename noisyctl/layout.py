@@ -28,13 +28,19 @@ def encoder_in(folder: str) -> str | None:
 
 @dataclass(frozen=True)
 class Layout:
-    """The default of every path option. `noise` is a block of `noises:`, or `given` for the user's own labels."""
+    """The default of every path option. `noise` is a block of `noises:`, or `given` for the user's own labels.
+
+    `input` is what networks see: `images`, or the `features` of the encoder; what is trained on these lies in its folder.
+    `beside` is the folder of features that were named by their place: it stands for the encoder's.
+    """
 
     dataset: str = "digits"
     pretrain: str = "simclr"
     noise: str = "given"
     seed: int = 0
     root: Path = Path("data")
+    input: str = "images"
+    beside: Path | None = None
 
     @property
     def home(self) -> Path:
@@ -49,12 +55,19 @@ class Layout:
         )
 
     @property
+    def has_images(self) -> bool:
+        """Whether networks can see images: own features have none."""
+        return (self.home / "images.zarr").exists() or not (self.home / "features.zarr").exists()
+
+    @property
     def cell(self) -> str:
         return f"{self.noise}-s{self.seed}"
 
     @property
     def encoder(self) -> Path:
         """Where features lie: your own in the data set's folder, an encoder's in that of its pretraining."""
+        if self.beside is not None:
+            return self.beside
         return self.home if (self.home / "features.zarr").exists() else self.home / folder_of(self.pretrain)
 
     @property
@@ -66,14 +79,29 @@ class Layout:
         return self.encoder / "neighbors.zarr"
 
     @property
+    def features(self) -> Path:
+        return self.encoder / "features.zarr"
+
+    @property
+    def vectors(self) -> Path | None:
+        """The features, where networks see these."""
+        return self.features if self.input == "features" else None
+
+    @property
     def clusters(self) -> Path:
-        return self.encoder / "clusters.safetensors"
+        folder = self.encoder / "vectors" if self.input == "features" else self.encoder
+        return folder / "clusters.safetensors"
+
+    @property
+    def trained(self) -> Path:
+        """The folder of warm-ups and runs: those on features never meet those on images."""
+        return self.encoder if self.input == "features" else self.home
 
     def warmup(self, profile: str) -> Path:
-        return self.home / "warmup" / profile / self.cell
+        return self.trained / "warmup" / profile / self.cell
 
     def run(self, method: str) -> Path:
-        return self.home / "runs" / method / self.cell
+        return self.trained / "runs" / method / self.cell
 
 
 def beside(labels: Path, name: str) -> Path:

@@ -18,6 +18,7 @@ class Inputs:
     neighbors: Path
     out: Path
     num_classes: int | None = None
+    features: Path | None = None
 
 
 def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, Any]:
@@ -25,7 +26,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     from noisyctl.runs.cluster_scan import cluster
 
     places = (inputs.images, inputs.encoder, inputs.neighbors, inputs.out)
-    found = cluster(*places, params, session, num_classes=inputs.num_classes)
+    found = cluster(*places, params, session, num_classes=inputs.num_classes, features_path=inputs.features)
     return found | {"out": str(inputs.out)}
 
 
@@ -35,7 +36,8 @@ def _inputs(given: Any, layout: Layout, extra: Any) -> Inputs:
         from noisyctl.runs.cluster_scan import count_classes
 
         num_classes = count_classes(given["images"])
-    return Inputs(given["images"], given["encoder"], given["neighbors"], given["out"], num_classes)
+    places = (given["images"], given["encoder"], given["neighbors"], given["out"])
+    return Inputs(*places, num_classes, given["features"] or layout.vectors)
 
 
 STAGE = Stage(
@@ -46,6 +48,7 @@ STAGE = Stage(
     inputs=_inputs,
     options=(
         Option("images", "images.zarr", lambda layout: layout.home / "images.zarr"),
+        Option("features", "features.zarr, for a network that sees vectors [with --input features]"),
         Option(
             "encoder",
             "encoder.safetensors to start from",
@@ -53,7 +56,10 @@ STAGE = Stage(
         ),
         Option("neighbors", "neighbors.zarr", lambda layout: layout.encoder / "neighbors.zarr"),
         Option(
-            "out", "folder to write", lambda layout: layout.encoder, writes=inside("clusters.safetensors")
+            "out",
+            "folder to write",
+            lambda layout: layout.clusters.parent,
+            writes=inside("clusters.safetensors"),
         ),
     ),
     params=lambda file, layout, given: ("scan", "noisyctl.pretraining.scan"),

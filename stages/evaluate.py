@@ -94,7 +94,7 @@ def _inputs(given: Any, layout: Any, extra: Any) -> Inputs:
             f"--encoder {given['encoder']} holds no encoder.safetensors; give the folder that "
             "`noisyctl pretrain-simclr` wrote"
         )
-    runs = tuple(given["run"]) or (() if given["encoder"] else (layout.home / "runs",))
+    runs = tuple(given["run"]) or (() if given["encoder"] else (layout.trained / "runs",))
     home = _home_of((*runs, given["out"])[0])
     return Inputs(
         runs,
@@ -162,6 +162,6 @@ STAGE = Stage(
             f"draw the features of so many samples, at most {MOST_POINTS}",
             type=WholeNumber(4, MOST_POINTS),
         ),
-        Option("out", "folder to write", lambda layout: layout.home / "results", writes=one(RESULTS)),
+        Option("out", "folder to write", lambda layout: layout.trained / "results", writes=one(RESULTS)),
     ),
 )

@@ -16,13 +16,15 @@ class Inputs:
     run: Path
     root: Path
     out: Path
+    weights: Path | None = None
 
 
 def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dict[str, Any]:
     """Write predictions.csv: path, label, probability; unreadable files are listed with an empty label."""
     from noisyctl.runs.predict import predict
 
-    return predict(inputs.run, inputs.root, inputs.out, session) | {"out": str(inputs.out)}
+    done = predict(inputs.run, inputs.root, inputs.out, session, weights=inputs.weights)
+    return done | {"out": str(inputs.out)}
 
 
 STAGE = Stage(
@@ -30,10 +32,11 @@ STAGE = Stage(
     summary="Label a folder of images with a run's model alone.",
     example="noisyctl predict --run data/photos/runs/mixnn/given-s0 --root photos --out predictions.csv",
     run=run,
-    inputs=lambda given, layout, extra: Inputs(given["run"], given["root"], given["out"]),
+    inputs=lambda given, layout, extra: Inputs(given["run"], given["root"], given["out"], given["weights"]),
     options=(
         Option("run", "folder of a run", required=True),
         Option("root", "folder of images", required=True),
+        Option("weights", "of a run on vectors: the file of the encoder's weights, if they came from one"),
         Option("out", "file to write", lambda layout: Path("predictions.csv"), writes=one(PREDICTIONS)),
     ),
 )

@@ -1,6 +1,6 @@
 """Tell which artifacts exist, which are stale, and the one command that comes next."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
         if wrong and not command and each.command:
             command = wrong[0].made.command
     has_runs = any(each.name == "trace" and "train-method" in each.command for each in artifacts)
-    judged = (layout.home / "results" / "metrics.json").exists()
+    judged = (layout.trained / "results" / "metrics.json").exists()
     after = "noisyctl table" if judged else "noisyctl evaluate" if has_runs else "noisyctl train-method NAME"
     found["next"] = complete(f"`{command or after}`", _chosen(layout)).strip("`")
     return found
@@ -60,7 +60,7 @@ def _made(layout: Layout) -> list[fresh.Made]:
     made += [labels, label_free["features"], label_free["neighbors"]]
     if layout.clusters.exists():
         made.append(label_free["clusters"])
-    runs = sorted((layout.home / "runs").rglob("trace.zarr"))
+    runs = sorted((layout.trained / "runs").rglob("trace.zarr"))
     for path in runs:
         made.append(_run(layout, path))
     if not runs:  # of methods that need none, or whose warm-ups have other names
@@ -80,9 +80,7 @@ def _run(layout: Layout, trace: Any) -> fresh.Made:
     """A run, by its place: its method, its noise and its seed."""
     method, cell = trace.parent.parent.name, trace.parent.name
     noise, _, seed = cell.rpartition("-s")
-    at = Layout(
-        layout.dataset, layout.pretrain, noise or "given", int(seed) if seed.isdecimal() else 0, layout.root
-    )
+    at = replace(layout, noise=noise or "given", seed=int(seed) if seed.isdecimal() else 0)
     options = f" --noise {at.noise} --seed {at.seed}" if noise else ""
     images = layout.home / "images.zarr"
     labels = fresh.labeled(images if images.exists() else None, at.labels)
@@ -100,7 +98,7 @@ def _in_words(made: fresh.Made, wrong: list[fresh.Finding]) -> str:
 
 def _chosen(layout: Layout) -> Chosen:
     usual = Layout()
-    names = ("dataset", "noise", "pretrain", "seed")
+    names = ("dataset", "noise", "pretrain", "input", "seed")
     choices = {
         name: str(getattr(layout, name)) for name in names if getattr(layout, name) != getattr(usual, name)
     }

@@ -105,7 +105,7 @@ STAGE = Stage(
     example="noisyctl table --metrics data/digits/results/metrics.json --out table.md",
     run=run,
     inputs=lambda given, layout, extra: Inputs(
-        tuple(given["metrics"]) or (layout.home / "results" / "metrics.json",),
+        tuple(given["metrics"]) or (layout.trained / "results" / "metrics.json",),
         given["out"] or (None if given["paper"] else layout.home / "table.md"),
         given["paper"],
         tuple(map(str, given["table"])),

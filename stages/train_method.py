@@ -24,6 +24,7 @@ class Inputs:
     clusters: Path | None = None
     verified: Path | None = None
     params_file: str = "params.yaml"  # for the commands that a message names
+    features: Path | None = None  # where networks see vectors instead of images
 
 
 def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, Any]:
@@ -39,6 +40,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
         inputs.clusters,
         inputs.verified,
         inputs.params_file,
+        inputs.features,
     )
 
     def note(text: str) -> None:
@@ -71,6 +73,7 @@ def stage(name: str) -> Stage:
             given["clusters"] if needs.clusters else None,
             given["verified"],
             extra["file"].path,
+            given["features"] or layout.vectors,
         )
 
     return Stage(
@@ -82,6 +85,7 @@ def stage(name: str) -> Stage:
         inputs=inputs,
         options=(
             Option("images", "images.zarr", lambda layout: layout.home / "images.zarr"),
+            Option("features", "features.zarr, for networks that see vectors [with --input features]"),
             Option("labels", "labels.zarr", lambda layout: layout.labels),
             Option("warmup", "folder of a warm-up [data/SET/warmup/PROFILE/NOISE-sSEED]"),
             Option("neighbors", "neighbors.zarr", lambda layout: layout.neighbors),

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from noisyctl.cli.stage import RUN, Option, Stage, block_of
+from noisyctl.layout import Layout
 from noisyctl.session import Session
 
+VECTORS = {"backbone": "mlp"}  # what networks on features are built from
 PROFILES: dict[
     str, dict[str, Any]
 ] = {  # there without a block of `warmups:`; a block of that name changes values
@@ -24,6 +26,7 @@ class Inputs:
     encoder: Path | None = None
     clusters: Path | None = None
     run: Path | None = None
+    features: Path | None = None
 
 
 def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, Any]:
@@ -31,9 +34,17 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     from noisyctl.runs.warmup import Starts, warm_up
 
     starts = Starts(inputs.encoder, inputs.clusters, inputs.run)
-    return warm_up(inputs.images, inputs.labels, inputs.out, params, session, starts) | {
-        "out": str(inputs.out)
-    }
+    made = warm_up(inputs.images, inputs.labels, inputs.out, params, session, starts, inputs.features)
+    return made | {"out": str(inputs.out)}
+
+
+def _presets(layout: Layout) -> dict[str, dict[str, Any]]:
+    """The profiles. On features none starts from an encoder: it has made them."""
+    found = {f"warmups.{name}": values for name, values in PROFILES.items()}
+    if layout.input == "features":
+        found = {name: VECTORS | values for name, values in found.items()}
+        found["warmups.pretrained"] = VECTORS
+    return found
 
 
 STAGE = Stage(
@@ -48,6 +59,7 @@ STAGE = Stage(
         given["encoder"],
         given["clusters"],
         given["run"],
+        given["features"] or layout.vectors,
     ),
     options=(
         Option(
@@ -57,6 +69,7 @@ STAGE = Stage(
             type=str,
         ),
         Option("images", "images.zarr", lambda layout: layout.home / "images.zarr"),
+        Option("features", "features.zarr, for networks that see vectors [with --input features]"),
         Option("labels", "labels.zarr", lambda layout: layout.labels),
         Option(
             "encoder",
@@ -80,5 +93,5 @@ STAGE = Stage(
         "noisyctl.training.warmup",
     ),
     fields=("noisyctl.training.warmup",),
-    presets={f"warmups.{name}": values for name, values in PROFILES.items()},
+    presets=_presets,
 )

@@ -22,13 +22,19 @@ TAKES = {
     "pretrain-moco": (("dataset", "seed"), ("images",)),
     "embed": (("dataset",), ("images",)),
     "mine-knn": (("dataset", "pretrain", "seed"), ("features",)),
-    "cluster-scan": (("dataset", "pretrain", "seed"), ("images", "encoder", "neighbors")),
-    "warmup": (("dataset", "noise", "pretrain", "seed"), ("images", "labels", "encoder", "clusters")),
-    "train-method": (
-        ("dataset", "noise", "pretrain", "seed"),
-        ("images", "labels", "warmup", "neighbors", "clusters", "verified"),
+    "cluster-scan": (
+        ("dataset", "pretrain", "input", "seed"),
+        ("images", "features", "encoder", "neighbors"),
     ),
-    "evaluate": (("dataset",), ("truth", "images")),
+    "warmup": (
+        ("dataset", "noise", "pretrain", "input", "seed"),
+        ("images", "features", "labels", "encoder", "clusters"),
+    ),
+    "train-method": (
+        ("dataset", "noise", "pretrain", "input", "seed"),
+        ("images", "features", "labels", "warmup", "neighbors", "clusters", "verified"),
+    ),
+    "evaluate": (("dataset", "pretrain", "input"), ("truth", "images")),
 }
 # what a command writes, by the name of the option that another command reads it with; a folder where it writes several
 WRITES = {
@@ -47,9 +53,9 @@ WRITES = {
 class Chosen:
     """What a user chose for the command that failed.
 
-    `choices` are options by name (dataset, noise, pretrain, seed, params_file), where they are not the defaults; `places`
-    the paths that were given, by the option's name. `noise` and `pretrain` are those in force. `kind` is the kind of the
-    data set where its name is neither a block of params.yaml nor a kind itself, and `home` its folder.
+    `choices` are options by name (dataset, noise, pretrain, input, seed, params_file), where they are not the defaults;
+    `places` are the paths that were given, by the option's name. `noise` and `pretrain` are those in force. `kind` is the
+    kind of the data set where its name is neither a block of params.yaml nor a kind itself, and `home` its folder.
     """
 
     choices: Mapping[str, str]

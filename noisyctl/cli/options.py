@@ -33,6 +33,7 @@ COMMON: tuple[tuple[str, str, Any], ...] = (  # name, help, type
     ("dataset", "data set, or a block of `datasets:` in params.yaml", str),
     ("noise", "block of `noises:` in params.yaml, or `given` for labels as they are", str),
     ("pretrain", "the encoder whose features, neighbors and clusters are meant", str),
+    ("input", "what networks see: images, or the features of --pretrain", OneOf(("images", "features"))),
     ("seed", "seed of every random draw", WholeNumber()),
     ("device", "where to compute", OneOf(("auto", "cpu", "cuda"))),
     (
@@ -62,7 +63,7 @@ ONE_MODULE = {
     "embed": "noisyctl.runs.embedding",
 }
 NUMBERS = ("seed", "threads")
-TOP_LEVEL = (*DEFAULTS, "noise", *BLOCKS)
+TOP_LEVEL = (*DEFAULTS, "noise", "input", *BLOCKS)
 
 
 def command(stage: Stage) -> Any:
@@ -213,7 +214,7 @@ def _chosen(stage: Stage, given: dict[str, Any]) -> Chosen:
         usual, _ = _settings(file, {"json": False}, {})
     except NoisyctlError:
         return Chosen({})
-    names = ("dataset", "noise", "pretrain", "seed")
+    names = ("dataset", "noise", "pretrain", "input", "seed")
     choices = {
         name: str(getattr(layout, name)) for name in names if getattr(layout, name) != getattr(usual, name)
     }
@@ -316,7 +317,7 @@ def resolve(stage: Stage, given: dict[str, Any]) -> Call:
     sources: dict[str, str] = {}
     if module:
         model = importlib.import_module(module).Params
-        resolved, sources = _resolve(stage, model, file, block, given, sets)
+        resolved, sources = _resolve(stage, model, file, block, layout, given, sets)
     _check_parameters(file, sets, block)
     extra = {"params": resolved, "file": file, "kind": module.rpartition(".")[2]}
     return Call(stage, stage.inputs(paths, layout, extra), resolved, sources, session, file, module)
@@ -478,16 +479,16 @@ def _check_dataset(file: config.ParamsFile, layout: Layout) -> None:
 
 def _settings(file: config.ParamsFile, given: dict[str, Any], sets: dict[str, Any]) -> tuple[Layout, Session]:
     values: dict[str, Any] = (
-        DEFAULTS | {k: v for k, v in file.values.items() if k in DEFAULTS or k == "noise"} | sets
+        DEFAULTS | {k: v for k, v in file.values.items() if k in (*DEFAULTS, "noise", "input")} | sets
     )
     place = {k: f"{file.where(k)}: {k}" for k in file.values} | {k: f"--set: {k}" for k in sets}
-    for key in (*DEFAULTS, "noise"):
+    for key in (*DEFAULTS, "noise", "input"):
         if given.get(key) is not None:
             values[key], place[key] = given[key], f"--{key}"
     for key in NUMBERS:
         if isinstance(values[key], bool) or not isinstance(values[key], int) or values[key] < 0:
             raise ParamsError(f"{place[key]} is {values[key]!r}; give a whole number from 0 on")
-    for key in ("dataset", "pretrain", "noise", "device", "precision"):
+    for key in ("dataset", "pretrain", "noise", "input", "device", "precision"):
         if key in DEFAULTS or values.get(key) is not None:
             values[key] = _name(values[key], place.get(key, key))
     noises = list(file.block("noises").values)
@@ -495,6 +496,7 @@ def _settings(file: config.ParamsFile, given: dict[str, Any], sets: dict[str, An
         noises[0] if len(noises) == 1 and values["dataset"] == file.values.get("dataset") else "given"
     )
     layout = Layout(values["dataset"], values["pretrain"], noise, values["seed"])
+    layout = _with_input(layout, values.get("input"), place.get("input", ""), given.get("features"))
     return layout, Session(
         device=values["device"],
         precision=values["precision"],
@@ -503,6 +505,17 @@ def _settings(file: config.ParamsFile, given: dict[str, Any], sets: dict[str, An
         quiet=bool(given["json"]),
         shows=Terminal(quiet=bool(given["json"])),
     )
+
+
+def _with_input(layout: Layout, chosen: str | None, place: str, features: str | None) -> Layout:
+    """The layout for what networks see: what was `chosen`, or features where these were named or there are no images."""
+    if chosen not in (None, "images", "features"):
+        raise ParamsError(f"{place} is {chosen!r}; write images or features")
+    if features and chosen == "images" and place.startswith("--"):
+        raise ParamsError("--features names vectors, and --input says images; leave out one of them")
+    beside = Path(features).parent if features else None
+    usual = "features" if features or not layout.has_images else "images"
+    return dataclasses.replace(layout, input=chosen or usual, beside=beside)
 
 
 def _name(value: Any, place: str) -> str:
@@ -526,7 +539,13 @@ def _path(option: Option, value: Any, layout: Layout) -> Any:
 
 
 def _resolve(
-    stage: Stage, model: Any, file: config.ParamsFile, block: str, given: dict[str, Any], sets: dict[str, Any]
+    stage: Stage,
+    model: Any,
+    file: config.ParamsFile,
+    block: str,
+    layout: Layout,
+    given: dict[str, Any],
+    sets: dict[str, Any],
 ) -> tuple[Any, dict[str, str]]:
     layer = file.block(block) if block else config.Layer({}, "params")
     if stage.by_kind:
@@ -535,7 +554,8 @@ def _resolve(
     options = {k: v for k, v in given.items() if k in specs_of(stage) and k not in own and v is not None}
     prefix = f"{block}."
     overrides = {k[len(prefix) :]: v for k, v in sets.items() if block and k.startswith(prefix)}
-    preset = config.Layer(stage.presets.get(block, {}), f"what {block} is without a block in params.yaml")
+    presets = stage.presets(layout).get(block, {}) if stage.presets else {}
+    preset = config.Layer(presets, f"what {block} is without a block in params.yaml")
     layers = [preset, layer, config.Layer(overrides, "--set")]
     layers += [
         config.Layer({k: _read_option(model, k, v)}, f"--{k.replace('_', '-')}") for k, v in options.items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -95,9 +95,9 @@ class Stage:
     group: str = ""  # the command that this one is a subcommand of
     show: Callable[[Any, Session], None] | None = None  # what `--dry-run` tells beside params and paths
     text: Callable[[Any], str] | None = None  # the result for people; else its keys and values
-    presets: Mapping[str, Mapping[str, Any]] = field(
-        default_factory=dict
-    )  # values of a block without being written
+    presets: Callable[[Layout], Mapping[str, Mapping[str, Any]]] | None = (
+        None  # values of a block without being written
+    )
 
     @property
     def words(self) -> tuple[str, ...]:

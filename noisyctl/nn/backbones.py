@@ -25,7 +25,8 @@ class Backbone:
     `family` is the file that holds it. `width` is the paper's width: the channels of the first stage, or the units of
     an MLP's first layer; with `fixed` no other width is possible. `smallest` is the least side of an image.
     `channels` is the only number of channels that it takes; None means any. `dropout` says that it has dropout
-    layers, whose rate a method may set; where its paper has none, their rate is 0.
+    layers, whose rate a method may set; where its paper has none, their rate is 0. Those for `vectors` also take features,
+    which look like images of one pixel; for all others such an image is too small.
     """
 
     family: str
@@ -34,6 +35,7 @@ class Backbone:
     smallest: int = 1
     channels: int | None = None
     dropout: bool = False
+    vectors: bool = False
 
 
 BACKBONES = {
@@ -47,9 +49,9 @@ BACKBONES = {
     "cnn7": Backbone("cnn", width=64, smallest=8),
     "cnn9": Backbone("cnn", width=128, smallest=28, dropout=True),
     "cnn_small": Backbone("cnn", width=6, smallest=16),
-    "linear": Backbone("linear", width=1, fixed=True),
-    "mlp": Backbone("mlp", width=128, dropout=True),
-    "mlp256": Backbone("mlp", width=256),
+    "linear": Backbone("linear", width=1, fixed=True, vectors=True),
+    "mlp": Backbone("mlp", width=128, dropout=True, vectors=True),
+    "mlp256": Backbone("mlp", width=256, vectors=True),
     "resnet18_imagenet": Backbone("imagenet", width=64, fixed=True, channels=3, dropout=True),
     "resnet50_imagenet": Backbone("imagenet", width=64, fixed=True, channels=3, dropout=True),
     "inception_resnet_v2": Backbone("imagenet", width=32, fixed=True, smallest=75, dropout=True),
@@ -69,6 +71,11 @@ def make(name: str, channels: int, width: int | None, size: tuple[int, int]) -> 
     With width None it has the paper's width. Raises ParamsError if it cannot take such images or such a width.
     """
     about = BACKBONES[check_backbone(name)]
+    if size == (1, 1) and not about.vectors:
+        fitting = " or ".join(other for other, of in BACKBONES.items() if of.vectors)
+        raise ParamsError(
+            f"backbone {name!r} takes images, and these are vectors of {channels} features; give --backbone {fitting}"
+        )
     if not _takes(about, channels, size):
         wants = f"images of {about.smallest}x{about.smallest} or more"
         wants += f" with {about.channels} channels" if about.channels else ""

@@ -40,6 +40,12 @@ NEEDS = Needs(networks=1, warmup=False, neighbors=True)
 class Params(Base):
     """`scan` in params.yaml."""
 
+    backbone: str = param(
+        "mlp",
+        "network on vectors; on images it is the encoder's",
+        source="ours: vectors need no convolutions",
+    )
+    width: int | None = param(None, "width of that backbone; none: its own", source="ours", ge=1)
     num_clusters: int | None = param(
         None,
         "number of clusters [C]; null: the number of classes that labels.zarr or truth.zarr beside the images"

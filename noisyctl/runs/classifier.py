@@ -11,6 +11,7 @@ from noisyctl.artifacts import store
 from noisyctl.errors import DataError
 from noisyctl.nn.inference import evaluating, outputs
 from noisyctl.nn.networks import build
+from noisyctl.runs.samples import Samples
 from noisyctl.runs.tasks import make_task
 from noisyctl.runs.training import Training, spec, train_and_publish
 from noisyctl.seeds import numpy_stream, stream
@@ -72,14 +73,15 @@ def _network(
     In float32 whatever the precision asked for: labels are data, and shall not hang on a processor's units.
     """
     device = session.start()
-    every, _ = make_task(images, device, num_classes=len(truth.attributes["class_names"]))
+    samples = Samples.of_images(images)
+    every, _ = make_task(samples, device, num_classes=len(truth.attributes["class_names"]))
     index = torch.as_tensor(np.flatnonzero(learned)).to(device)
     y = torch.as_tensor(truth.array("clean_labels")).to(device)[index]
     assert every.images is not None and every.views is not None
     plain = every.views.plain
     task = Task(every.images[index], every.views, every.num_classes, device, labels=y)
     profile = warmup.Params(backbone=params.classifier, width=params.width, networks=1, epochs=params.epochs)
-    about = spec(profile, images, every.num_classes, "linear")
+    about = spec(profile, samples, every.num_classes, "linear")
     network = build(about, stream(session.seed, "inject-noise", "init")).to(device)
     training = Training(
         "inject-noise",

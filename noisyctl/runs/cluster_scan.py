@@ -1,4 +1,4 @@
-"""Clusters without labels (SCAN): from images, an encoder and neighbors to where ScanMix's code starts its networks."""
+"""Clusters without labels (SCAN): from images or vectors and neighbors to where ScanMix's code starts its networks."""
 
 from pathlib import Path
 from typing import Any
@@ -8,12 +8,13 @@ import torch
 from noisyctl.artifacts import store
 from noisyctl.artifacts.kinds import LABELS, NEIGHBORS, TRUTH
 from noisyctl.errors import ArtifactError, ParamsError
-from noisyctl.nn.networks import build
+from noisyctl.nn.networks import Classifier, build
 from noisyctl.pretraining import scan
 from noisyctl.runs import fresh
-from noisyctl.runs.reading import read_images, read_networks, require_images
+from noisyctl.runs.reading import read_networks, require_images
+from noisyctl.runs.samples import Samples, read_samples
 from noisyctl.runs.tasks import make_task
-from noisyctl.runs.training import Training, publish_label_free, train_and_publish
+from noisyctl.runs.training import Training, publish_label_free, spec, train_and_publish
 from noisyctl.seeds import stream
 from noisyctl.session import Session
 
@@ -29,18 +30,22 @@ def cluster(
     session: Session,
     *,
     num_classes: int | None = None,
+    features_path: Path | None = None,
 ) -> dict[str, Any]:
     """Write clusters.safetensors to the folder `out`: the encoder's backbone, trained on, with one output per cluster.
 
+    With `features_path` the network sees these vectors, and starts from random weights: the params name its backbone.
     `num_classes` is the number of clusters where the params give none. Gives the epochs and the sizes of the clusters.
     """
     device = session.start()
-    made = fresh.label_free(images_path, encoder_path.parent, encoder=encoder_path)
-    fresh.require([made["encoder"], fresh.mined(images_path, neighbors_path)])
-    images = read_images(images_path)
-    encoder, digest = _read_encoder(encoder_path, images.digest)
+    at_hand = images_path if images_path.exists() or features_path is None else None
+    made = fresh.label_free(at_hand, encoder_path.parent, encoder=encoder_path, features=features_path)
+    seen = made["encoder" if features_path is None else "features"]
+    fresh.require([seen, fresh.mined(at_hand, neighbors_path)])
+    samples = read_samples(images_path, features_path)
     mined = store.read(neighbors_path, NEIGHBORS)
-    store.require_input(mined, "images", images.digest, images_path)
+    store.require_input(mined, "images", samples.made_from["images"], samples.artifact.path)
+    encoder = _read_encoder(encoder_path, samples.made_from["images"]) if features_path is None else None
     clusters = params.num_clusters or num_classes
     if clusters is None:
         raise ParamsError(
@@ -48,17 +53,15 @@ def cluster(
             "give --num-clusters, as many as there are classes"
         )
     neighbors = torch.as_tensor(mined.array("indices")).long().to(device)
-    task, _ = make_task(images, device, num_classes=clusters, neighbors=neighbors)
-    about = encoder.spec | {"num_outputs": clusters, "head": "linear"}
-    network = build(about, stream(session.seed, "cluster-scan", "init"))
-    network.features.load_state_dict(encoder.features.state_dict())
+    task, _ = make_task(samples, device, num_classes=clusters, neighbors=neighbors)
+    network, made_from = _start(samples, encoder, clusters, params, session)
     training = Training(
         "cluster-scan",
         scan,
         [network.to(device)],
         task,
         params,
-        inputs={"images": images.digest, "encoder": digest, "neighbors": mined.digest},
+        inputs=made_from | {"neighbors": mined.digest},
         recorded={"num_clusters": clusters},
     )
     place = out / "clusters.safetensors"
@@ -71,6 +74,19 @@ def cluster(
     sizes = torch.as_tensor(fitted.arrays["train_probabilities"]).argmax(dim=1).bincount(minlength=clusters)
     used = {"clusters": clusters, "smallest": int(sizes.min()), "largest": int(sizes.max())}
     return {"epochs": params.epochs, **used}
+
+
+def _start(
+    samples: Samples, encoder: tuple[Any, str] | None, clusters: int, params: scan.Params, session: Session
+) -> tuple[Classifier, dict[str, str]]:
+    """The network before the first epoch, and the digests of what it sees and starts from."""
+    made_from, rng = dict(samples.made_from), stream(session.seed, "cluster-scan", "init")
+    if encoder is None:
+        return build(spec(params, samples, clusters, "linear"), rng), made_from
+    trained, made_from["encoder"] = encoder
+    network = build(trained.spec | {"num_outputs": clusters, "head": "linear"}, rng)
+    network.features.load_state_dict(trained.features.state_dict())
+    return network, made_from
 
 
 def count_classes(images_path: Path) -> int | None:

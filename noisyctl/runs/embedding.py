@@ -17,7 +17,7 @@ from noisyctl.embedding import BLOCK, Encoder, features_of
 from noisyctl.params import Params as Base
 from noisyctl.params import param
 from noisyctl.runs.reading import read_images
-from noisyctl.runs.tasks import splits_of
+from noisyctl.runs.samples import images_of_splits
 from noisyctl.session import Session
 from noisyctl.training.scratch import Scratch, hold
 
@@ -59,7 +59,7 @@ def embed_images(
     with hold(session.scratch, "embed", facts | session.numerics(device), out) as scratch:
         return embed(
             images,
-            splits_of(images, device, encoder.resize),
+            images_of_splits(images, device, encoder.resize),
             encoder,
             out,
             scratch,

@@ -20,11 +20,11 @@ from noisyctl.parts.neighbors import knn_classify
 from noisyctl.runs import fresh
 from noisyctl.runs.reading import (
     first_classifier,
-    read_images,
     read_networks,
     read_run,
     require_whole_run,
 )
+from noisyctl.runs.samples import read_samples
 from noisyctl.runs.tasks import make_task
 from noisyctl.seeds import stream
 from noisyctl.session import Session
@@ -290,16 +290,29 @@ def _features(
     """Features [m d] of the run's first network for some training images; None where it has no network."""
     if place is None:
         raise ParamsError("--tsne: the images are not in the default place; give --images")
-    images, device = read_images(place), session.start()
-    store.require_input(trace, "images", images.digest, images.path)
+    samples, device = read_samples(place, _vectors_of(trace)), session.start()
+    for name, digest in samples.made_from.items():
+        store.require_input(trace, name, digest, place if name == "images" else samples.artifact.path)
     built, _ = read_run(trace.path.parent, TRAIN)
     network = first_classifier(built)
     if network is None:
         return None
-    network, (task, _) = network.to(device), make_task(images, device)
+    network, (task, _) = network.to(device), make_task(samples, device)
     with evaluating(network):
         features = [network.features(task.plain(part.to(device))).float() for part in index.split(BATCH)]
     return torch.cat(features).cpu().numpy()
+
+
+def _vectors_of(trace: store.Artifact) -> Path | None:
+    """Where the vectors lie that the run was trained on, in the folder of their encoder; None of a run on images."""
+    if "features" not in trace.inputs:
+        return None
+    place = trace.path.parents[3] / "features.zarr"
+    if not place.exists():
+        raise ParamsError(
+            f"--tsne: {trace.path.parent} was trained on vectors that are not at {place}; leave out --tsne"
+        )
+    return place
 
 
 def _paths_of(trace: store.Artifact, place: Path | None) -> np.ndarray | None:
@@ -320,7 +333,7 @@ def _probe(folder: Path, place: Path, truth: store.Artifact, session: Session) -
     features = store.read(folder / "features.zarr", FEATURES)
     built, header = read_networks(folder / "encoder.safetensors", "noisyctl pretrain-simclr")
     store.require_input(features, "encoder", header["digest"], folder / "encoder.safetensors")
-    images = read_images(place)
+    images = read_samples(place, None)
     if "test_labels" not in truth or "test_features" not in features:
         return {}
     task, held_out = make_task(images, device)

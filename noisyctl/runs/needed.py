@@ -22,6 +22,7 @@ class Sources:
     clusters: Path | None = None
     verified: Path | None = None
     params_file: str = "params.yaml"  # for the commands that a message names
+    features: Path | None = None  # where networks see vectors instead of images
 
 
 def made_from(sources: Sources, needs: Needs, profile: str) -> list[fresh.Made]:
@@ -29,15 +30,58 @@ def made_from(sources: Sources, needs: Needs, profile: str) -> list[fresh.Made]:
     images = sources.images if sources.images and sources.images.exists() else None
     labels = fresh.labeled(images, sources.labels)
     made = [labels]
+    if sources.features:
+        made.append(vectors(images, sources.features))
     if needs.neighbors and sources.neighbors:
         made.append(fresh.mined(images, sources.neighbors))
     clusters = None
-    if needs.clusters and sources.clusters:
+    if needs.clusters and sources.clusters and not sources.features:
         clusters = fresh.clustered(images, sources.clusters, sources.neighbors)
         made.append(clusters)
     if needs.warmup and sources.warmup:
         made.append(fresh.warmed_up(labels, sources.warmup, profile, clusters))
     return made
+
+
+def vectors(images: Path | None, features: Path) -> fresh.Made:
+    """The features that networks see, and what these were made from."""
+    return fresh.label_free(images, features.parent, features=features)["features"]
+
+
+def require_same_input(
+    name: str,
+    sources: Sources,
+    needs: Needs,
+    features: str | None,
+    found: Mapping[str, str],
+    profile: str,
+    session: Session,
+) -> None:
+    """Refuse a warm-up on images for a run on vectors, the reverse, and one on other vectors.
+
+    `features` is the digest of the vectors, None on images; `found` are the digests that the warm-up was made from.
+    """
+    if found.get("features") == features:
+        return
+    had, wants = ("vectors" if "features" in found else "images"), "vectors" if features else "images"
+    had = "other vectors" if had == wants else had
+    out = sources.warmup if had == "other vectors" else None
+    raise ArtifactError(
+        f"{name} is to be trained on {wants}, and {sources.warmup} was warmed up on {had}; run "
+        f"`{warmup_command(sources, needs, profile, out, session)}`, and give its folder to --warmup"
+    )
+
+
+def require_same_clusters(
+    name: str, sources: Sources, features: str | None, found: Mapping[str, str], session: Session
+) -> None:
+    """Refuse clusters of images for a run on vectors, the reverse, and clusters of other vectors."""
+    if found.get("features") != features:
+        raise ArtifactError(
+            f"{name} is to be trained on {'vectors' if features else 'images'}, and the clusters {sources.clusters} are of "
+            f"{'other vectors' if features and 'features' in found else 'vectors' if 'features' in found else 'images'}; "
+            f"run `{label_free_commands(sources, 'clusters', session)}`"
+        )
 
 
 def require_pretrained(
@@ -53,8 +97,8 @@ def require_pretrained(
     started = {kind for kind in ("encoder", "clusters", "weights") if kind in of_warmup}
     if needs.clusters and of_warmup.get("clusters") == clusters:
         return
-    if not needs.clusters and started & {"encoder", "clusters"}:
-        return
+    if not needs.clusters and (started & {"encoder", "clusters"} or sources.features):
+        return  # vectors are an encoder's already
     assert sources.warmup is not None
     wanted = f"the clusters {sources.clusters}" if needs.clusters else "an encoder or clusters"
     found = "other clusters" if "clusters" in started else "".join(started) or "random weights"
@@ -73,7 +117,7 @@ def label_free_commands(sources: Sources, wanted: str, session: Session) -> str:
     assert neighbors is not None
     folder = neighbors.parent if clusters is None else clusters.parent
     way = "moco" if folder.name == "moco" else "simclr"
-    encoder, features = folder / "encoder.safetensors", folder / "features.zarr"
+    encoder, features = folder / "encoder.safetensors", sources.features or folder / "features.zarr"
     seed = ["--seed", str(session.seed)] if session.seed else []
     images = sources.images
     steps = [
@@ -82,6 +126,8 @@ def label_free_commands(sources: Sources, wanted: str, session: Session) -> str:
     ]
     if wanted == "clusters":
         inputs = {"images": images, "encoder": encoder, "neighbors": neighbors}
+        if sources.features:
+            inputs = {"features": sources.features, "neighbors": neighbors}
         steps.append((folder, _command_line(sources, "cluster-scan", *seed, **inputs, out=folder)))
     missing = [command for path, command in steps[:-1] if not path.exists()]
     return " && ".join([*missing, steps[-1][1]])
@@ -90,12 +136,13 @@ def label_free_commands(sources: Sources, wanted: str, session: Session) -> str:
 def warmup_command(sources: Sources, needs: Needs, profile: str, out: Path | None, session: Session) -> str:
     """The command that makes a warm-up that the method can start from."""
     words = ["warmup", "--profile", profile]
-    paths: dict[str, Path | None] = {"images": sources.images, "labels": sources.labels}
+    paths: dict[str, Path | None] = {"images": sources.images, "features": sources.features}
+    paths["labels"] = sources.labels
     if needs.clusters:
         paths["clusters"] = sources.clusters
-    elif needs.pretrained and sources.neighbors is not None:
+    elif needs.pretrained and sources.neighbors is not None and not sources.features:
         paths["encoder"] = sources.neighbors.with_name("encoder.safetensors")
-    if needs.pretrained:
+    if needs.pretrained and (needs.clusters or not sources.features):
         words += ["--start", "clusters" if needs.clusters else "encoder"]
     words += ["--seed", str(session.seed)] if session.seed else []
     return _command_line(sources, *words, **paths, out=out)

@@ -1,24 +1,28 @@
 """A run's model on images of your own: from a folder of images to predictions.csv."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
-from noisyctl import methods
+from noisyctl import embedding, methods
 from noisyctl.artifacts import csv_files, files
 from noisyctl.datasets import Quarantined
 from noisyctl.datasets.folder import read_blocks
 from noisyctl.errors import ArtifactError
 from noisyctl.nn import inference
-from noisyctl.runs.reading import read_run
+from noisyctl.runs.reading import read_networks, read_run
+from noisyctl.runs.samples import VECTORS, views_of
 from noisyctl.session import Session
 from noisyctl.training import warmup
 from noisyctl.views import Views
 
 MADE_BY = "noisyctl train-method NAME"
+PRETRAIN = "noisyctl pretrain-simclr` or `noisyctl pretrain-moco"
 ABOUT = {
     "method": str,
     "size": list,
@@ -26,22 +30,44 @@ ABOUT = {
     "std": list,
     "class_names": list,
 }  # of networks that label images
-Label = Callable[[Any, list[str]], Iterator[list[str]]]
 
 
-def predict(run: Path, root: Path, out: Path, session: Session) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Intake:
+    """How images from files come to the networks: their side in pixels, their channels, and what is done to a block.
+
+    `seen` makes of a block of images [b h w ch] what the views take: the images themselves, or their vectors.
+    """
+
+    size: int
+    channels: int
+    seen: Callable[[Tensor], Tensor]
+
+
+def predict(
+    run: Path, root: Path, out: Path, session: Session, *, weights: Path | None = None
+) -> dict[str, Any]:
     """Label every image below the folder `root` with the networks of a run, and write predictions.csv to `out`.
 
     A row is path, label, probability; unreadable files are listed with an empty label. Images are decoded, labeled and
-    written in blocks: a folder of any size takes the memory of one batch. Gives how many images were labeled and how many
-    were set aside. Raises ArtifactError where the run has no networks for images.
+    written in blocks: a folder of any size takes the memory of one batch. For a run on vectors each image is first embedded
+    by the encoder that made them; `weights` is the file of its weights, where they came from one. Gives how many images were
+    labeled and how many were set aside. Raises ArtifactError where the run has no networks for images.
     """
-    label, header = _labeler(run, session)
-    kind: Literal["gray", "rgb"] = "gray" if len(header["mean"]) == 1 else "rgb"
+    device = session.start()
+    networks, header = read_run(run, MADE_BY)
+    if not networks:
+        raise ArtifactError(
+            f"{run}: {header['method']} trains no network, so it cannot label images; choose another run"
+        )
+    _check(header, run)
+    intake = _intake(run, header, device, session, weights)
+    kind: Literal["gray", "rgb"] = "gray" if intake.channels == 1 else "rgb"
     aside: list[Quarantined] = []
-    blocks = read_blocks(root, max(header["size"]), kind, inference.BATCH, aside)
+    blocks = read_blocks(root, intake.size, kind, inference.BATCH, aside)
     report, count = session.progress("predict", "images"), 0
     form = files.Text((",".join(csv_files.PREDICTIONS),))
+    label = _labeler(networks, header, intake, device)
     with files.publish(out, form) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         csv_files.write(file, [csv_files.PREDICTIONS])
         for images, ids, share in blocks:
@@ -53,34 +79,76 @@ def predict(run: Path, root: Path, out: Path, session: Session) -> dict[str, Any
     return {"images": count, "quarantined": len(aside)}
 
 
-def _labeler(run: Path, session: Session) -> tuple[Label, dict[str, Any]]:
-    """What gives the rows of a block of images, and the header of the run's networks."""
-    device = session.start()
-    networks, header = read_run(run, MADE_BY)
-    if not networks:
-        raise ArtifactError(
-            f"{run}: {header['method']} trains no network, so it cannot label images; choose another run"
-        )
-    _check(header, run)
+def _labeler(
+    networks: dict[str, Any], header: dict[str, Any], intake: _Intake, device: torch.device
+) -> Callable[[Any, list[str]], Iterator[list[str]]]:
+    """What gives the rows of a block of images."""
     method = warmup if header["method"] == "warmup" else methods.load(header["method"])
     state = SimpleNamespace(**{name: network.to(device) for name, network in networks.items()})
-    views, names = Views(header["views"], header["mean"], header["std"]), header["class_names"]
+    views, names = views_of(header["views"], header["mean"], header["std"]), header["class_names"]
 
     def label(images: Any, ids: list[str]) -> Iterator[list[str]]:
-        block = torch.as_tensor(images).to(device)
+        block = intake.seen(torch.as_tensor(images).to(device))
         with inference.evaluating(*networks.values()):
             logits = inference.outputs(lambda x: method.predict(state, x), block, views.plain)
         best = logits.float().softmax(dim=1).max(dim=1)
         for path, place, probability in zip(ids, best.indices.tolist(), best.values.tolist(), strict=True):
             yield [path, names[place], f"{probability:.6f}"]
 
-    return label, header
+    return label
+
+
+def _intake(
+    run: Path, header: dict[str, Any], device: torch.device, session: Session, weights: Path | None
+) -> _Intake:
+    """How images come to a run's networks. Raises ArtifactError where the encoder of its vectors is not at hand."""
+    size = max(header["size"])
+    if header["views"] != VECTORS:
+        return _Intake(size, len(header["mean"]), lambda images: images)
+    about = header["encoder"]
+    if "weights" not in about:
+        return _Intake(size, about["channels"], _by_trained_here(run, about, device))
+    encoder = embedding.load(about["encoder"], weights, image_size=about["image_size"])
+    if encoder.weights != about["weights"]:
+        raise ArtifactError(
+            f"{run} was trained on vectors by {about['encoder']} with the weights {about['weights']}, and these are "
+            f"{encoder.weights}; give the file of those weights to --weights, or install that version of the package"
+        )
+    autocast = torch.bfloat16 if session.precision_on(device) == "bfloat16" else None
+
+    def embed(images: Tensor) -> Tensor:
+        found = embedding.features_of(encoder, images, device, autocast=autocast)
+        return torch.cat(list(found)).to(device)
+
+    return _Intake(encoder.resize if about["from_files"] else size, about["channels"], embed)
+
+
+def _by_trained_here(run: Path, about: dict[str, Any], device: torch.device) -> Callable[[Tensor], Tensor]:
+    """The vectors of images by the encoder that `pretrain-*` trained, in whose folder the run lies."""
+    place = run.absolute().parents[2] / "encoder.safetensors"
+    found = read_networks(place, PRETRAIN) if place.exists() else None
+    if found is None or found[1]["digest"] != about["digest"]:
+        raise ArtifactError(
+            f"{run} was trained on vectors, and the encoder that made them is not {place}; put it there, or make it again "
+            f"with `{PRETRAIN}`"
+        )
+    encoder = found[0]["network"].to(device)
+    plain = Views(about["views"], about["mean"], about["std"]).plain
+
+    def embed(images: Tensor) -> Tensor:
+        with inference.evaluating(encoder):
+            return inference.outputs(encoder.features, images, plain)
+
+    return embed
 
 
 def _check(header: dict[str, Any], run: Path) -> None:
     """Refuse networks whose file does not say what images they take. Raises ArtifactError."""
     wrong = [name for name, kind in ABOUT.items() if not isinstance(header.get(name), kind)]
     wrong += [] if "views" in header else ["views"]
+    wrong += (
+        ["encoder"] if header.get("views") == VECTORS and not isinstance(header.get("encoder"), dict) else []
+    )
     if wrong or header.get("kind") != "networks":
         what = f"does not say its {', '.join(wrong)}" if wrong else f"holds {header.get('kind')}"
         raise ArtifactError(

@@ -12,7 +12,7 @@ from noisyctl.artifacts import store
 from noisyctl.artifacts.kinds import FEATURES
 from noisyctl.nn.inference import evaluating, outputs
 from noisyctl.nn.networks import Classifier, build
-from noisyctl.runs.reading import read_images
+from noisyctl.runs.samples import read_samples
 from noisyctl.runs.tasks import make_task
 from noisyctl.runs.training import Origin, Training, publish_label_free, spec, train_and_publish
 from noisyctl.seeds import stream
@@ -29,7 +29,7 @@ def pretrain(method: str, images_path: Path, out: Path, params: Any, session: Se
     `method` is a module of noisyctl.pretraining, `params` its Params. Gives the epochs and the width of the features.
     """
     device = session.start()
-    images = read_images(images_path)
+    images = read_samples(images_path, None)
     task, held_out = make_task(images, device)
     stage = f"pretrain-{method}"
     about = spec(params, images, params.embedding_size, "projection")
@@ -46,9 +46,7 @@ def pretrain(method: str, images_path: Path, out: Path, params: Any, session: Se
         made_from = {**origin.inputs, "encoder": digest}
         store.write(out / "features.zarr", FEATURES, arrays, params=origin.params, inputs=made_from)
 
-    training = Training(
-        stage, pretraining.load(method), [network], task, params, inputs={"images": images.digest}
-    )
+    training = Training(stage, pretraining.load(method), [network], task, params, inputs=images.made_from)
     train_and_publish(training, out, session, publish)
     return {"epochs": params.epochs, "features": width}
 

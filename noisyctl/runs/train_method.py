@@ -16,13 +16,13 @@ from noisyctl.params import Needs
 from noisyctl.runs import fresh, needed
 from noisyctl.runs.needed import Sources
 from noisyctl.runs.reading import (
-    read_images,
     read_labels,
     read_networks,
     read_run,
     read_verified,
     require_images,
 )
+from noisyctl.runs.samples import Samples, ids_of, read_samples
 from noisyctl.runs.tasks import hold_out, make_task
 from noisyctl.runs.training import Preprocessing, RunHeader, Training, publish_run, train_and_publish
 from noisyctl.session import Session
@@ -32,7 +32,7 @@ from noisyctl.session import Session
 class _Start:
     """What a run starts from: what the Task is made of, the networks, and the digests of where they come from."""
 
-    images: store.Artifact | None
+    samples: Samples | None
     labels: store.Artifact
     device: torch.device
     made_from: dict[str, str]
@@ -59,7 +59,7 @@ def train(
     if hasattr(method, "notice") and method.notice(params):
         note(f"note: {method.notice(params)}")
     start = _read(name, sources, needs, params, session, device)
-    task, held_out = make_task(start.images, device, **start.known)
+    task, held_out = make_task(start.samples, device, **start.known)
     training = Training(
         f"train-method-{present}",
         method,
@@ -70,10 +70,10 @@ def train(
         held_out=held_out,
         shown_as=present,
     )
-    labels, images = start.labels, start.images
-    preprocessing = Preprocessing.of(images, labels.attributes["class_names"]) if images else None
+    labels, samples = start.labels, start.samples
+    preprocessing = Preprocessing.of(samples, labels.attributes["class_names"]) if samples else None
     header = RunHeader(present, params.epochs, start.made_from, preprocessing)
-    ids = (images or labels).array("train_id")
+    ids = ids_of(samples, labels)
     train_and_publish(
         training, out, session, lambda fitted, origin: publish_run(out, header, fitted, origin, ids, labels)
     )
@@ -91,11 +91,15 @@ def _read(
     """Read all that the method needs, and refuse what does not belong together."""
     given_labels, *starts = needed.made_from(sources, needs, params.warmup_profile)
     fresh.require([given_labels])
-    there = sources.images and (sources.images.exists() or needs.networks)
-    images = read_images(sources.images) if sources.images and there else None
-    labels = read_labels(sources.labels, images)
+    there = sources.features or (sources.images and (sources.images.exists() or needs.networks))
+    samples = read_samples(sources.images, sources.features) if there else None
+    labels = read_labels(sources.labels, samples.images if samples else None)
     fresh.require(starts)
-    start = _Start(images, labels, device, {"images": labels.inputs["images"], "labels": labels.digest})
+    made_from = dict(samples.made_from) if samples else {"images": labels.inputs["images"]}
+    store.require_input(
+        labels, "images", made_from["images"], sources.features or sources.images or labels.path
+    )
+    start = _Start(samples, labels, device, made_from | {"labels": labels.digest})
     y = torch.as_tensor(labels.array("noisy_labels")).to(device)
     start.known = {"num_classes": len(labels.attributes["class_names"]), "labels": y}
     if needs.neighbors:
@@ -137,6 +141,7 @@ def _read_clusters(start: _Start, name: str, sources: Sources, session: Session)
         )
     built, header = read_networks(sources.clusters, "noisyctl cluster-scan")
     require_images(header, start.made_from["images"], sources.clusters, "noisyctl cluster-scan")
+    needed.require_same_clusters(name, sources, start.made_from.get("features"), header["inputs"], session)
     start.made_from["clusters"] = header["digest"]
     return [built["network"].to(start.device)]
 
@@ -159,6 +164,8 @@ def _take_warmup(
     built, header = read_run(place, "noisyctl warmup")
     if header["inputs"]["labels"] != start.labels.digest:
         raise ArtifactError(f"{place} was not warmed up on {sources.labels}; run `noisyctl warmup` again")
+    features = start.made_from.get("features")
+    needed.require_same_input(name, sources, needs, features, header["inputs"], profile, session)
     if needs.pretrained:
         needed.require_pretrained(
             name, sources, needs, header["inputs"], start.made_from.get("clusters"), profile, session

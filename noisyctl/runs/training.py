@@ -14,6 +14,7 @@ from noisyctl.artifacts.kinds import TRACE
 from noisyctl.nn.inference import modules_of
 from noisyctl.nn.networks import Classifier
 from noisyctl.runs.reading import image_size
+from noisyctl.runs.samples import Samples
 from noisyctl.session import Session
 from noisyctl.task import Method, Task
 from noisyctl.training.loop import Fitted, fit
@@ -86,18 +87,30 @@ def train_and_publish(
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What `predict` needs to know beside the networks: the classes, and how images are brought to a network's input."""
+    """What `predict` needs to know beside the networks: the classes, and how images are brought to a network's input.
+
+    `size` is that of the images. Of a network on vectors, `encoder` says what makes vectors of images, and `mean`, `std` and
+    `views` are those of the vectors.
+    """
 
     class_names: list[str]
     mean: list[float]
     std: list[float]
     views: Any
     size: list[int]
+    encoder: Mapping[str, Any] | None = None
 
     @classmethod
-    def of(cls, images: store.Artifact, class_names: list[str]) -> "Preprocessing":
-        about = images.attributes
-        return cls(class_names, about["mean"], about["std"], about["views"], image_size(images))
+    def of(cls, samples: Samples, class_names: list[str]) -> "Preprocessing | None":
+        """None of vectors whose images are not at hand: nobody can tell how new images become such vectors."""
+        if samples.images is None:
+            return None
+        size = image_size(samples.images)
+        return cls(class_names, samples.mean, samples.std, samples.recipe, size, samples.encoder)
+
+    def to_json(self) -> dict[str, Any]:
+        """The encoder is named of vectors only."""
+        return {name: value for name, value in asdict(self).items() if name != "encoder" or value is not None}
 
 
 @dataclass(frozen=True)
@@ -117,17 +130,16 @@ class RunHeader:
             "epochs": self.epochs,
             "inputs": dict(self.inputs),
         }
-        return about | (asdict(self.preprocessing) if self.preprocessing else {})
+        return about | (self.preprocessing.to_json() if self.preprocessing else {})
 
 
-def spec(params: Any, images: store.Artifact, num_outputs: int, head: str) -> dict[str, Any]:
+def spec(params: Any, samples: Samples, num_outputs: int, head: str) -> dict[str, Any]:
     """What a network is built from, as artifacts carry it."""
-    channels = len(images.attributes["mean"])
     return {
         "backbone": params.backbone,
         "width": params.width,
-        "channels": channels,
-        "size": image_size(images),
+        "channels": samples.channels,
+        "size": samples.size,
         "num_outputs": num_outputs,
         "head": head,
     }

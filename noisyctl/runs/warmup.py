@@ -13,7 +13,9 @@ from noisyctl.errors import ArtifactError, ParamsError
 from noisyctl.nn.networks import Classifier, build
 from noisyctl.nn.weights import download_weights, load_weights
 from noisyctl.runs import fresh
-from noisyctl.runs.reading import first_classifier, read_images, read_labels, read_networks, require_images
+from noisyctl.runs.needed import vectors
+from noisyctl.runs.reading import first_classifier, read_labels, read_networks, require_images
+from noisyctl.runs.samples import Samples, ids_of, read_samples
 from noisyctl.runs.tasks import make_task
 from noisyctl.runs.training import Preprocessing, RunHeader, Training, publish_run, spec, train_and_publish
 from noisyctl.seeds import stream
@@ -37,25 +39,28 @@ def warm_up(
     params: warmup.Params,
     session: Session,
     starts: Starts = Starts(),
+    features_path: Path | None = None,
 ) -> dict[str, Any]:
     """Train networks on all noisy labels and write networks.safetensors and trace.zarr to the folder `out`.
 
-    Gives the numbers of epochs and networks. Raises ArtifactError where an input is stale or of other images.
+    Networks see the images, or the vectors of `features_path` where these are given. Gives the
+    numbers of epochs and networks. Raises ArtifactError where an input is stale or of other images.
     """
     device = session.start()
-    fresh.require(_made_from(images_path, labels_path, params.start, starts))
-    images = read_images(images_path)
-    labels = read_labels(labels_path, images)
+    fresh.require(_made_from(images_path, labels_path, params.start, starts, features_path))
+    samples = read_samples(images_path, features_path)
+    labels = read_labels(labels_path, samples.images)
+    store.require_input(labels, "images", samples.made_from["images"], samples.artifact.path)
     names = labels.attributes["class_names"]
     y = torch.as_tensor(labels.array("noisy_labels")).to(device)
-    task, held_out = make_task(images, device, num_classes=len(names), labels=y)
-    about = spec(params, images, len(names), params.head)
+    task, held_out = make_task(samples, device, num_classes=len(names), labels=y)
+    about = spec(params, samples, len(names), params.head)
     networks = [
         build(about, stream(session.seed, "warmup", "init", i)).to(device) for i in range(params.networks)
     ]
-    made_from = {"images": images.digest, "labels": labels.digest}
+    made_from = {**samples.made_from, "labels": labels.digest}
     if params.start != "random":
-        made_from[params.start] = load_start(starts, networks, params, images=images, class_names=names)
+        made_from[params.start] = load_start(starts, networks, params, samples=samples, class_names=names)
     training = Training(
         "warmup",
         warmup,
@@ -66,8 +71,8 @@ def warm_up(
         recorded={"weights": params.weights and Path(params.weights).name},
         held_out=held_out,
     )
-    header = RunHeader("warmup", params.epochs, made_from, Preprocessing.of(images, names))
-    ids = images.array("train_id")
+    header = RunHeader("warmup", params.epochs, made_from, Preprocessing.of(samples, names))
+    ids = ids_of(samples, labels)
     train_and_publish(
         training, out, session, lambda fitted, origin: publish_run(out, header, fitted, origin, ids, labels)
     )
@@ -79,27 +84,38 @@ def load_start(
     networks: Sequence[Classifier],
     params: warmup.Params,
     *,
-    images: store.Artifact | None,
+    samples: Samples | None,
     class_names: list[str],
 ) -> str:
     """Give all networks the weights that the params' `start` names, and return the digest of where they come from.
 
     Raises ArtifactError where these are of other images, classes or networks, ParamsError where none are named.
     """
+    on_vectors = samples is not None and "features" in samples.made_from
+    if on_vectors and params.start in ("encoder", "weights"):
+        raise ParamsError(
+            f"the warm-up starts from {params.start}, which are weights for images, and it is to see vectors, which an "
+            "encoder has made already; give --start random, or --input images"
+        )
     match params.start:
         case "encoder":
-            return _load(starts.encoder, networks, images, "noisyctl pretrain-simclr", head=False)
+            return _load(starts.encoder, networks, samples, "noisyctl pretrain-simclr", head=False)
         case "clusters":
-            return _load(starts.clusters, networks, images, "noisyctl cluster-scan", head=True)
+            return _load(starts.clusters, networks, samples, "noisyctl cluster-scan", head=True)
         case "weights":
             return _load_weights(params.weights, networks)
         case _:
             return _load_run(starts.run, networks, class_names)
 
 
-def _made_from(images: Path, labels: Path, start: str, starts: Starts) -> list[Any]:
-    """The labels and what the warm-up starts from, and what these were made from."""
+def _made_from(
+    given_images: Path, labels: Path, start: str, starts: Starts, features: Path | None
+) -> list[Any]:
+    """The labels and what the warm-up sees and starts from, and what these were made from."""
+    images = given_images if given_images.exists() or features is None else None
     made = [fresh.labeled(images, labels)]
+    if features is not None:
+        return [*made, vectors(images, features)]
     if start == "encoder" and starts.encoder:
         made.append(fresh.label_free(images, starts.encoder.parent, encoder=starts.encoder)["encoder"])
     elif start == "clusters" and starts.clusters:
@@ -107,11 +123,16 @@ def _made_from(images: Path, labels: Path, start: str, starts: Starts) -> list[A
     return made
 
 
-def _load(path: Path | None, networks: Sequence[Classifier], images: Any, made_by: str, *, head: bool) -> str:
+def _load(
+    path: Path | None, networks: Sequence[Classifier], samples: Any, made_by: str, *, head: bool
+) -> str:
     """Start all networks from the weights of label-free work: its backbone, or its head too. Gives its digest."""
     assert path is not None
     built, header = read_networks(path, made_by)
-    require_images(header, images.digest, path, made_by)
+    require_images(header, samples.made_from["images"], path, made_by)
+    if header["inputs"].get("features") != samples.made_from.get("features"):
+        wants = "vectors" if "features" in samples.made_from else "images"
+        raise ArtifactError(f"{path} was not trained on these {wants}; remake it with `{made_by}`")
     _copy(built["network"], networks, path, head=head)
     return str(header["digest"])
 

@@ -10,6 +10,7 @@ import torch
 from noisyctl.artifacts import networks, store
 from noisyctl.artifacts.kinds import IMAGES
 from noisyctl.errors import ArtifactError, ParamsError
+from noisyctl.layout import Layout
 from noisyctl.pretraining import scan
 from noisyctl.runs import reading
 from noisyctl.training import warmup as warmup_method
@@ -56,10 +57,12 @@ def test_the_number_of_clusters_is_that_of_the_classes_that_are_named_beside_the
 ) -> None:
     chosen = scan.Params(epochs=0, batch_size=64)
     given = vars(inputs(home, tmp_path / "clusters"))
-    found = cluster_scan.STAGE.inputs(given, None, {"params": chosen})
+    found = cluster_scan.STAGE.inputs(given, Layout(), {"params": chosen})
     assert cluster_scan.run(found, chosen, pipeline.session(home))["clusters"] == 10
     shutil.copytree(home / "images.zarr", tmp_path / "images.zarr")
-    found = cluster_scan.STAGE.inputs(given | {"images": tmp_path / "images.zarr"}, None, {"params": chosen})
+    found = cluster_scan.STAGE.inputs(
+        given | {"images": tmp_path / "images.zarr"}, Layout(), {"params": chosen}
+    )
     with pytest.raises(
         ParamsError, match=r"neither labels.zarr nor truth.zarr lies beside .*; give --num-cl"
     ):

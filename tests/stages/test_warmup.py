@@ -66,7 +66,7 @@ def test_a_warm_up_may_start_from_a_run_on_the_same_classes(home: Path, tmp_path
     with pytest.raises(
         ArtifactError, match=r"was trained on the classes 0, 1, .*the labels have a, b; give a run"
     ):
-        load_start(Starts(run=home / "warmup"), [], Params(start="run"), images=None, class_names=["a", "b"])
+        load_start(Starts(run=home / "warmup"), [], Params(start="run"), samples=None, class_names=["a", "b"])
 
 
 def test_the_first_of_two_networks_is_the_one_that_is_trained_alone(home: Path, tmp_path: Path) -> None:
