@@ -6,7 +6,7 @@
 scans' lengths (arrays `header`, `scans`, `lengths`), and `y_train`, `y_test`. `--human` holds CIFAR-N's labels in the order
 of the training images (`c10_worse`, `c10_aggre`, `c10_random1`). The training images are the first 1,000 of each class, or
 as many as `--per-class` says. Written are train/NUMBER.png, test/NUMBER.png (NUMBER is the image's place in CIFAR-10),
-given.csv and true.csv (path, label, split) with the right labels, and worse.csv, aggre.csv and random1.csv (id, label),
+given.csv and true.csv (path, label, split) with the right labels, and worse.csv, aggre.csv and random1.csv (path, label),
 three sets of human labels of the training images, as class numbers.
 """
 
@@ -60,7 +60,7 @@ def main() -> None:
     _write(given.out / "given.csv", ["path", "label", "split"], rows)
     _write(given.out / "true.csv", ["path", "label"], [row[:2] for row in rows])
     for name, given_by in people.items():
-        _write(given.out / f"{name}.csv", ["id", "label"], given_by)
+        _write(given.out / f"{name}.csv", ["path", "label"], given_by)
         wrong = np.mean([row[1] != NAMES[person[1]] for row, person in zip(rows, given_by, strict=False)])
         print(f"{len(given_by)} training images, of which {name!r} names {wrong:.2%} wrongly")
     print(f"{sum(row[2] == 'test' for row in rows)} test images")
