@@ -71,18 +71,23 @@ def detection(
     is_mislabeled: Bool[np.ndarray, " n"],
     called: Bool[np.ndarray, " n"],
 ) -> dict[str, float | None]:
-    """Precision and recall of calling a label wrong, and the AUC of the ranking, from 0 to 1.
+    """Precision and recall of calling a label wrong, AUC and average precision of the ranking, from 0 to 1.
 
-    Where nothing is called wrong precision has no value; without both kinds of labels the AUC has none.
+    Where nothing is called wrong precision has no value; without both kinds of labels the ranking has none.
     """
-    from sklearn.metrics import roc_auc_score
+    from sklearn.metrics import average_precision_score, roc_auc_score
 
     hits = int((called & is_mislabeled).sum())
     both = is_mislabeled.any() and not is_mislabeled.all()
+    ranked = {"auc": roc_auc_score, "average_precision": average_precision_score}
+    of_ranking = {
+        name: finite_or_none(measure(is_mislabeled, 1 - clean_probability)) if both else None
+        for name, measure in ranked.items()
+    }
     return {
         "precision": hits / int(called.sum()) if called.any() else None,
         "recall": hits / int(is_mislabeled.sum()) if is_mislabeled.any() else None,
-        "auc": finite_or_none(roc_auc_score(is_mislabeled, 1 - clean_probability)) if both else None,
+        **of_ranking,
     }
 
 

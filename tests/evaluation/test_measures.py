@@ -53,13 +53,15 @@ def test_detection_by_hand() -> None:
     assert found["recall"] == pytest.approx(2 / 3)
     # pairs of a wrong and a right label in the right order: (.1, .2) before both rights, .9 before none: 4 of 6
     assert found["auc"] == pytest.approx(4 / 6)
+    # precision at each wrong label, by rank: 1 of 1, 2 of 2, 3 of 5
+    assert found["average_precision"] == pytest.approx((1 + 1 + 3 / 5) / 3)
 
 
 def test_what_cannot_be_measured_has_no_number() -> None:
     clean = measures.detection(np.ones(3), np.zeros(3, bool), np.zeros(3, bool))
-    assert clean == {"precision": None, "recall": None, "auc": None}
+    assert clean == {"precision": None, "recall": None, "auc": None, "average_precision": None}
     noise = measures.detection(np.zeros(3), np.ones(3, bool), np.ones(3, bool))
-    assert noise == {"precision": 1.0, "recall": 1.0, "auc": None}
+    assert noise == {"precision": 1.0, "recall": 1.0, "auc": None, "average_precision": None}
 
 
 def test_a_method_s_own_decision_counts_for_precision_and_recall() -> None:
