@@ -54,7 +54,9 @@ def embed_images(
     device = session.start()
     encoder = embedding.load(name, weights, download, image_size)
     images = read_images(images_file)
-    recorded = {"encoder": encoder.name, "image_size": encoder.image_size, "threads": torch.get_num_threads()}
+    precision = session.precision_on(device)
+    recorded = {"encoder": encoder.name, "image_size": encoder.image_size, "precision": precision}
+    recorded["threads"] = torch.get_num_threads()
     facts = {"params": recorded, "weights": encoder.weights, "images": images.digest}
     with hold(session.scratch, "embed", facts | session.numerics(device), out) as scratch:
         return embed(
@@ -65,7 +67,7 @@ def embed_images(
             scratch,
             device,
             params=recorded,
-            autocast=torch.bfloat16 if session.precision_on(device) == "bfloat16" else None,
+            autocast=torch.bfloat16 if precision == "bfloat16" else None,
             report=session.progress("embed", "images"),
         )
 

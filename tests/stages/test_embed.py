@@ -56,6 +56,7 @@ def test_features_lie_in_the_encoders_folder_and_everything_downstream_finds_the
     assert features.inputs == {"images": images.digest} and "embeddings" not in features
     assert features.array("features").shape[0] == 12 and np.isfinite(features.array("features")).all()
     assert features.attributes["weights"].startswith("sha256 ")
+    assert features.attributes["params"]["precision"] in ("float32", "bfloat16")
     assert run("mine-knn", "--dataset", "own", "--pretrain", "timm:test_resnet", "--k", "3") == 0
     mined = store.read(place.with_name("neighbors.zarr"), NEIGHBORS)
     assert mined.attributes["space"] == "features" and mined.inputs["features"] == features.digest
