@@ -6,6 +6,7 @@ The user's files are only read. Nothing is downloaded unless it is asked for, an
 import gzip
 import hashlib
 import os
+import shlex
 import tarfile
 import tempfile
 import zlib
@@ -48,11 +49,21 @@ class Release:
     folder: str
 
     @property
+    def wanted(self) -> str:
+        """The files that one has to get, and from where."""
+        files = ", ".join(f"{file.name} ({file.size:,} bytes, MD5 {file.md5})" for file in self.downloads)
+        return f"get {files} from {self.sites[0]}"
+
+    def cure_at(self, root: str) -> str:
+        """What to get so that it is found at `root`, which a params.yaml may name, and the command for it."""
+        command = shlex.join(["noisyctl", "prepare-data", "--dataset", self.name, "--root", root, "--download"])
+        return f"{self.wanted} and put it there, or fetch it there by `{command}`"
+
+    @property
     def cure(self) -> str:
         """What to get, and the commands for it."""
-        wanted = ", ".join(f"{file.name} ({file.size:,} bytes, MD5 {file.md5})" for file in self.downloads)
         command = f"noisyctl prepare-data --dataset {self.name}"
-        return f"get {wanted} from {self.sites[0]} and run `{command} --root FOLDER`, or fetch by `{command} --download`"
+        return f"{self.wanted} and run `{command} --root FOLDER`, or fetch by `{command} --download`"
 
 
 def locate(root: str | None, download: bool, release: Release) -> Path:
@@ -66,7 +77,7 @@ def locate(root: str | None, download: bool, release: Release) -> Path:
     if download and not _is_there(place, release):
         _fetch(place, release)
     if not place.exists():
-        raise DataError(f"{root} does not exist; {release.cure}")
+        raise DataError(f"{root} does not exist; {release.cure_at(str(root))}")
     return place
 
 

@@ -689,3 +689,12 @@ def test_files_that_are_there_are_never_fetched(tmp_path: Path, site: Release) -
     archive = tmp_path / "cifar-10-python.tar.gz"
     assert locate(str(archive), True, cifar10.RELEASE) == archive
     assert locate(str(tmp_path), True, cifar10.RELEASE) == tmp_path
+
+
+def test_a_root_that_is_not_there_is_to_be_filled_there(tmp_path: Path) -> None:
+    """A params.yaml names the root, so another one on the command line would not help the next `dvc repro`."""
+    root = tmp_path / "raw/cifar10"
+    with pytest.raises(DataError) as told:
+        cifar10.prepare(cifar10.Params(root=str(root)))
+    fetch = f"noisyctl prepare-data --dataset cifar10 --root {root} --download"
+    assert str(told.value).endswith(f"and put it there, or fetch it there by `{fetch}`")
