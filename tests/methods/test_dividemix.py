@@ -172,21 +172,6 @@ def test_the_learning_rate_falls_at_epoch_150_counted_with_warm_up(divided) -> N
         assert [o.param_groups[0]["lr"] for o in state.optimizers] == pytest.approx([rate] * 2)
 
 
-def test_predictions_are_the_sum_of_the_logits() -> None:
-    """Two networks that disagree: the sum of logits says 1, the sum of probabilities would say 0."""
-
-    class Says(nn.Module):
-        def __init__(self, *logits: float) -> None:
-            super().__init__()
-            self.logits = torch.tensor([logits])
-
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return self.logits
-
-    state = dividemix.State(Says(5.0, 0.0, 0.0), Says(-20.0, 0.0, -1.0), [], torch.zeros(0), {})
-    assert dividemix.predict(state, torch.zeros(1)).tolist() == [[-15.0, 0.0, -1.0]]
-
-
 def test_mixed_in_forwards_labeled_rows_only_though_partners_are_unlabeled(
     divided, losses_asked, monkeypatch
 ) -> None:  # type: ignore[no-untyped-def]

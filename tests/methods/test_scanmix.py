@@ -350,20 +350,6 @@ def test_webvision_clusters_on_strong_views_whatever_those_of_the_labels(
     assert strong == 2 * 2 * 3  # two networks, anchors and partners, three batches
 
 
-def test_the_class_heads_alone_predict() -> None:
-    task = make_task()
-    state, _ = begin(task)
-    images = task.plain(torch.arange(4))
-    for module in (state.network1, state.network2):
-        module.eval()
-    before = scanmix.predict(state, images)
-    assert state.cluster_head1 is not None
-    for parameter in state.cluster_head1.parameters():
-        parameter.data.add_(7)
-    torch.testing.assert_close(scanmix.predict(state, images), before)
-    torch.testing.assert_close(before, state.network1(images) + state.network2(images))
-
-
 def test_only_the_printed_form_has_something_to_say_before_it_trains() -> None:
     assert scanmix.notice(scanmix.Params()) == ""
     told = scanmix.notice(scanmix.Params(form="printed"))
