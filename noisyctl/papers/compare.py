@@ -11,8 +11,8 @@ from typing import Any
 from noisyctl.artifacts import files, metrics, networks, store
 from noisyctl.artifacts.kinds import TRACE
 from noisyctl.errors import ArtifactError
-from noisyctl.evaluation.tables import Compared
 from noisyctl.papers.cells import Cell, merge
+from noisyctl.papers.comparison import Compared
 from noisyctl.papers.plan import Plan
 from noisyctl.papers.printed import Number
 
@@ -54,7 +54,7 @@ def by_table(plan: Plan, tables: tuple[str, ...] = ()) -> dict[str, list[tuple[N
     """Every printed number of these tables (without any: of those planned), compared, by the name of its table."""
     found: dict[str, list[tuple[Number, Compared]]] = {}
     for number in plan.paper.of_tables(tables or plan.tables, readings=True):
-        name = str(number.printed["table"]).split(" ")[0]
+        name = number.printed.table.split(" ")[0]
         found.setdefault(name, []).append((number, compare(plan, number)))
     return found
 
