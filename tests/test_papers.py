@@ -390,7 +390,7 @@ def test_no_path_is_the_output_of_two_cells() -> None:
 @pytest.mark.parametrize("paper", PAPERS)
 def test_every_command_is_one_that_the_command_line_understands(paper: str) -> None:
     """Every option of a cell is one of its command."""
-    from noisyctl.cli.options import command
+    from noisyctl.cli.options import click_command
 
     known: dict[str, set[str]] = {}
     for cell in all_cells(full(paper)):
@@ -398,7 +398,7 @@ def test_every_command_is_one_that_the_command_line_understands(paper: str) -> N
         name = " ".join(words[1:3]) if words[1] == "train-method" else words[1]
         if name not in known:
             known[name] = {
-                flag for p in command(_stage(words)).params for flag in (*p.opts, *p.secondary_opts)
+                flag for p in click_command(_stage(words)).params for flag in (*p.opts, *p.secondary_opts)
             }
         assert {word for word in words if word.startswith("--")} <= known[name], cell.command
 
@@ -854,7 +854,7 @@ def test_a_row_s_bool_reaches_the_command_and_comes_back_as_it_was(
     value: bool, option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`cosine: false` in a row: the command as it is typed gives the params that the table compares a run with."""
-    from noisyctl.cli.options import command
+    from noisyctl.cli.options import click_command
     from noisyctl.cli.stage import Stage
 
     (tmp_path / "switched.py").write_text(PLUGIN)
@@ -881,7 +881,7 @@ def test_a_row_s_bool_reaches_the_command_and_comes_back_as_it_was(
         params=lambda file, layout, given: ("methods.switched", "switched"),
         fields=("switched",),
     )
-    command(stage)(words[2 : words.index("--out")], standalone_mode=False)
+    click_command(stage)(words[2 : words.index("--out")], standalone_mode=False)
     (params,) = ran
     assert params == cell.resolved
     assert yaml.safe_load(yaml.safe_dump(cell.as_yaml(GROUPS["prepare"])))["params"]["cosine"] is value
