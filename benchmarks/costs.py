@@ -23,7 +23,7 @@ from noisyctl import methods
 from noisyctl.datasets import digits
 from noisyctl.methods import cross_entropy
 from noisyctl.nn.inference import modules_of
-from noisyctl.nn.networks import build
+from noisyctl.nn.networks import NetworkSpec, build
 from noisyctl.noise import symmetric
 from noisyctl.parts import neighbors
 from noisyctl.seeds import numpy_stream, stream
@@ -31,14 +31,14 @@ from noisyctl.task import Task
 from noisyctl.views import Views
 
 SIZE, EPOCH, COUNTED, WARMUP = 512, 150, 10, 10
-SPEC = {
-    "backbone": "small_cnn",
-    "width": 16,
-    "channels": 1,
-    "size": [8, 8],
-    "num_outputs": 10,
-    "head": "linear",
-}
+SPEC = NetworkSpec(
+    backbone="small_cnn",
+    width=16,
+    channels=1,
+    size=(8, 8),
+    num_outputs=10,
+    head="linear",
+)
 PARAMS: dict[str, dict[str, Any]] = {
     "two_stage": {"stage1_epochs": EPOCH}
 }  # stage 2 begins in the uncounted epoch

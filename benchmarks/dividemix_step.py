@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from noisyctl.methods import dividemix
-from noisyctl.nn.networks import build
+from noisyctl.nn.networks import NetworkSpec, build
 from noisyctl.parts.co_divide import steps
 from noisyctl.parts.mixmatch import make_targets, mixmatch, mixmatch_loss
 from noisyctl.parts.targets import one_hot
@@ -40,14 +40,14 @@ class Bench:
         )
         labels = torch.arange(2 * BATCH, device=device) % CLASSES
         self.task = Task(images, Views("natural", (0.5,) * 3, (0.25,) * 3), CLASSES, device, labels=labels)
-        spec = {
-            "backbone": backbone,
-            "width": width,
-            "channels": 3,
-            "size": [32, 32],
-            "num_outputs": CLASSES,
-            "head": "linear",
-        }
+        spec = NetworkSpec(
+            backbone=backbone,
+            width=width,
+            channels=3,
+            size=(32, 32),
+            num_outputs=CLASSES,
+            head="linear",
+        )
         networks: list[Any] = [build(spec, stream(k, "init")).to(device) for k in (0, 1)]
         self.params = dividemix.Params(batch_size=BATCH)
         self.state = dividemix.start(networks, self.task, self.params, self.rng)

@@ -516,9 +516,9 @@ def test_unknown_names_are_refused_with_those_there_are(given: dict[str, object]
             "../printed.yaml",
             "std: null",
             "stf: null",
-            "printed.yaml: row 1: 'stf' is not a key of a row; did",
+            "printed.yaml: row 1: 'stf' is not a key here; did",
         ),
-        ("../printed.yaml", "std: null, ", "", "printed.yaml: row 1: the row has no 'std'; write null where"),
+        ("../printed.yaml", "std: null, ", "", "printed.yaml: row 1: 'std' is missing; write null where"),
     ],
 )
 def test_a_wrong_name_in_a_papers_files_is_refused(

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from noisyctl import config
-from noisyctl.errors import ParamsError, suggest
+from noisyctl.errors import ParamsError, suggest, wrong_key
 from noisyctl.papers.files import HOME, read, read_fast, require
 
 FIELDS = (
@@ -59,13 +59,8 @@ class PrintedRow:
     @classmethod
     def from_yaml(cls, row: Mapping[str, Any], place: str) -> PrintedRow:
         """The row as it was read. Raises ParamsError that names `place` and a key that is unknown or missing."""
-        known = [field.name for field in dataclasses.fields(cls)]
-        for key in row:
-            if key not in known:
-                raise ParamsError(f"{place}: {key!r} is not a key of a row; {suggest(key, known)}")
-        for key in known:
-            if key not in row:
-                raise ParamsError(f"{place}: the row has no {key!r}; write null where the paper prints none")
+        if wrong := wrong_key(row, [field.name for field in dataclasses.fields(cls)]):
+            raise ParamsError(f"{place}: {wrong}; write null where the paper prints none")
         return cls(**row)
 
 

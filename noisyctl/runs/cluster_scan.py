@@ -1,5 +1,6 @@
 """Clusters without labels (SCAN): from images or vectors and neighbors to where ScanMix's code starts its networks."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def _start(
     if encoder is None:
         return build(spec(params, samples, clusters, "linear"), rng), made_from
     trained, made_from["encoder"] = encoder
-    network = build(trained.spec | {"num_outputs": clusters, "head": "linear"}, rng)
+    network = build(replace(trained.spec, num_outputs=clusters, head="linear"), rng)
     network.features.load_state_dict(trained.features.state_dict())
     return network, made_from
 

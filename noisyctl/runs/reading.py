@@ -10,7 +10,7 @@ import torch
 from noisyctl.artifacts import networks, store
 from noisyctl.artifacts.kinds import IMAGES, LABELS, PATHS, TRACE, VERIFIED
 from noisyctl.errors import ArtifactError, ParamsError
-from noisyctl.nn.networks import Classifier, from_spec
+from noisyctl.nn.networks import Classifier, from_spec, spec_from_json
 
 
 def read_images(path: Path) -> store.Artifact:
@@ -67,11 +67,19 @@ def read_networks(path: Path, made_by: str) -> tuple[dict[str, Any], dict[str, A
     built = {}
     try:
         for field, about in header["modules"].items():
-            built[field] = from_spec(about)
+            built[field] = from_spec(spec_from_json(about))
             built[field].load_state_dict(
                 {k.split(".", 1)[1]: t for k, t in tensors.items() if k.startswith(f"{field}.")}
             )
-    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, ParamsError) as error:
+    except (
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+        ArtifactError,
+        ParamsError,
+    ) as error:
         said = (str(error) or type(error).__name__).splitlines()[0]
         raise ArtifactError(
             f"{path} holds no networks that this version knows ({type(error).__name__}: {said}); remake it with `{made_by}`"

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import nn
 from noisyctl.artifacts import networks, store
 from noisyctl.artifacts.kinds import TRACE
 from noisyctl.nn.inference import modules_of
-from noisyctl.nn.networks import Classifier
+from noisyctl.nn.networks import Classifier, Head, NetworkSpec
 from noisyctl.runs.reading import image_size
 from noisyctl.runs.samples import Samples
 from noisyctl.session import Session
@@ -133,25 +133,21 @@ class RunHeader:
         return about | (self.preprocessing.to_json() if self.preprocessing else {})
 
 
-def spec(params: Any, samples: Samples, num_outputs: int, head: str) -> dict[str, Any]:
-    """What a network is built from, as artifacts carry it."""
-    return {
-        "backbone": params.backbone,
-        "width": params.width,
-        "channels": samples.channels,
-        "size": samples.size,
-        "num_outputs": num_outputs,
-        "head": head,
-    }
+def spec(params: Any, samples: Samples, num_outputs: int, head: str) -> NetworkSpec:
+    """What a network is built from that sees these samples."""
+    height, width = samples.size
+    return NetworkSpec(params.backbone, samples.channels, (height, width), num_outputs, head, params.width)
 
 
 def network_tensors(state: Any) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Every network of a State: tensors by `field.name`, and the field's spec."""
+    """Every network of a State: tensors by `field.name`, and the field's spec as JSON."""
     modules = modules_of(state)
     tensors = {
         f"{field}.{key}": t for field, module in modules.items() for key, t in module.state_dict().items()
     }
-    return tensors, {field: module.spec for field, module in modules.items()}
+    return tensors, {
+        field: cast(Classifier | Head, module).spec.to_json() for field, module in modules.items()
+    }
 
 
 def publish_run(
@@ -187,4 +183,6 @@ def publish_label_free(path: Path, kind: str, network: Classifier, origin: Origi
         "inputs": dict(origin.inputs),
         "hardware": origin.hardware,
     }
-    return networks.write(path, tensors, {"kind": kind, "modules": {"network": network.spec}, **about})
+    return networks.write(
+        path, tensors, {"kind": kind, "modules": {"network": network.spec.to_json()}, **about}
+    )

@@ -164,8 +164,8 @@ def _copy(found: Any, networks: Sequence[Classifier], path: Path, *, head: bool)
         except RuntimeError as error:
             had, wants = found.spec, network.spec
             raise ArtifactError(
-                f"{path} holds {had['backbone']} of width {had['width']} with {had['num_outputs']} outputs, the warm-up "
-                f"builds {wants['backbone']} of width {wants['width']} with {wants['num_outputs']}; give both the same"
+                f"{path} holds {had.backbone} of width {had.width} with {had.num_outputs} outputs, the warm-up "
+                f"builds {wants.backbone} of width {wants.width} with {wants.num_outputs}; give both the same"
             ) from error
 
 

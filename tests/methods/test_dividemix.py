@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from noisyctl.errors import ParamsError
 from noisyctl.methods import dividemix
-from noisyctl.nn.networks import build
+from noisyctl.nn.networks import NetworkSpec, build
 from noisyctl.parts import co_divide
 from noisyctl.seeds import stream
 from noisyctl.task import EpochRecord, Task
@@ -21,14 +21,14 @@ from noisyctl.training import checkpoint
 from noisyctl.views import Views
 
 CLASSES, SIZE = 4, 40
-SPEC = {
-    "backbone": "small_cnn",
-    "width": 1,
-    "channels": 1,
-    "size": [8, 8],
-    "num_outputs": CLASSES,
-    "head": "linear",
-}
+SPEC = NetworkSpec(
+    backbone="small_cnn",
+    width=1,
+    channels=1,
+    size=(8, 8),
+    num_outputs=CLASSES,
+    head="linear",
+)
 HALVES = torch.arange(SIZE) < SIZE // 2
 
 

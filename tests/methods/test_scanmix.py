@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from noisyctl.methods import scanmix
-from noisyctl.nn.networks import build
+from noisyctl.nn.networks import NetworkSpec, build
 from noisyctl.parts.losses import mean_entropy
 from noisyctl.seeds import stream
 from noisyctl.task import Task
@@ -16,14 +16,14 @@ from noisyctl.views import Views
 
 CLASSES, SIZE, K = 3, 24, 4
 FORMS = ("code", "printed")
-SPEC = {
-    "backbone": "small_cnn",
-    "width": 1,
-    "channels": 1,
-    "size": [8, 8],
-    "num_outputs": CLASSES,
-    "head": "linear",
-}
+SPEC = NetworkSpec(
+    backbone="small_cnn",
+    width=1,
+    channels=1,
+    size=(8, 8),
+    num_outputs=CLASSES,
+    head="linear",
+)
 
 
 def make_task(**known: Any) -> Task:

@@ -8,21 +8,21 @@ import torch
 from torch import Tensor, nn
 
 from noisyctl import methods
-from noisyctl.nn.networks import build
+from noisyctl.nn.networks import NetworkSpec, build
 from noisyctl.seeds import stream
 from noisyctl.task import EpochRecord, Task
 from noisyctl.views import Views
 
 CLASSES, BATCH = 4, 8
 TRUTH = torch.arange(24) % CLASSES
-SPEC = {
-    "backbone": "small_cnn",
-    "width": 2,
-    "channels": 1,
-    "size": [8, 8],
-    "num_outputs": CLASSES,
-    "head": "linear",
-}
+SPEC = NetworkSpec(
+    backbone="small_cnn",
+    width=2,
+    channels=1,
+    size=(8, 8),
+    num_outputs=CLASSES,
+    head="linear",
+)
 
 
 def task_of(labels: Tensor = TRUTH, **known: Any) -> Task:

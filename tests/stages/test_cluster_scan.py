@@ -1,6 +1,7 @@
 """cluster-scan: what it reads and writes, that warm-up starts from it, and what it refuses."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pipeline
@@ -45,7 +46,7 @@ def test_it_starts_from_the_encoder_s_backbone_with_a_head_of_its_own(home: Path
     network = found["network"]
     for name, tensor in encoder.features.state_dict().items():
         assert torch.equal(network.features.state_dict()[name], tensor)
-    assert network.spec == encoder.spec | {"head": "linear", "num_outputs": 10}
+    assert network.spec == replace(encoder.spec, head="linear", num_outputs=10)
     assert header["kind"] == "clusters"
     assert set(header["inputs"]) == {"images", "encoder", "neighbors"}
     assert result["clusters"] == 10

@@ -16,7 +16,7 @@ from noisyctl import methods
 from noisyctl.artifacts import networks, store
 from noisyctl.artifacts.kinds import PATHS, TRACE
 from noisyctl.cli.main import main
-from noisyctl.nn.networks import from_spec
+from noisyctl.nn.networks import NetworkSpec, spec_from_json
 from noisyctl.runs.samples import VECTORS
 
 ROOT = Path(__file__).parents[2]
@@ -79,8 +79,8 @@ def test_a_method_trains_on_own_features(name: str, there: Path) -> None:
     if methods.load(name).NEEDS.networks:
         assert trace.inputs["features"] == trace.inputs["images"]
         _, header = networks.read(out / "networks.safetensors", "")
-        built = [from_spec(about).spec for about in header["modules"].values()]
-        assert {"mlp"} == {spec["backbone"] for spec in built if "backbone" in spec}
+        built = [spec_from_json(about) for about in header["modules"].values()]
+        assert {"mlp"} == {spec.backbone for spec in built if isinstance(spec, NetworkSpec)}
 
 
 @pytest.fixture(scope="module")

@@ -101,7 +101,7 @@ def test_the_confidence_penalty_leaves_predictions_less_sure(home: Path, tmp_pat
 
 def test_an_mlp_head(home: Path, tmp_path: Path) -> None:
     found = run(home, tmp_path / "w", head="mlp")["network1"]
-    assert found.spec["head"] == "mlp"
+    assert found.spec.head == "mlp"
     assert sum(isinstance(m, torch.nn.Linear) for m in found.head.modules()) == 2
 
 
