@@ -12,7 +12,7 @@ from noisyctl.errors import ArtifactError, ParamsError
 from noisyctl.nn.networks import Classifier, build
 from noisyctl.pretraining import scan
 from noisyctl.runs import fresh
-from noisyctl.runs.reading import read_networks, require_images
+from noisyctl.runs.reading import read_label_free, require_images
 from noisyctl.runs.samples import Samples, read_samples
 from noisyctl.runs.tasks import make_task
 from noisyctl.runs.training import Training, publish_label_free, spec, train_and_publish
@@ -101,8 +101,8 @@ def count_classes(images_path: Path) -> int | None:
 
 def _read_encoder(path: Path, images: str) -> tuple[Any, str]:
     """The encoder and its digest. Raises ArtifactError where it is another network, or of other images."""
-    built, header = read_networks(path, ENCODER_BY)
-    if header["kind"] != "encoder":
-        raise ArtifactError(f"{path} holds {header['kind']}, not an encoder; make one with `{ENCODER_BY}`")
+    network, header = read_label_free(path, ENCODER_BY)
+    if header.kind != "encoder":
+        raise ArtifactError(f"{path} holds {header.kind}, not an encoder; make one with `{ENCODER_BY}`")
     require_images(header, images, path, ENCODER_BY)
-    return built["network"], str(header["digest"])
+    return network, header.digest

@@ -13,11 +13,12 @@ from noisyctl.errors import ArtifactError, ParamsError
 from noisyctl.nn.networks import Classifier, build
 from noisyctl.nn.weights import download_weights, load_weights
 from noisyctl.runs import fresh
+from noisyctl.runs.headers import RunHeader
 from noisyctl.runs.needed import vectors
-from noisyctl.runs.reading import first_classifier, read_labels, read_networks, require_images
+from noisyctl.runs.reading import first_classifier, read_label_free, read_labels, read_trained, require_images
 from noisyctl.runs.samples import Samples, ids_of, read_samples
 from noisyctl.runs.tasks import make_task
-from noisyctl.runs.training import Preprocessing, RunHeader, Training, publish_run, spec, train_and_publish
+from noisyctl.runs.training import Training, preprocessing_of, publish_run, spec, train_and_publish
 from noisyctl.seeds import stream
 from noisyctl.session import Session
 from noisyctl.training import warmup
@@ -71,7 +72,7 @@ def warm_up(
         recorded={"weights": params.weights and Path(params.weights).name},
         held_out=held_out,
     )
-    header = RunHeader("warmup", params.epochs, made_from, Preprocessing.of(samples, names))
+    header = RunHeader("warmup", params.epochs, made_from, preprocessing_of(samples, names))
     ids = ids_of(samples, labels)
     train_and_publish(
         training, out, session, lambda fitted, origin: publish_run(out, header, fitted, origin, ids, labels)
@@ -128,13 +129,13 @@ def _load(
 ) -> str:
     """Start all networks from the weights of label-free work: its backbone, or its head too. Gives its digest."""
     assert path is not None
-    built, header = read_networks(path, made_by)
+    network, header = read_label_free(path, made_by)
     require_images(header, samples.made_from["images"], path, made_by)
-    if header["inputs"].get("features") != samples.made_from.get("features"):
+    if header.inputs.get("features") != samples.made_from.get("features"):
         wants = "vectors" if "features" in samples.made_from else "images"
         raise ArtifactError(f"{path} was not trained on these {wants}; remake it with `{made_by}`")
-    _copy(built["network"], networks, path, head=head)
-    return str(header["digest"])
+    _copy(network, networks, path, head=head)
+    return header.digest
 
 
 def _load_run(folder: Path | None, networks: Sequence[Classifier], names: list[str]) -> str:
@@ -144,14 +145,17 @@ def _load_run(folder: Path | None, networks: Sequence[Classifier], names: list[s
             "the warm-up starts from a run, and none is named; give --run DIR, the folder of a train-method or a warmup"
         )
     path = folder / "networks.safetensors"
-    built, header = read_networks(path, "noisyctl train-method NAME")
-    if header["class_names"] != names:
+    built, header = read_trained(path, "noisyctl train-method NAME")
+    if header.preprocessing is None:
+        raise ArtifactError(f"{path} does not name its classes, for it saw no images; give a run on images")
+    learned = header.preprocessing.class_names
+    if learned != names:
         raise ArtifactError(
-            f"{path} was trained on the classes {', '.join(header['class_names'])}, the labels have {', '.join(names)}; "
+            f"{path} was trained on the classes {', '.join(learned)}, the labels have {', '.join(names)}; "
             "give a run on the same classes in the same order"
         )
     _copy(first_classifier(built), networks, path, head=True)
-    return str(header["digest"])
+    return header.digest
 
 
 def _copy(found: Any, networks: Sequence[Classifier], path: Path, *, head: bool) -> None:

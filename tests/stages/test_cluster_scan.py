@@ -47,8 +47,8 @@ def test_it_starts_from_the_encoder_s_backbone_with_a_head_of_its_own(home: Path
     for name, tensor in encoder.features.state_dict().items():
         assert torch.equal(network.features.state_dict()[name], tensor)
     assert network.spec == replace(encoder.spec, head="linear", num_outputs=10)
-    assert header["kind"] == "clusters"
-    assert set(header["inputs"]) == {"images", "encoder", "neighbors"}
+    assert header.kind == "clusters"
+    assert set(header.inputs) == {"images", "encoder", "neighbors"}
     assert result["clusters"] == 10
     assert 0 <= result["smallest"] <= pipeline.SIZE / 10 <= result["largest"] <= pipeline.SIZE
 

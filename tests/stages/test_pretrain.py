@@ -46,7 +46,7 @@ def test_its_features_are_what_the_encoder_gives(home: Path, tmp_path: Path) -> 
     built, header = reading.read_networks(tmp_path / "moco/encoder.safetensors", "")
     task, held_out = tasks.make_task(reading.read_images(home / "images.zarr"), torch.device("cpu"))
     features = store.read(tmp_path / "moco/features.zarr", FEATURES)
-    assert features.inputs["encoder"] == header["digest"]
+    assert features.inputs["encoder"] == header.digest
     encoder = built["network"]
     for prefix, images in (("", task.images), ("test_", held_out["test"])):
         with evaluating(encoder):
