@@ -28,7 +28,7 @@ from noisyctl.noise import symmetric
 from noisyctl.parts import neighbors
 from noisyctl.seeds import numpy_stream, stream
 from noisyctl.task import Task
-from noisyctl.views import Views
+from noisyctl.views import ImageViews
 
 SIZE, EPOCH, COUNTED, WARMUP = 512, 150, 10, 10
 SPEC = NetworkSpec(
@@ -91,7 +91,7 @@ def make_task(validation_rate: float = 0.0) -> Task:
     found = torch.as_tensor(mined.indices).long(), torch.as_tensor(mined.similarity)
     return Task(
         images,
-        Views("digits", (0.3,), (0.38,)),
+        ImageViews("digits", (0.3,), (0.38,)),
         10,
         torch.device("cpu"),
         torch.as_tensor(noisy),

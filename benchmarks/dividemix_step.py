@@ -25,7 +25,7 @@ from noisyctl.parts.mixmatch import make_targets, mixmatch, mixmatch_loss
 from noisyctl.parts.targets import one_hot
 from noisyctl.seeds import stream
 from noisyctl.task import Task
-from noisyctl.views import Views
+from noisyctl.views import ImageViews
 
 CLASSES, BATCH = 10, 64
 
@@ -39,7 +39,9 @@ class Bench:
             torch.randint(0, 256, (2 * BATCH, 32, 32, 3), generator=stream(0, "images")).byte().to(device)
         )
         labels = torch.arange(2 * BATCH, device=device) % CLASSES
-        self.task = Task(images, Views("natural", (0.5,) * 3, (0.25,) * 3), CLASSES, device, labels=labels)
+        self.task = Task(
+            images, ImageViews("natural", (0.5,) * 3, (0.25,) * 3), CLASSES, device, labels=labels
+        )
         spec = NetworkSpec(
             backbone=backbone,
             width=width,

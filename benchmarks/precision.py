@@ -32,7 +32,7 @@ from noisyctl.seeds import stream
 from noisyctl.session import Session
 from noisyctl.task import Task
 from noisyctl.training.warmup import Params as WarmupParams
-from noisyctl.views import Views
+from noisyctl.views import ImageViews
 from stages import inject_noise, prepare_data, train_method, warmup
 
 CPU, NUMBER, BATCH = torch.device("cpu"), 512, 64
@@ -50,7 +50,7 @@ class Epoch:
     def __init__(self, backbone: str, width: int, mode: str) -> None:
         layout, self.rounded = MODES[mode]
         images = torch.randint(256, (NUMBER, 32, 32, 3), generator=stream(0, "images"), dtype=torch.uint8)
-        views = Views("natural", (0.5,) * 3, (0.25,) * 3)
+        views = ImageViews("natural", (0.5,) * 3, (0.25,) * 3)
         self.task = Task(images, views, 10, CPU, labels=torch.arange(NUMBER) % 10)
         spec = NetworkSpec(backbone, 3, (32, 32), num_outputs=10, head="linear", width=width)
         network = build(spec, stream(0, "init")).to(memory_format=layout)

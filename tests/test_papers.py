@@ -19,7 +19,7 @@ import torch
 import yaml
 
 from noisyctl import config, methods
-from noisyctl.artifacts import metrics, networks, store
+from noisyctl.artifacts import metrics, store, tensor_files
 from noisyctl.artifacts.kinds import TRACE
 from noisyctl.errors import NoisyctlError, ParamsError
 from noisyctl.layout import Layout
@@ -643,7 +643,7 @@ def test_a_run_from_a_warm_up_of_other_params_is_not_shown(copy: Path) -> None:
         arrays = {"train_id": np.array(["x"]), "noisy_labels": np.array([0])}
         params = profile | {"weights": "resnet50.pth"} | changed
         store.write(out / "trace.zarr", TRACE, arrays, params=params, inputs={}, attributes=about)
-        return networks.write(out / "networks.safetensors", {"w": torch.zeros(1)}, {"params": params})
+        return tensor_files.write(out / "networks.safetensors", {"w": torch.zeros(1)}, {"params": params})
 
     def shown(digest: str) -> object:
         run = {"test_accuracy": {"last": 70.0}, "inputs": {"warmup": digest}}

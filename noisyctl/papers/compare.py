@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from noisyctl.artifacts import files, metrics, networks, store
+from noisyctl.artifacts import files, metrics, store, tensor_files
 from noisyctl.artifacts.kinds import TRACE
 from noisyctl.errors import ArtifactError
 from noisyctl.papers.cells import Cell, merge
@@ -83,7 +83,7 @@ def _warmed_up_as_planned(plan: Plan, planned: Cell, run: Mapping[str, Any]) -> 
     """
     place = planned.reads.get("warmup")
     cell = next((one for one in plan.cells["warmup"].values() if one.out == place), None)
-    digest = networks.digest_of(place / "networks.safetensors") if place else None
+    digest = tensor_files.digest_of(place / "networks.safetensors") if place else None
     if place is None or cell is None or digest is None:
         return True
     wanted = cell.resolved

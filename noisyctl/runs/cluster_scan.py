@@ -15,7 +15,7 @@ from noisyctl.runs import fresh
 from noisyctl.runs.reading import read_label_free, require_images
 from noisyctl.runs.samples import Samples, read_samples
 from noisyctl.runs.tasks import make_task
-from noisyctl.runs.training import Training, publish_label_free, spec, train_and_publish
+from noisyctl.runs.train import Training, publish_label_free, spec, train_and_publish
 from noisyctl.seeds import stream
 from noisyctl.session import Session
 

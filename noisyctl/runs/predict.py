@@ -20,7 +20,7 @@ from noisyctl.runs.reading import read_label_free, read_run
 from noisyctl.runs.samples import VECTORS, views_of
 from noisyctl.session import Session
 from noisyctl.training import warmup
-from noisyctl.views import Views
+from noisyctl.views import ImageViews
 
 MADE_BY = "noisyctl train-method NAME"
 PRETRAIN = "noisyctl pretrain-simclr` or `noisyctl pretrain-moco"
@@ -126,7 +126,7 @@ def _by_trained_here(run: Path, about: Mapping[str, Any], device: torch.device) 
             f"with `{PRETRAIN}`"
         )
     encoder = found[0].to(device)
-    plain = Views(about["views"], about["mean"], about["std"]).plain
+    plain = ImageViews(about["views"], about["mean"], about["std"]).plain
 
     def embed(images: Tensor) -> Tensor:
         with inference.evaluating(encoder):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from noisyctl.artifacts import networks, store
+from noisyctl.artifacts import store, tensor_files
 from noisyctl.artifacts.kinds import IMAGES, LABELS, PATHS, TRACE, VERIFIED
 from noisyctl.errors import ArtifactError, ParamsError
 from noisyctl.nn.networks import Classifier, from_spec, spec_from_json
@@ -64,7 +64,7 @@ def image_size(images: store.Artifact) -> list[int]:
 
 def read_networks(path: Path, made_by: str) -> tuple[dict[str, Any], RunHeader | LabelFreeHeader]:
     """The networks in a file by field name, and the file's header. Raises ArtifactError where it is of another form."""
-    tensors, found = networks.read(path, made_by)
+    tensors, found = tensor_files.read(path, made_by)
     built = {}
     try:
         for field, about in found["modules"].items():
@@ -134,7 +134,7 @@ def require_whole_run(trace: store.Artifact, made_by: str) -> None:
     """
     path = trace.path.with_name("networks.safetensors")
     if path.exists():
-        _require_same(trace, networks.digest_of(path), made_by)
+        _require_same(trace, tensor_files.digest_of(path), made_by)
 
 
 def _require_same(trace: store.Artifact, digest: str | None, made_by: str) -> None:

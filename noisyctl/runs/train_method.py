@@ -25,7 +25,7 @@ from noisyctl.runs.reading import (
 )
 from noisyctl.runs.samples import Samples, ids_of, read_samples
 from noisyctl.runs.tasks import hold_out, make_task
-from noisyctl.runs.training import Training, preprocessing_of, publish_run, train_and_publish
+from noisyctl.runs.train import Training, preprocessing_of, publish_run, train_and_publish
 from noisyctl.session import Session
 
 

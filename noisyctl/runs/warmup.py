@@ -18,7 +18,7 @@ from noisyctl.runs.needed import vectors
 from noisyctl.runs.reading import first_classifier, read_label_free, read_labels, read_trained, require_images
 from noisyctl.runs.samples import Samples, ids_of, read_samples
 from noisyctl.runs.tasks import make_task
-from noisyctl.runs.training import Training, preprocessing_of, publish_run, spec, train_and_publish
+from noisyctl.runs.train import Training, preprocessing_of, publish_run, spec, train_and_publish
 from noisyctl.seeds import stream
 from noisyctl.session import Session
 from noisyctl.training import warmup

@@ -18,7 +18,7 @@ from noisyctl.parts import co_divide
 from noisyctl.seeds import stream
 from noisyctl.task import EpochRecord, Task
 from noisyctl.training import checkpoint
-from noisyctl.views import Views
+from noisyctl.views import ImageViews
 
 CLASSES, SIZE = 4, 40
 SPEC = NetworkSpec(
@@ -36,7 +36,11 @@ def make_task(size: int = SIZE, **known: Any) -> Task:
     images = torch.randint(0, 256, (size, 8, 8, 1), generator=stream(0, "images"), dtype=torch.uint8)
     labels = torch.arange(size) % CLASSES
     return Task(
-        images, Views("digits", (0.5,), (0.5,)), CLASSES, torch.device("cpu"), **{"labels": labels} | known
+        images,
+        ImageViews("digits", (0.5,), (0.5,)),
+        CLASSES,
+        torch.device("cpu"),
+        **{"labels": labels} | known,
     )
 
 

@@ -12,7 +12,7 @@ from noisyctl.nn.networks import NetworkSpec, build
 from noisyctl.parts.losses import mean_entropy
 from noisyctl.seeds import stream
 from noisyctl.task import Task
-from noisyctl.views import Views
+from noisyctl.views import ImageViews
 
 CLASSES, SIZE, K = 3, 24, 4
 FORMS = ("code", "printed")
@@ -29,7 +29,7 @@ SPEC = NetworkSpec(
 def make_task(**known: Any) -> Task:
     images = torch.randint(256, (SIZE, 8, 8, 1), generator=stream(0, "images"), dtype=torch.uint8)
     near = torch.stack([(torch.arange(SIZE) + i + 1) % SIZE for i in range(K)], dim=1)
-    views = Views("digits", (0.5,), (0.5,))
+    views = ImageViews("digits", (0.5,), (0.5,))
     about = {"labels": torch.arange(SIZE) % CLASSES, "neighbors": near} | known
     return Task(images, views, CLASSES, torch.device("cpu"), **about)
 

@@ -15,7 +15,7 @@ from noisyctl.task import Task
 from noisyctl.training.checkpoint import pack
 from noisyctl.training.loop import fit
 from noisyctl.training.scratch import Scratch
-from noisyctl.views import Views
+from noisyctl.views import ImageViews
 
 CPU = torch.device("cpu")
 SPEC = NetworkSpec(
@@ -28,7 +28,7 @@ SPEC = NetworkSpec(
 )
 
 
-class ToyViews(Views):
+class ToyViews(ImageViews):
     """The digits' views, SimCLR's in the place of MoCo's, weak ones in the place of strong ones."""
 
     def moco(self, images, rng):

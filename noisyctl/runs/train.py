@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from noisyctl.artifacts import networks, store
+from noisyctl.artifacts import store, tensor_files
 from noisyctl.artifacts.kinds import TRACE
 from noisyctl.nn.inference import modules_of
 from noisyctl.nn.networks import Classifier, Head, NetworkSpec
@@ -121,7 +121,7 @@ def publish_run(
 ) -> None:
     """networks.safetensors and trace.zarr, the trace last and with the networks' digest: see `require_whole_run`."""
     tensors, specs = network_tensors(fitted.state)
-    digest = networks.write(out / "networks.safetensors", tensors, header.to_json() | {"modules": specs})
+    digest = tensor_files.write(out / "networks.safetensors", tensors, header.to_json() | {"modules": specs})
     store.write(
         out / "trace.zarr",
         TRACE,
@@ -140,4 +140,6 @@ def publish_label_free(path: Path, kind: str, network: Classifier, origin: Origi
     """A network that learned without labels, as a file of the kind encoder or clusters. Gives its digest."""
     tensors = {f"network.{key}": tensor for key, tensor in network.state_dict().items()}
     header = LabelFreeHeader(kind, origin.params, origin.inputs, origin.hardware)
-    return networks.write(path, tensors, header.to_json() | {"modules": {"network": network.spec.to_json()}})
+    return tensor_files.write(
+        path, tensors, header.to_json() | {"modules": {"network": network.spec.to_json()}}
+    )
