@@ -8,7 +8,7 @@ import torch
 
 from noisyctl.artifacts import store
 from noisyctl.artifacts.kinds import LABELS, NEIGHBORS, TRUTH
-from noisyctl.errors import ArtifactError, ParamsError
+from noisyctl.errors import ParamsError
 from noisyctl.nn.networks import Classifier, build
 from noisyctl.pretraining import scan
 from noisyctl.runs import fresh
@@ -101,8 +101,6 @@ def count_classes(images_path: Path) -> int | None:
 
 def _read_encoder(path: Path, images: str) -> tuple[Any, str]:
     """The encoder and its digest. Raises ArtifactError where it is another network, or of other images."""
-    network, header = read_label_free(path, ENCODER_BY)
-    if header.kind != "encoder":
-        raise ArtifactError(f"{path} holds {header.kind}, not an encoder; make one with `{ENCODER_BY}`")
+    network, header = read_label_free(path, "encoder", ENCODER_BY)
     require_images(header, images, path, ENCODER_BY)
     return network, header.digest

@@ -331,7 +331,7 @@ def _probe(folder: Path, place: Path, truth: store.Artifact, session: Session) -
     """
     device = session.start()
     features = store.read(folder / "features.zarr", FEATURES)
-    encoder, header = read_label_free(folder / "encoder.safetensors", "noisyctl pretrain-simclr")
+    encoder, header = read_label_free(folder / "encoder.safetensors", "encoder", "noisyctl pretrain-simclr")
     store.require_input(features, "encoder", header.digest, folder / "encoder.safetensors")
     images = read_samples(place, None)
     if "test_labels" not in truth or "test_features" not in features:
@@ -350,7 +350,9 @@ def _probe(folder: Path, place: Path, truth: store.Artifact, session: Session) -
         "encoder_params": header.params,
     }
     if (folder / "clusters.safetensors").exists():
-        clusters, about = read_label_free(folder / "clusters.safetensors", "noisyctl cluster-scan")
+        clusters, about = read_label_free(
+            folder / "clusters.safetensors", "clusters", "noisyctl cluster-scan"
+        )
         network = clusters.to(device)
         with evaluating(network):
             of_test = outputs(network, held_out["test"], plain).argmax(dim=1).cpu().numpy()

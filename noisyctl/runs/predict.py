@@ -119,7 +119,7 @@ def _intake(
 def _by_trained_here(run: Path, about: Mapping[str, Any], device: torch.device) -> Callable[[Tensor], Tensor]:
     """The vectors of images by the encoder that `pretrain-*` trained, in whose folder the run lies."""
     place = run.absolute().parents[2] / "encoder.safetensors"
-    found = read_label_free(place, PRETRAIN) if place.exists() else None
+    found = read_label_free(place, "encoder", PRETRAIN) if place.exists() else None
     if found is None or found[1].digest != about["digest"]:
         raise ArtifactError(
             f"{run} was trained on vectors, and the encoder that made them is not {place}; put it there, or make it again "

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -93,13 +93,14 @@ def read_networks(path: Path, made_by: str) -> tuple[dict[str, Any], RunHeader |
         ) from error
 
 
-def read_label_free(path: Path, made_by: str) -> tuple[Any, LabelFreeHeader]:
-    """The network of an encoder or of clusters, and the file's header. Raises ArtifactError where it is of a run."""
+def read_label_free(
+    path: Path, kind: Literal["encoder", "clusters"], made_by: str
+) -> tuple[Any, LabelFreeHeader]:
+    """The network of an encoder or of clusters, and the file's header. Raises ArtifactError where it is of another kind."""
     built, header = read_networks(path, made_by)
-    if not isinstance(header, LabelFreeHeader):
-        raise ArtifactError(
-            f"{path} holds the networks of {header.method}, which learned labels; give what `{made_by}` makes"
-        )
+    if not isinstance(header, LabelFreeHeader) or header.kind != kind:
+        wanted = {"encoder": "an encoder; make one", "clusters": "clusters; make them"}[kind]
+        raise ArtifactError(f"{path} holds {header.kind}, not {wanted} with `{made_by}`")
     return built["network"], header
 
 

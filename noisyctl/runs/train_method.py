@@ -140,7 +140,7 @@ def _read_clusters(start: _Start, name: str, sources: Sources, session: Session)
             f"{name} needs label-free clusters ({sources.clusters}); run "
             f"`{needed.label_free_commands(sources, 'clusters', session)}` first"
         )
-    network, header = read_label_free(sources.clusters, "noisyctl cluster-scan")
+    network, header = read_label_free(sources.clusters, "clusters", "noisyctl cluster-scan")
     require_images(header, start.made_from["images"], sources.clusters, "noisyctl cluster-scan")
     needed.require_same_clusters(name, sources, start.made_from.get("features"), header.inputs, session)
     start.made_from["clusters"] = header.digest

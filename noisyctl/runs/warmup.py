@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -100,9 +100,9 @@ def load_start(
         )
     match params.start:
         case "encoder":
-            return _load(starts.encoder, networks, samples, "noisyctl pretrain-simclr", head=False)
+            return _load(starts.encoder, "encoder", networks, samples, "noisyctl pretrain-simclr")
         case "clusters":
-            return _load(starts.clusters, networks, samples, "noisyctl cluster-scan", head=True)
+            return _load(starts.clusters, "clusters", networks, samples, "noisyctl cluster-scan")
         case "weights":
             return _load_weights(params.weights, networks)
         case _:
@@ -125,16 +125,20 @@ def _made_from(
 
 
 def _load(
-    path: Path | None, networks: Sequence[Classifier], samples: Any, made_by: str, *, head: bool
+    path: Path | None,
+    kind: Literal["encoder", "clusters"],
+    networks: Sequence[Classifier],
+    samples: Any,
+    made_by: str,
 ) -> str:
-    """Start all networks from the weights of label-free work: its backbone, or its head too. Gives its digest."""
+    """Start all networks from label-free work: the backbone of an encoder, or that and the head of clusters. Its digest."""
     assert path is not None
-    network, header = read_label_free(path, made_by)
+    network, header = read_label_free(path, kind, made_by)
     require_images(header, samples.made_from["images"], path, made_by)
     if header.inputs.get("features") != samples.made_from.get("features"):
         wants = "vectors" if "features" in samples.made_from else "images"
         raise ArtifactError(f"{path} was not trained on these {wants}; remake it with `{made_by}`")
-    _copy(network, networks, path, head=head)
+    _copy(network, networks, path, head=kind == "clusters")
     return header.digest
 
 

@@ -12,6 +12,7 @@ from noisyctl.artifacts.kinds import FEATURES
 from noisyctl.nn.inference import evaluating
 from noisyctl.pretraining import moco
 from noisyctl.runs import reading, tasks
+from noisyctl.runs.samples import read_samples
 from noisyctl.views import ImageViews
 from stages import pretrain
 
@@ -44,7 +45,7 @@ def test_moco_leaves_its_network_and_neither_teacher_nor_queue(home: Path, tmp_p
 def test_its_features_are_what_the_encoder_gives(home: Path, tmp_path: Path) -> None:
     pretrained(home, tmp_path / "moco")
     built, header = reading.read_networks(tmp_path / "moco/encoder.safetensors", "")
-    task, held_out = tasks.make_task(reading.read_images(home / "images.zarr"), torch.device("cpu"))
+    task, held_out = tasks.make_task(read_samples(home / "images.zarr", None), torch.device("cpu"))
     features = store.read(tmp_path / "moco/features.zarr", FEATURES)
     assert features.inputs["encoder"] == header.digest
     encoder = built["network"]
