@@ -23,22 +23,22 @@ from noisyctl import methods
 from noisyctl.datasets import digits
 from noisyctl.methods import cross_entropy
 from noisyctl.nn.inference import modules_of
-from noisyctl.nn.networks import build
+from noisyctl.nn.networks import NetworkSpec, build
 from noisyctl.noise import symmetric
 from noisyctl.parts import neighbors
 from noisyctl.seeds import numpy_stream, stream
 from noisyctl.task import Task
-from noisyctl.views import Views
+from noisyctl.views import ImageViews
 
 SIZE, EPOCH, COUNTED, WARMUP = 512, 150, 10, 10
-SPEC = {
-    "backbone": "small_cnn",
-    "width": 16,
-    "channels": 1,
-    "size": [8, 8],
-    "num_outputs": 10,
-    "head": "linear",
-}
+SPEC = NetworkSpec(
+    backbone="small_cnn",
+    width=16,
+    channels=1,
+    size=(8, 8),
+    num_outputs=10,
+    head="linear",
+)
 PARAMS: dict[str, dict[str, Any]] = {
     "two_stage": {"stage1_epochs": EPOCH}
 }  # stage 2 begins in the uncounted epoch
@@ -91,7 +91,7 @@ def make_task(validation_rate: float = 0.0) -> Task:
     found = torch.as_tensor(mined.indices).long(), torch.as_tensor(mined.similarity)
     return Task(
         images,
-        Views("digits", (0.3,), (0.38,)),
+        ImageViews("digits", (0.3,), (0.38,)),
         10,
         torch.device("cpu"),
         torch.as_tensor(noisy),

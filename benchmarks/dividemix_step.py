@@ -19,13 +19,13 @@ from typing import Any
 import torch
 
 from noisyctl.methods import dividemix
-from noisyctl.nn.networks import build
+from noisyctl.nn.networks import NetworkSpec, build
 from noisyctl.parts.co_divide import steps
 from noisyctl.parts.mixmatch import make_targets, mixmatch, mixmatch_loss
 from noisyctl.parts.targets import one_hot
 from noisyctl.seeds import stream
 from noisyctl.task import Task
-from noisyctl.views import Views
+from noisyctl.views import ImageViews
 
 CLASSES, BATCH = 10, 64
 
@@ -39,15 +39,17 @@ class Bench:
             torch.randint(0, 256, (2 * BATCH, 32, 32, 3), generator=stream(0, "images")).byte().to(device)
         )
         labels = torch.arange(2 * BATCH, device=device) % CLASSES
-        self.task = Task(images, Views("natural", (0.5,) * 3, (0.25,) * 3), CLASSES, device, labels=labels)
-        spec = {
-            "backbone": backbone,
-            "width": width,
-            "channels": 3,
-            "size": [32, 32],
-            "num_outputs": CLASSES,
-            "head": "linear",
-        }
+        self.task = Task(
+            images, ImageViews("natural", (0.5,) * 3, (0.25,) * 3), CLASSES, device, labels=labels
+        )
+        spec = NetworkSpec(
+            backbone=backbone,
+            width=width,
+            channels=3,
+            size=(32, 32),
+            num_outputs=CLASSES,
+            head="linear",
+        )
         networks: list[Any] = [build(spec, stream(k, "init")).to(device) for k in (0, 1)]
         self.params = dividemix.Params(batch_size=BATCH)
         self.state = dividemix.start(networks, self.task, self.params, self.rng)

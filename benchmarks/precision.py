@@ -25,14 +25,14 @@ from noisyctl.artifacts import store
 from noisyctl.artifacts.kinds import TRACE, TRUTH
 from noisyctl.datasets import digits
 from noisyctl.methods import cross_entropy
-from noisyctl.nn.networks import build
+from noisyctl.nn.networks import NetworkSpec, build
 from noisyctl.noise import symmetric
 from noisyctl.precision import cpu_units
 from noisyctl.seeds import stream
 from noisyctl.session import Session
 from noisyctl.task import Task
 from noisyctl.training.warmup import Params as WarmupParams
-from noisyctl.views import Views
+from noisyctl.views import ImageViews
 from stages import inject_noise, prepare_data, train_method, warmup
 
 CPU, NUMBER, BATCH = torch.device("cpu"), 512, 64
@@ -50,10 +50,10 @@ class Epoch:
     def __init__(self, backbone: str, width: int, mode: str) -> None:
         layout, self.rounded = MODES[mode]
         images = torch.randint(256, (NUMBER, 32, 32, 3), generator=stream(0, "images"), dtype=torch.uint8)
-        views = Views("natural", (0.5,) * 3, (0.25,) * 3)
+        views = ImageViews("natural", (0.5,) * 3, (0.25,) * 3)
         self.task = Task(images, views, 10, CPU, labels=torch.arange(NUMBER) % 10)
-        spec = {"backbone": backbone, "width": width, "channels": 3, "size": [32, 32], "num_outputs": 10}
-        network = build(spec | {"head": "linear"}, stream(0, "init")).to(memory_format=layout)
+        spec = NetworkSpec(backbone, 3, (32, 32), num_outputs=10, head="linear", width=width)
+        network = build(spec, stream(0, "init")).to(memory_format=layout)
         self.params = cross_entropy.Params(epochs=100, batch_size=BATCH)
         self.state = cross_entropy.start([network], self.task, self.params, stream(0, "start"))
 

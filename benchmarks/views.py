@@ -30,7 +30,7 @@ from torchvision import transforms as T
 from torchvision.transforms import functional as F
 
 from noisyctl.seeds import stream
-from noisyctl.views import Views
+from noisyctl.views import ImageViews
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 SIDE = 32
@@ -107,7 +107,7 @@ def measure(kind: str, batch: int, repeats: int) -> dict[str, float | str]:
     rng = stream(0, "benchmark", kind, batch)
     images = torch.randint(256, (batch, SIDE, SIDE, 3), dtype=torch.uint8, generator=rng)
     pillow = [Image.fromarray(image.numpy()) for image in images]
-    view = getattr(Views("natural", MEAN, STD), kind)
+    view = getattr(ImageViews("natural", MEAN, STD), kind)
     arguments = (images,) if kind == "plain" else (images, rng)
 
     def theirs() -> None:

@@ -38,7 +38,7 @@ def page() -> str:
     lines += ["", "## Without a cell", "", "| reason | numbers | papers |", "| --- | --- | --- |"]
     reasons = Counter(number.missing for number in numbers if number.missing)
     for reason, count in sorted(reasons.items(), key=lambda one: (-one[1], str(one[0]))):
-        where = sorted({str(n.printed["paper"]) for n in numbers if n.missing == reason})
+        where = sorted({n.printed.paper for n in numbers if n.missing == reason})
         lines.append(f"| {reason} | {count} | {', '.join(where)} |")
     lines += ["", "## Rows and metrics", "", "What a table calls a method, and what runs for it.", ""]
     for paper in found:
@@ -51,7 +51,7 @@ def page() -> str:
         rows: dict[tuple[str, str], list[printed.Number]] = {}
         for number in paper.numbers:
             if number.missing is None:
-                key = (str(number.printed["table"]), str(number.printed["method"]))
+                key = (number.printed.table, number.printed.method)
                 rows.setdefault(key, []).append(number)
         for (table, method), of in rows.items():
             names = ", ".join(sorted({f"`{number.row}`" for number in of}))

@@ -106,14 +106,14 @@ def build(network: Network) -> Any:
     from noisyctl.nn import networks
     from noisyctl.seeds import stream
 
-    spec = {
-        "backbone": network.backbone,
-        "width": network.width,
-        "channels": network.channels,
-        "size": (network.side, network.side),
-        "num_outputs": 10,
-        "head": "linear",
-    }
+    spec = networks.NetworkSpec(
+        backbone=network.backbone,
+        width=network.width,
+        channels=network.channels,
+        size=(network.side, network.side),
+        num_outputs=10,
+        head="linear",
+    )
     try:
         return networks.build(spec, stream(0, "plan", "probe"))
     except ParamsError:

@@ -4,7 +4,7 @@ Anything else that is raised is a defect of noisyctl: the command line writes it
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 NAMED = 5  # of many, that a message names
@@ -52,3 +52,12 @@ def few(items: Iterable[Any]) -> str:
     texts = [repr(item) if isinstance(item, str) else str(item) for item in items]
     more = f" and {len(texts) - NAMED} more" if len(texts) > NAMED else ""
     return ", ".join(texts[:NAMED]) + more
+
+
+def wrong_key(found: Iterable[str], known: Collection[str], optional: Collection[str] = ()) -> str:
+    """What is wrong with the keys of a mapping that was read: one is unknown, or one is missing; empty where nothing is."""
+    names = list(found)
+    for name in names:
+        if name not in known and name not in optional:
+            return f"{name!r} is not a key here; {suggest(name, [*known, *optional])}"
+    return next((f"{name!r} is missing" for name in known if name not in names), "")

@@ -42,8 +42,8 @@ def _would_run(stale: dict[str, bool], quiet: bool) -> dict[str, Any]:
     return {"would_run": list(stale)}
 
 
-def command() -> Any:
-    """The Typer command. It takes no params, for dvc.yaml names them all."""
+def click_command() -> Any:
+    """The Click command. It takes no params, for dvc.yaml names them all."""
     import typer
 
     text = "Run the stale stages of a paper's plan, or of a dvc.yaml, several at a time, here or on a SLURM cluster."

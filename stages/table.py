@@ -59,8 +59,8 @@ def _runs(places: tuple[Path, ...]) -> dict[str, Any]:
 def _paper(inputs: Inputs, session: Session) -> dict[str, Any]:
     """A folder with one table for each that the paper prints, of what its plan holds and has been evaluated."""
     from noisyctl.cli.tables import show
-    from noisyctl.evaluation.tables import comparison
     from noisyctl.papers import compare, project
+    from noisyctl.papers.comparison import comparison
 
     plan = project.read_plan(inputs.paper or "")
     found = compare.by_table(plan, inputs.tables)

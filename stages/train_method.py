@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from noisyctl import methods
-from noisyctl.cli.options import group, tell_renamed
+from noisyctl.cli.names import tell_renamed
+from noisyctl.cli.options import group
 from noisyctl.cli.stage import RUN, Option, Stage
 from noisyctl.layout import Layout
 from noisyctl.params import module_spec
@@ -49,7 +50,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     return train(inputs.method, sources, inputs.out, params, session, note) | {"out": str(inputs.out)}
 
 
-def command() -> Any:
+def click_command() -> Any:
     """`train-method`: one subcommand a method file, listed without importing them."""
     return group("train-method", "Train one method on noisy labels.", methods.available(), stage)
 

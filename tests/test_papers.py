@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +19,15 @@ import torch
 import yaml
 
 from noisyctl import config, methods
-from noisyctl.artifacts import metrics, networks, store
+from noisyctl.artifacts import metrics, store, tensor_files
 from noisyctl.artifacts.kinds import TRACE
 from noisyctl.errors import NoisyctlError, ParamsError
-from noisyctl.evaluation import tables
 from noisyctl.layout import Layout
 from noisyctl.papers import budgets as budgets_of
 from noisyctl.papers import compare, files, project
 from noisyctl.papers import printed as papers
 from noisyctl.papers.cells import GROUPS, Cell, Cells, merge
+from noisyctl.papers.comparison import comparison
 from noisyctl.papers.plan import Plan
 from noisyctl.params import module_spec
 from noisyctl.session import Session
@@ -88,7 +89,7 @@ def test_all_717_printed_numbers_are_a_cell_or_have_a_reason() -> None:
 @pytest.mark.parametrize("paper", PAPERS)
 def test_no_two_printed_numbers_of_a_table_are_the_same_cell_and_metric(paper: str) -> None:
     keys = Counter(
-        (n.printed["table"], n.cell(0), n.metric, n.printed["dataset"])
+        (n.printed.table, n.cell(0), n.metric, n.printed.dataset)
         for n in numbers(paper)
         if n.missing is None and not n.label_free  # what has no labels in it is printed under every noise
     )
@@ -114,13 +115,13 @@ def test_every_case_rule_and_metric_fits_a_printed_number(paper: str) -> None:
     """What fits none is a slip of the pen, such as a rate that no table prints."""
     found = papers.load(paper)
 
-    def fits(case: dict[str, object], rows: list[dict[str, object]]) -> bool:
+    def fits(case: dict[str, object], rows: list[papers.PrintedRow]) -> bool:
         wanted = case.get("where") or {}
         return any(papers.matches(wanted, row, paper) for row in rows)  # type: ignore[arg-type]
 
-    printed = [dict(n.printed) for n in found.numbers]
+    printed = [n.printed for n in found.numbers]
     of_rows = {
-        name: [dict(n.printed) for n in found.readings if n.row == name] for name in found.params.get("rows")
+        name: [n.printed for n in found.readings if n.row == name] for name in found.params.get("rows")
     }
     with_cell = [row for rows in of_rows.values() for row in rows]
     entries = [(rule, printed) for rule in found.tables.values["rules"]]
@@ -164,7 +165,7 @@ def test_rows_whose_numbers_are_known() -> None:
     def params(paper: str, **wanted: object) -> dict[str, object]:
         found = papers.load(paper)
         (first, *_) = [
-            n for n in found.numbers if n.missing is None and wanted.items() <= dict(n.printed).items()
+            n for n in found.numbers if n.missing is None and wanted.items() <= asdict(n.printed).items()
         ]
         values: dict[str, object] = found.row(first).params
         return values
@@ -190,8 +191,8 @@ def test_another_reading_of_a_row_stands_beside_its_number_and_counts_for_none()
     assert {n.row for n in beside} == {"two_stage_consistent"} and len(beside) == 8
     assert len(found.readings) == len(found.numbers) + 8
     first = found.readings.index(beside[0])
-    assert found.readings[first - 1].printed["value"] == beside[0].printed["value"]
-    assert beside[0].printed["method"] == "Two-Stage, all consistent labels kept"
+    assert found.readings[first - 1].printed.value == beside[0].printed.value
+    assert beside[0].printed.method == "Two-Stage, all consistent labels kept"
     assert found.row(beside[0]).params["keep_rate"] == 1.0
     made = Plan(found, FULL, ("3",))
     assert {n.cell(0) for n in beside} <= set(made.cells["train"])
@@ -201,7 +202,7 @@ def test_another_reading_of_a_row_stands_beside_its_number_and_counts_for_none()
 def test_two_stage_table_3_is_run_as_its_sources_say() -> None:
     """Patrini et al. restore the epoch of least validation loss; the improved baseline's is chosen on refined labels."""
     found = papers.load("two_stage")
-    of = {(n.printed["method"], n.printed["dataset"]): n for n in found.numbers if n.printed["table"] == "3"}
+    of = {(n.printed.method, n.printed.dataset): n for n in found.numbers if n.printed.table == "3"}
     assert all(number.missing is None for number in of.values())
     loss = {
         method for (method, _), n in of.items() if n.metric == "test_accuracy.least_noisy_validation_loss"
@@ -301,10 +302,10 @@ def test_mixnn_s_rows_are_the_code_with_its_noise_or_the_text_with_its_own() -> 
         row = paper.row(number) if number.missing is None else None
         if row is None or row.method not in ("mixnn", "mixnn_official"):
             continue
-        table, noise = str(number.printed["table"]), number.noise.rpartition("-")[0]
+        table, noise = number.printed.table, number.noise.rpartition("-")[0]
         seen.add((table, row.method, number.dataset, noise or number.noise))
         if row.method == "mixnn_official":
-            assert row.params.get("averaged_losses", 1) == (5 if number.printed["rate"] == 0.8 else 1)
+            assert row.params.get("averaged_losses", 1) == (5 if number.printed.rate == 0.8 else 1)
     assert seen == {
         *(
             (table, "mixnn_official", dataset, noise)
@@ -389,7 +390,7 @@ def test_no_path_is_the_output_of_two_cells() -> None:
 @pytest.mark.parametrize("paper", PAPERS)
 def test_every_command_is_one_that_the_command_line_understands(paper: str) -> None:
     """Every option of a cell is one of its command."""
-    from noisyctl.cli.options import command
+    from noisyctl.cli.options import click_command
 
     known: dict[str, set[str]] = {}
     for cell in all_cells(full(paper)):
@@ -397,7 +398,7 @@ def test_every_command_is_one_that_the_command_line_understands(paper: str) -> N
         name = " ".join(words[1:3]) if words[1] == "train-method" else words[1]
         if name not in known:
             known[name] = {
-                flag for p in command(_stage(words)).params for flag in (*p.opts, *p.secondary_opts)
+                flag for p in click_command(_stage(words)).params for flag in (*p.opts, *p.secondary_opts)
             }
         assert {word for word in words if word.startswith("--")} <= known[name], cell.command
 
@@ -511,6 +512,13 @@ def test_unknown_names_are_refused_with_those_there_are(given: dict[str, object]
             "{where: {method: MixUpp}",
             "no rule for table 1, MixUp on CIFAR-10",
         ),
+        (
+            "../printed.yaml",
+            "std: null",
+            "stf: null",
+            "printed.yaml: row 1: 'stf' is not a key here; did",
+        ),
+        ("../printed.yaml", "std: null, ", "", "printed.yaml: row 1: 'std' is missing; write null where"),
     ],
 )
 def test_a_wrong_name_in_a_papers_files_is_refused(
@@ -618,7 +626,7 @@ def test_metrics_of_other_params_are_not_shown(copy: Path) -> None:
     assert compare.compare(made, number).values == [70.0]
     run["params"] = params | {"epochs": 31}
     metrics.write(place, {"runs": {"smp/given-s0": run}})
-    shown = tables.comparison([compare.compare(made, number)])[1]
+    shown = comparison([compare.compare(made, number)])[1]
     assert (shown[5], shown[-1]) == ("-", "made with other params; run it again")
 
 
@@ -635,7 +643,7 @@ def test_a_run_from_a_warm_up_of_other_params_is_not_shown(copy: Path) -> None:
         arrays = {"train_id": np.array(["x"]), "noisy_labels": np.array([0])}
         params = profile | {"weights": "resnet50.pth"} | changed
         store.write(out / "trace.zarr", TRACE, arrays, params=params, inputs={}, attributes=about)
-        return networks.write(out / "networks.safetensors", {"w": torch.zeros(1)}, {"params": params})
+        return tensor_files.write(out / "networks.safetensors", {"w": torch.zeros(1)}, {"params": params})
 
     def shown(digest: str) -> object:
         run = {"test_accuracy": {"last": 70.0}, "inputs": {"warmup": digest}}
@@ -663,7 +671,7 @@ def test_seeds_whose_params_changed_are_left_out_and_counted(copy: Path) -> None
         place = made.metrics(number.cell(seed)) / "metrics.json"
         place.parent.mkdir(parents=True)
         metrics.write(place, {"runs": {"smp/x": run}})
-    head, shown = tables.comparison([compare.compare(made, number)])
+    head, shown = comparison([compare.compare(made, number)])
     row = dict(zip(head, shown, strict=True))
     assert (row["ours"], row["seeds"]) == ("71.00 ± 1.41", "2 of 3")  # 70 and 72
     assert row["deviations"].startswith("1 of 3 runs left out: made with other params; run it again")
@@ -673,7 +681,7 @@ def test_seeds_whose_params_changed_are_left_out_and_counted(copy: Path) -> None
 
 
 def of(paper: str, **wanted: object) -> list[papers.Number]:
-    return [n for n in numbers(paper) if wanted.items() <= dict(n.printed).items()]
+    return [n for n in numbers(paper) if wanted.items() <= asdict(n.printed).items()]
 
 
 def test_at_least_572_printed_numbers_have_a_cell_and_none_with_settings_of_another_data_set() -> None:
@@ -707,12 +715,12 @@ def test_one_million_noisy_images_are_those_alone_and_checked_ones_are_there_whe
             found = {n.dataset for n in of(paper, table=name, dataset="Clothing1M") if n.missing is None}
             assert found == {f"clothing1m_{variant}"}, (paper, name)
     for number in of("smp", table="3"):
-        checked = "verify" in number.printed["note"]
+        checked = "verify" in number.printed.note
         assert number.dataset == ("clothing1m_both" if checked else "clothing1m_noisy")
         assert papers.load("smp").row(number).verified == checked
     for number in of("jo_src", table="3"):
         if number.missing is None:
-            own = number.printed["method"] == "Jo-SRC"
+            own = number.printed.method == "Jo-SRC"
             assert number.dataset == ("clothing1m_all" if own else "clothing1m_noisy")
 
 
@@ -759,13 +767,13 @@ def test_smp_initial_is_what_the_prototypes_say_of_test_images() -> None:
 def test_copied_baselines_have_jocor_s_protocol_and_only_jo_src_s_own_numbers_the_oracle() -> None:
     found = papers.load("jo_src")
     for number in of("jo_src", table="1"):
-        own = number.printed["method"] == "Jo-SRC"
+        own = number.printed.method == "Jo-SRC"
         assert number.dataset == ("cifar100" if own else "cifar100_unit")
         both = "test_accuracy_of.both_networks.mean_last_10"
         assert number.metric == ("test_accuracy.mean_last_10" if own else both)
     for number in (*of("jo_src", table="3"), *of("jo_src", table="4")):
         if number.missing is None:
-            assert ("oracle" in number.metric) == (number.printed["method"] == "Jo-SRC"), number.printed
+            assert ("oracle" in number.metric) == (number.printed.method == "Jo-SRC"), number.printed
     standard = found.row(of("jo_src", table="1", method="Standard")[0])
     assert (standard.method, standard.params["assumed_noise_rate"]) == ("co_teaching", 0.0)
     shared = shared_of(Plan(found, FULL, ("1",)))
@@ -846,7 +854,7 @@ def test_a_row_s_bool_reaches_the_command_and_comes_back_as_it_was(
     value: bool, option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`cosine: false` in a row: the command as it is typed gives the params that the table compares a run with."""
-    from noisyctl.cli.options import command
+    from noisyctl.cli.options import click_command
     from noisyctl.cli.stage import Stage
 
     (tmp_path / "switched.py").write_text(PLUGIN)
@@ -873,7 +881,7 @@ def test_a_row_s_bool_reaches_the_command_and_comes_back_as_it_was(
         params=lambda file, layout, given: ("methods.switched", "switched"),
         fields=("switched",),
     )
-    command(stage)(words[2 : words.index("--out")], standalone_mode=False)
+    click_command(stage)(words[2 : words.index("--out")], standalone_mode=False)
     (params,) = ran
     assert params == cell.resolved
     assert yaml.safe_load(yaml.safe_dump(cell.as_yaml(GROUPS["prepare"])))["params"]["cosine"] is value

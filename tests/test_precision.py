@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from noisyctl import methods, precision
-from noisyctl.artifacts import networks, store
+from noisyctl.artifacts import store, tensor_files
 from noisyctl.artifacts.kinds import IMAGES, TRACE
 from noisyctl.cli.progress import Terminal
 from noisyctl.errors import ParamsError
 from noisyctl.nn.inference import evaluating, outputs
 from noisyctl.noise import semantic
 from noisyctl.pretraining import scan, simclr
-from noisyctl.runs import reading, tasks, training
+from noisyctl.runs import reading, tasks, train
 from noisyctl.session import Session
 from noisyctl.training import scratch
 from noisyctl.training.warmup import Params as WarmupParams
@@ -126,7 +126,7 @@ def test_every_stage_that_trains_has_precision_layout_and_units_among_its_facts(
         found.append(facts)
         raise Stopped
 
-    monkeypatch.setattr(training, "hold", stop)
+    monkeypatch.setattr(train, "hold", stop)
     images, labels = home / "images.zarr", home / "labels.zarr"
     small: dict[str, Any] = {"backbone": "small_cnn", "width": 4}
     places = (images, home / "simclr/encoder.safetensors", home / "neighbors.zarr", tmp_path)
@@ -187,4 +187,4 @@ def test_what_is_published_names_precision_and_layout(home: Path, tmp_path: Path
     plain = pipeline.session(home).hardware(CPU)
     assert store.read(home / "warmup/trace.zarr", TRACE).attributes["hardware"] == plain
     for name in ("simclr/encoder.safetensors", "clusters.safetensors"):
-        assert networks.read(home / name, "")[1]["hardware"] == plain
+        assert tensor_files.read(home / name, "")[1]["hardware"] == plain

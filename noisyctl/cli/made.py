@@ -7,8 +7,9 @@ params.yaml said but the resolved params: so the same command can be resolved ag
 from typing import Any
 
 from noisyctl import code
-from noisyctl.cli.options import COMMON, Call, resolve, specs_of
-from noisyctl.cli.stage import Stage
+from noisyctl.cli.options import COMMON
+from noisyctl.cli.resolve import Call, resolve
+from noisyctl.cli.stage import Stage, specs_of
 from noisyctl.errors import NoisyctlError
 from noisyctl.runs import record
 

@@ -70,10 +70,14 @@ class Commands(TyperGroup):
             raise ParamsError(f"unknown command {cmd_name!r}; {suggest(cmd_name, COMMANDS)}")
         if ctx.resilient_parsing or set(sys.argv[1:2]) & {"--help"}:
             return _plain(cmd_name, COMMANDS[cmd_name][1])
-        from noisyctl.cli.options import command
+        from noisyctl.cli.options import click_command
 
         module = importlib.import_module(COMMANDS[cmd_name][0].partition(":")[0])
-        return module.command() if hasattr(module, "command") else command(stage_named((cmd_name,)))
+        return (
+            module.click_command()
+            if hasattr(module, "click_command")
+            else click_command(stage_named((cmd_name,)))
+        )
 
 
 def stage_named(words: Sequence[str]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from noisyctl import params
 from noisyctl.artifacts.files import Form, Networks, Writes
 from noisyctl.config import ParamsFile
 from noisyctl.errors import ParamsError
@@ -103,6 +105,26 @@ class Stage:
     def words(self) -> tuple[str, ...]:
         """What a person types behind `noisyctl`: ("mine-knn",) or ("train-method", "elr")."""
         return (self.group, self.name) if self.group else (self.name,)
+
+
+def specs_of(stage: Stage) -> dict[str, params.FieldSpec]:
+    """The params by name; of several modules with one name, such as data sets, the help names those that have it."""
+    found: dict[str, list[tuple[str, params.FieldSpec]]] = {}
+    for module in stage.fields:
+        for spec in params.module_spec(module).fields:
+            found.setdefault(spec.name, []).append((module.rsplit(".", 1)[-1], spec))
+    if len(stage.fields) == 1:
+        return {name: spec for name, ((_, spec),) in found.items()}
+    return {name: _shared(owned) for name, owned in found.items()}
+
+
+def _shared(owned: list[tuple[str, params.FieldSpec]]) -> params.FieldSpec:
+    """One option for the fields of several modules; where their defaults differ, each has its own."""
+    _, last = owned[-1]
+    meaning = f"({', '.join(name for name, _ in owned)}) {last.meaning}"
+    if len({(spec.required, str(spec.default)) for _, spec in owned}) == 1:
+        return dataclasses.replace(last, meaning=meaning)
+    return dataclasses.replace(last, meaning=meaning, required=False, default="each its own")
 
 
 LAYOUT_FOLDERS = (

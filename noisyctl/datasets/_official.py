@@ -56,7 +56,9 @@ class Release:
 
     def cure_at(self, root: str) -> str:
         """What to get so that it is found at `root`, which a params.yaml may name, and the command for it."""
-        command = shlex.join(["noisyctl", "prepare-data", "--dataset", self.name, "--root", root, "--download"])
+        command = shlex.join(
+            ["noisyctl", "prepare-data", "--dataset", self.name, "--root", root, "--download"]
+        )
         return f"{self.wanted} and put it there, or fetch it there by `{command}`"
 
     @property

@@ -3,7 +3,6 @@
 import re
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from noisyctl.artifacts import csv_files
@@ -80,116 +79,22 @@ def _cell(column: tuple[str, ...], group: list[Mapping[str, Any]]) -> str:
     if column == ("list", "warning"):
         lists = [run["list"] for run in group if run.get("list")]
         return NOTHING if not lists else "untrustworthy" if any(one.get("warning") for one in lists) else "ok"
-    values = [float(value) for run in group if isinstance(value := _dig(run, column), int | float)]
+    values = [float(value) for run in group if isinstance(value := dig(run, column), int | float)]
     if not values:
         return NOTHING
     if column[0] == "list":
-        return _spread(values, 0)
-    return _spread(values, 2 if column[0] == "test_accuracy" else 3)
+        return spread(values, 0)
+    return spread(values, 2 if column[0] == "test_accuracy" else 3)
 
 
-RULES = {
-    "test_accuracy.last": "last epoch",
-    "test_accuracy.mean_last_10": "mean of last 10",
-    "test_accuracy.best_on_test_oracle": "best on test (oracle)",
-    "test_accuracy.best_on_noisy_validation": "best on noisy validation",
-    "test_accuracy.least_noisy_validation_loss": "least loss on noisy validation",
-    "test_accuracy.best_on_refined_validation": "best on refined validation",
-    "test_accuracy.stage1_best_on_refined_validation": "stage 1, best on refined validation",
-    "test_accuracy.best_on_clean_validation": "best on clean validation",
-    "knn_probe.clustering_accuracy": "last epoch of clustering",
-    "test_accuracy_of.both_networks.mean_last_10": "mean of last 10 and of both networks",
-    "test_accuracy_of.prototypes.initial": "prototypes of the first correction",
-}
-
-
-@dataclass(frozen=True)
-class Compared:
-    """A printed number beside what was measured for it: the metrics of each seed that ran, of `num_seeds`.
-
-    `in_place` is what a budget trains on instead of the printed data set: then there is no difference to print.
-    """
-
-    printed: Mapping[str, Any]
-    metric: str = ""
-    runs: tuple[Mapping[str, Any], ...] = ()
-    num_seeds: int = 0
-    budget: str = ""
-    in_place: str | None = None
-    deviations: tuple[str, ...] = ()
-    missing: str | None = None
-
-    @property
-    def values(self) -> list[float]:
-        found = (_dig(run, tuple(self.metric.split("."))) for run in self.runs)
-        return [float(value) for value in found if isinstance(value, int | float)]
-
-
-def comparison(numbers: Sequence[Compared]) -> list[list[str]]:
-    """The head, then a row a printed number: paper, ours, difference, and under what protocol.
-
-    What did not run, or cannot, is a dash with its reason in the last column.
-    """
-    head = [
-        "method",
-        "data set",
-        "noise",
-        "metric",
-        "paper",
-        "ours",
-        "difference",
-        "measured noise",
-        "selection",
-    ]
-    head += ["seeds", "budget", "hardware", "deviations"]
-    return [head, *(_compared(number) for number in numbers)]
-
-
-def _compared(number: Compared) -> list[str]:
-    printed, values = number.printed, number.values
-    rate = "" if printed["rate"] is None else f" {printed['rate']:g}"
-    note = f" ({printed['note']})" if printed.get("note") and len(str(printed["note"])) < 40 else ""
-    spread = "" if printed["std"] is None else f" ± {printed['std']:g}"
-    row = [
-        f"{printed['method']}{note}",
-        f"{number.in_place} for {printed['dataset']}" if number.in_place else str(printed["dataset"]),
-        f"{printed['noise']}{rate}",
-        str(printed["metric"]),
-        f"{printed['value']:g}{spread}",
-    ]
-    if not values:
-        why = number.missing or ("not run" if not number.runs else f"{number.metric} was not measured")
-        return [
-            *row,
-            *3 * [NOTHING],
-            RULES.get(number.metric, number.metric) or NOTHING,
-            NOTHING,
-            number.budget or NOTHING,
-            NOTHING,
-            why,
-        ]
-    wrong = [value for run in number.runs if isinstance(value := run.get("measured_noise"), float)]
-    hardware = sorted({str(run["hardware"]) for run in number.runs if run.get("hardware")})
-    return [
-        *row,
-        _spread(values, 2),
-        "-" if number.in_place else f"{statistics.fmean(values) - printed['value']:+.2f}",
-        _spread(wrong, 3) if wrong else "-",
-        RULES.get(number.metric, number.metric),
-        str(len(values)) if len(values) == number.num_seeds else f"{len(values)} of {number.num_seeds}",
-        number.budget,
-        ", ".join(hardware) or "-",
-        "; ".join(number.deviations) or "-",
-    ]
-
-
-def _spread(values: Sequence[float], digits: int) -> str:
+def spread(values: Sequence[float], digits: int) -> str:
     """Mean, and standard deviation where there are several."""
     deviation = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
     return f"{statistics.fmean(values):.{digits}f}{deviation}"
 
 
-def _dig(run: Mapping[str, Any], column: tuple[str, ...]) -> Any:
+def dig(run: Mapping[str, Any], column: tuple[str, ...]) -> Any:
+    """The value under several keys, one within the other; None where there is none."""
     value: Any = run
     for key in column:
         value = value.get(key) if isinstance(value, Mapping) else None

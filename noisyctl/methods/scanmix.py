@@ -66,7 +66,7 @@ from torch import Generator, Tensor, nn
 
 from noisyctl.parts.co_divide import (
     CoDivideParams,
-    Division,
+    Divisions,
     View,
     co_divide,
     no_history,
@@ -195,7 +195,7 @@ def predict(state: State, images: Tensor) -> Tensor:
     return state.network1(images) + state.network2(images)
 
 
-def predicted_noise(found: Division) -> float:
+def predicted_noise(found: Divisions) -> float:
     """|U| / |D| of Eq. 9: the share of samples that are not labeled, averaged over both networks."""
     return 1 - float(found.selected.float().mean())
 

@@ -112,9 +112,9 @@ def set_dropout(network: "nn.Module", rate: float) -> None:
 def require_dropout(network: "nn.Module", name: str, rate: float) -> None:
     """Raises ParamsError if a method's param `name` sets a dropout `rate`, but the network has no dropout layer."""
     if not dropouts(network):
-        spec = getattr(network, "spec", {})
-        having = ", ".join(backbone for backbone, about in BACKBONES.items() if about.dropout)
+        backbone = getattr(getattr(network, "spec", None), "backbone", "?")
+        having = ", ".join(one for one, about in BACKBONES.items() if about.dropout)
         raise ParamsError(
-            f"{name} is {rate}, and backbone {spec.get('backbone', '?')!r} has no dropout; warm up one that has: {having}; "
+            f"{name} is {rate}, and backbone {backbone!r} has no dropout; warm up one that has: {having}; "
             f"or set {name} to 0"
         )

@@ -1,27 +1,71 @@
-"""Networks that a State may hold, each built from a spec: plain JSON that artifacts carry.
+"""Networks that a State may hold, each built from its spec, which artifacts carry as JSON.
 
-A classifier consists of a backbone, which gives features, and a head. Its spec is {"backbone": "resnet18", "width": 64,
-"channels": 3, "size": [32, 32], "num_outputs": 10, "head": "linear"}; if the width is None or missing, it is the paper's.
-
-A head alone, such as a second head on the same features, has the spec {"kind": "head", "head": "linear", "num_features":
-512, "num_outputs": 10}.
+A classifier consists of a backbone, which gives features, and a head; its spec is a `NetworkSpec`. A head alone, such as a
+second head on the same features, has a `HeadSpec`.
 """
 
 import contextlib
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
-from noisyctl.errors import ParamsError, suggest
+from noisyctl.errors import ArtifactError, ParamsError, suggest, wrong_key
 from noisyctl.nn.backbones import make
 from noisyctl.seeds import draw_seed
 
 HEADS = ("linear", "projection", "mlp", "batch_norm")
 # memory layout of all weights; convolutions use it whatever the layout of the images
 LAYOUT = torch.channels_last
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """What a head is built from: its kind (one of `HEADS`), how many features it takes, and how many outputs it gives."""
+
+    head: str
+    num_features: int
+    num_outputs: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As an artifact carries it."""
+        return {"kind": "head", **dataclasses.asdict(self)}
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """What a classifier is built from.
+
+    `size` is height and width of the images. Without a `width` the backbone has that of its paper.
+    """
+
+    backbone: str
+    channels: int
+    size: tuple[int, int]
+    num_outputs: int
+    head: str
+    width: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As an artifact carries it."""
+        return dataclasses.asdict(self) | {"size": list(self.size)}
+
+
+def spec_from_json(about: Mapping[str, Any]) -> NetworkSpec | HeadSpec:
+    """The spec that an artifact carries. Raises ArtifactError that names a key which is unknown or missing."""
+    is_head = about.get("kind") == "head"
+    values = {key: value for key, value in about.items() if not (is_head and key == "kind")}
+    known = [field.name for field in dataclasses.fields(HeadSpec if is_head else NetworkSpec)]
+    if wrong := wrong_key(values, known):
+        raise ArtifactError(f"the spec of a {'head' if is_head else 'network'} is another one: {wrong}")
+    if is_head:
+        return HeadSpec(**values)
+    height, width = values.pop("size")
+    return NetworkSpec(**values, size=(height, width))
 
 
 class Head(nn.Sequential):
@@ -35,8 +79,8 @@ class Head(nn.Sequential):
     coarse for a softmax, a logarithm or a loss.
     """
 
-    def __init__(self, spec: dict[str, Any]) -> None:
-        kind, d, c = spec["head"], spec["num_features"], spec["num_outputs"]
+    def __init__(self, spec: HeadSpec) -> None:
+        kind, d, c = spec.head, spec.num_features, spec.num_outputs
         match kind:
             case "linear":
                 layers: list[nn.Module] = [nn.Linear(d, c)]
@@ -54,7 +98,7 @@ class Head(nn.Sequential):
             case _:
                 raise ParamsError(f"unknown head {kind!r}; {suggest(kind, HEADS)}")
         super().__init__(*layers)
-        self.spec = dict(spec)
+        self.spec = spec
 
     def forward(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b c"]:
         outputs: Tensor = super().forward(features)
@@ -62,21 +106,19 @@ class Head(nn.Sequential):
 
 
 class Classifier(nn.Module):
-    """A backbone, `features`, followed by a head, `head`."""
+    """A backbone, `features`, followed by a head, `head`. Its `spec` names the width, also where it is the paper's."""
 
-    def __init__(self, spec: dict[str, Any]) -> None:
+    def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
-        h, w = spec["size"]
-        self.features, d, width = make(spec["backbone"], spec["channels"], spec.get("width"), (h, w))
-        about = {"kind": "head", "head": spec["head"], "num_features": d, "num_outputs": spec["num_outputs"]}
-        self.head = Head(about)
-        self.spec = spec | {"width": width, "size": [h, w]}
+        self.features, d, width = make(spec.backbone, spec.channels, spec.width, spec.size)
+        self.head = Head(HeadSpec(spec.head, d, spec.num_outputs))
+        self.spec = dataclasses.replace(spec, width=width)
 
     def forward(self, images: Float[Tensor, "b ch h w"]) -> Float[Tensor, "b c"]:
         return self.head(self.features(images))
 
 
-def build(spec: dict[str, Any], rng: Generator) -> Classifier:
+def build(spec: NetworkSpec, rng: Generator) -> Classifier:
     """A network with new random weights, on the CPU.
 
     The weights depend on the state of `rng` only, and not on any other random numbers.
@@ -85,13 +127,13 @@ def build(spec: dict[str, Any], rng: Generator) -> Classifier:
         return Classifier(spec).to(memory_format=LAYOUT)
 
 
-def from_spec(spec: dict[str, Any]) -> Classifier | Head:
+def from_spec(spec: NetworkSpec | HeadSpec) -> Classifier | Head:
     """A network of this spec, on the CPU, whose weights are to be loaded from a state dict.
 
     It draws nothing from the global generators.
     """
     with _seeded(0):
-        network = Head(spec) if spec.get("kind") == "head" else Classifier(spec)
+        network = Head(spec) if isinstance(spec, HeadSpec) else Classifier(spec)
         return network.to(memory_format=LAYOUT)
 
 

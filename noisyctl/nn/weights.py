@@ -44,10 +44,10 @@ def download_weights(network: Classifier) -> None:
     """
     from torchvision.models import get_model_weights, list_models
 
-    name = network.spec["backbone"].removesuffix("_imagenet")
-    if name == network.spec["backbone"] or name not in list_models():
+    name = network.spec.backbone.removesuffix("_imagenet")
+    if name == network.spec.backbone or name not in list_models():
         raise ParamsError(
-            f"torchvision has no weights of backbone {network.spec['backbone']!r}; name a file of weights"
+            f"torchvision has no weights of backbone {network.spec.backbone!r}; name a file of weights"
         )
     weights = get_model_weights(name).IMAGENET1K_V1
     try:
@@ -70,7 +70,7 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 def _fill(network: Classifier, found: Mapping[str, Tensor], source: str) -> None:
     wanted = network.features.state_dict()
-    backbone = network.spec["backbone"]
+    backbone = network.spec.backbone
     kept = {name: tensor for name, tensor in found.items() if not name.startswith(HEADS)}
     for name in sorted(wanted.keys() | kept.keys()):
         if name.endswith(COUNTER):

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from noisyctl.artifacts import files, metrics, networks, store
+from noisyctl.artifacts import files, metrics, store, tensor_files
 from noisyctl.artifacts.kinds import TRACE
 from noisyctl.errors import ArtifactError
-from noisyctl.evaluation.tables import Compared
 from noisyctl.papers.cells import Cell, merge
+from noisyctl.papers.comparison import Compared
 from noisyctl.papers.plan import Plan
 from noisyctl.papers.printed import Number
 
@@ -54,7 +54,7 @@ def by_table(plan: Plan, tables: tuple[str, ...] = ()) -> dict[str, list[tuple[N
     """Every printed number of these tables (without any: of those planned), compared, by the name of its table."""
     found: dict[str, list[tuple[Number, Compared]]] = {}
     for number in plan.paper.of_tables(tables or plan.tables, readings=True):
-        name = str(number.printed["table"]).split(" ")[0]
+        name = number.printed.table.split(" ")[0]
         found.setdefault(name, []).append((number, compare(plan, number)))
     return found
 
@@ -83,7 +83,7 @@ def _warmed_up_as_planned(plan: Plan, planned: Cell, run: Mapping[str, Any]) -> 
     """
     place = planned.reads.get("warmup")
     cell = next((one for one in plan.cells["warmup"].values() if one.out == place), None)
-    digest = networks.digest_of(place / "networks.safetensors") if place else None
+    digest = tensor_files.digest_of(place / "networks.safetensors") if place else None
     if place is None or cell is None or digest is None:
         return True
     wanted = cell.resolved

@@ -11,6 +11,7 @@ From these, cells.py makes the commands that a plan runs.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from noisyctl import config
-from noisyctl.errors import ParamsError, suggest
+from noisyctl.errors import ParamsError, suggest, wrong_key
 from noisyctl.papers.files import HOME, read, read_fast, require
 
 FIELDS = (
@@ -35,13 +36,42 @@ GIVEN = "given"  # a noise: the labels as the data set has them
 
 
 @dataclass(frozen=True)
+class PrintedRow:
+    """One row of papers/printed.yaml: a number as the paper prints it, with the words of its table.
+
+    `rate` is the nominal noise rate. `epochs` is the length of a training, where the paper states it of its own method.
+    `value` is in percent, and None where the paper prints a dash.
+    """
+
+    paper: str
+    table: str
+    method: str
+    dataset: str
+    noise: str
+    rate: float | None
+    backbone: str | None
+    epochs: int | None
+    metric: str
+    value: float | None
+    std: float | None
+    note: str | None
+
+    @classmethod
+    def from_yaml(cls, row: Mapping[str, Any], place: str) -> PrintedRow:
+        """The row as it was read. Raises ParamsError that names `place` and a key that is unknown or missing."""
+        if wrong := wrong_key(row, [field.name for field in dataclasses.fields(cls)]):
+            raise ParamsError(f"{place}: {wrong}; write null where the paper prints none")
+        return cls(**row)
+
+
+@dataclass(frozen=True)
 class Number:
     """A number as printed, and what it is here: a cell's row, data set, noise and metric, or why there is none.
 
     `beside` says that the row is another reading of the printed one, shown below it: see `Paper.numbers`.
     """
 
-    printed: Mapping[str, Any]
+    printed: PrintedRow
     missing: str | None = None
     row: str = ""
     dataset: str = ""
@@ -89,12 +119,14 @@ def load(name: str) -> Paper:
     return Paper(name)
 
 
-def matches(wanted: Mapping[str, Any], printed: Mapping[str, Any], place: str) -> bool:
+def matches(wanted: Mapping[str, Any], printed: PrintedRow, place: str) -> bool:
     """Whether a printed number has these fields, each one value or one of several."""
     unknown = [key for key in wanted if key not in FIELDS]
     if unknown:
         raise ParamsError(f"{place}: where: asks for {unknown[0]!r}; {suggest(unknown[0], FIELDS)}")
-    return all(printed.get(key) in (one if isinstance(one, list) else [one]) for key, one in wanted.items())
+    return all(
+        getattr(printed, key) in (one if isinstance(one, list) else [one]) for key, one in wanted.items()
+    )
 
 
 @dataclass(frozen=True)
@@ -116,21 +148,24 @@ class Paper:
         return read(self.folder / "params.yaml")
 
     @cached_property
-    def printed(self) -> list[dict[str, Any]]:
-        title = self.tables.get("paper")
-        return [row for row in read_fast(HOME / "printed.yaml")["rows"] if row["paper"] == title]
+    def printed(self) -> list[PrintedRow]:
+        title, place = self.tables.get("paper"), HOME / "printed.yaml"
+        rows = enumerate(read_fast(place)["rows"], 1)
+        return [
+            PrintedRow.from_yaml(row, f"{place}: row {i}") for i, row in rows if row.get("paper") == title
+        ]
 
     @cached_property
     def seeds(self) -> int:
         return int(self.tables.get("seeds"))
 
     def table_names(self) -> list[str]:
-        return list(dict.fromkeys(str(row["table"]) for row in self.printed))
+        return list(dict.fromkeys(row.table for row in self.printed))
 
     @cached_property
     def numbers(self) -> list[Number]:
         """Every printed number, in print order. Raises ParamsError where one is accounted for nowhere."""
-        return [self._number(row) for row in self.printed if row["value"] is not None]
+        return [self._number(row) for row in self.printed if row.value is not None]
 
     @cached_property
     def readings(self) -> list[Number]:
@@ -139,7 +174,7 @@ class Paper:
         for number in self.numbers:
             found.append(number)
             for other in (self._rule(number.printed) or {}).get("beside", []):
-                printed = dict(number.printed) | {"method": other["method"]}
+                printed = dataclasses.replace(number.printed, method=other["method"])
                 found.append(self._number(number.printed, other | {"where": {}}, printed, beside=True))
         return found
 
@@ -155,25 +190,25 @@ class Paper:
         return [
             n
             for n in (self.readings if readings else self.numbers)
-            if not wanted or any(_is_table(str(n.printed["table"]), table) for table in wanted)
+            if not wanted or any(_is_table(n.printed.table, table) for table in wanted)
         ]
 
-    def _rule(self, row: Mapping[str, Any]) -> Any:
+    def _rule(self, row: PrintedRow) -> Any:
         """The first rule that fits a printed number."""
         rules, where = self.tables.values["rules"], f"{self.tables.path}"
         return next((r for r in rules if matches(r["where"], row, where)), None)
 
     def _number(
         self,
-        row: Mapping[str, Any],
+        row: PrintedRow,
         rule: Any = None,
-        printed: Mapping[str, Any] | None = None,
+        printed: PrintedRow | None = None,
         beside: bool = False,
     ) -> Number:
         rule, where = rule or self._rule(row), self.tables.path
         if rule is None:
             raise ParamsError(
-                f"{where}: no rule for table {row['table']}, {row['method']} on {row['dataset']}; "
+                f"{where}: no rule for table {row.table}, {row.method} on {row.dataset}; "
                 "add one with row: or missing:"
             )
         if "missing" in rule:
@@ -186,13 +221,13 @@ class Paper:
         metrics = [rule, *self.tables.values["metrics"]]
         metric = next((m["key"] for m in metrics if self._has_key(m, row)), None)
         if metric is None:
-            raise ParamsError(f"{where}: no metric for {row['metric']!r}; add one under metrics:")
-        dataset = rule.get("dataset") or self._name(self.tables.values, "datasets", row["dataset"])
+            raise ParamsError(f"{where}: no metric for {row.metric!r}; add one under metrics:")
+        dataset = rule.get("dataset") or self._name(self.tables.values, "datasets", row.dataset)
         cases = [*(self.tables.get("noise_cases") or []), {"where": {}, "noises": self.tables.get("noises")}]
         case = next(case for case in cases if matches(case["where"], row, where))
         label_free = "method" not in known[rule["row"]]
-        noise = GIVEN if label_free else self._name(case, f"noises.{row['dataset']}", row["noise"])
-        rate = "" if noise == GIVEN or row["rate"] is None else f"-{round(100 * row['rate']):02d}"
+        noise = GIVEN if label_free else self._name(case, f"noises.{row.dataset}", row.noise)
+        rate = "" if noise == GIVEN or row.rate is None else f"-{round(100 * row.rate):02d}"
         return Number(
             printed or row,
             row=rule["row"],
@@ -211,7 +246,7 @@ class Paper:
             raise ParamsError(f"{self.tables.path}: {block} has no {printed!r}; {suggest(printed, known)}")
         return str(known[printed])
 
-    def _has_key(self, entry: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+    def _has_key(self, entry: Mapping[str, Any], row: PrintedRow) -> bool:
         wanted = {} if "row" in entry else entry["where"]  # of a rule that fits already
         return "key" in entry and matches(wanted, row, self.tables.path)
 

@@ -111,7 +111,7 @@ class SharedWork:
         module = f"noisyctl.noise.{kind}"
         spec = module_spec(module)
         if "rate" in {f.name for f in spec.fields}:
-            values = {"rate": number.printed["rate"]} | values
+            values = {"rate": number.printed.rate} | values
         words = f"inject-noise --kind {kind}"
         writes = {"labels": at.labels, "facts": at.facts}
         if (

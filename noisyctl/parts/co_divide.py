@@ -87,8 +87,8 @@ class CoDivideParams(MethodParams):
 
 
 @dataclass(frozen=True)
-class Division:
-    """The divisions that both networks make at the start of an epoch, of the samples at `index`.
+class Divisions:
+    """The two divisions of the samples at `index`, one by each network, made at the start of an epoch.
 
     The values of samples that are not divided are 0.
     """
@@ -144,7 +144,7 @@ def co_divide(
     params: CoDivideParams,
     index: Int[Tensor, " t"],
     rng: Generator,
-) -> Division:
+) -> Divisions:
     """Divide the samples at `index` by the losses of each network (section 3.1).
 
     Two Gaussians on a network's losses give P(clean); the labeled side is where it is above the threshold.
@@ -156,7 +156,7 @@ def co_divide(
     clean = torch.zeros_like(losses)
     clean[:, index] = torch.stack([scaled_clean_probability(row, rng) for row in scaled.mean(dim=0)])
     sides = [labeled_side(row, params.clean_threshold, params.batch_size) for row in clean[:, index]]
-    return Division(index, losses, probs, predictions, clean, torch.stack(sides), scaled)
+    return Divisions(index, losses, probs, predictions, clean, torch.stack(sides), scaled)
 
 
 def opinions(

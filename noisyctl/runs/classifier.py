@@ -13,7 +13,7 @@ from noisyctl.nn.inference import evaluating, outputs
 from noisyctl.nn.networks import build
 from noisyctl.runs.samples import Samples
 from noisyctl.runs.tasks import make_task
-from noisyctl.runs.training import Training, spec, train_and_publish
+from noisyctl.runs.train import Training, spec, train_and_publish
 from noisyctl.seeds import numpy_stream, stream
 from noisyctl.session import Session
 from noisyctl.task import Task

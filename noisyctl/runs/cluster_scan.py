@@ -1,5 +1,6 @@
 """Clusters without labels (SCAN): from images or vectors and neighbors to where ScanMix's code starts its networks."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,14 +8,14 @@ import torch
 
 from noisyctl.artifacts import store
 from noisyctl.artifacts.kinds import LABELS, NEIGHBORS, TRUTH
-from noisyctl.errors import ArtifactError, ParamsError
+from noisyctl.errors import ParamsError
 from noisyctl.nn.networks import Classifier, build
 from noisyctl.pretraining import scan
 from noisyctl.runs import fresh
-from noisyctl.runs.reading import read_networks, require_images
+from noisyctl.runs.reading import read_label_free, require_images
 from noisyctl.runs.samples import Samples, read_samples
 from noisyctl.runs.tasks import make_task
-from noisyctl.runs.training import Training, publish_label_free, spec, train_and_publish
+from noisyctl.runs.train import Training, publish_label_free, spec, train_and_publish
 from noisyctl.seeds import stream
 from noisyctl.session import Session
 
@@ -84,7 +85,7 @@ def _start(
     if encoder is None:
         return build(spec(params, samples, clusters, "linear"), rng), made_from
     trained, made_from["encoder"] = encoder
-    network = build(trained.spec | {"num_outputs": clusters, "head": "linear"}, rng)
+    network = build(replace(trained.spec, num_outputs=clusters, head="linear"), rng)
     network.features.load_state_dict(trained.features.state_dict())
     return network, made_from
 
@@ -100,8 +101,6 @@ def count_classes(images_path: Path) -> int | None:
 
 def _read_encoder(path: Path, images: str) -> tuple[Any, str]:
     """The encoder and its digest. Raises ArtifactError where it is another network, or of other images."""
-    built, header = read_networks(path, ENCODER_BY)
-    if header["kind"] != "encoder":
-        raise ArtifactError(f"{path} holds {header['kind']}, not an encoder; make one with `{ENCODER_BY}`")
+    network, header = read_label_free(path, "encoder", ENCODER_BY)
     require_images(header, images, path, ENCODER_BY)
-    return built["network"], str(header["digest"])
+    return network, header.digest

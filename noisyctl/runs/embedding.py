@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float32
 
 from noisyctl import embedding
-from noisyctl.artifacts import networks, store
+from noisyctl.artifacts import store, tensor_files
 from noisyctl.artifacts.files import exists
 from noisyctl.artifacts.kinds import FEATURES
 from noisyctl.embedding import BLOCK, Encoder, features_of
@@ -136,11 +136,11 @@ def _features(
     """The features of a split, block after block, each kept in the scratch folder as soon as it is there."""
     blocks: list[torch.Tensor] = []
     while exists(_block(scratch, split, len(blocks))):
-        tensors, _ = networks.read(_block(scratch, split, len(blocks)), "the same command")
+        tensors, _ = tensor_files.read(_block(scratch, split, len(blocks)), "the same command")
         blocks.append(tensors["features"])
     missing = features_of(encoder, pixels, device, autocast=autocast, skip=BLOCK * len(blocks), report=report)
     for features in missing:
-        networks.write(
+        tensor_files.write(
             _block(scratch, split, len(blocks)),
             {"features": features},
             {"kind": "checkpoint", "split": split},

@@ -20,7 +20,7 @@ from noisyctl.parts.neighbors import knn_classify
 from noisyctl.runs import fresh
 from noisyctl.runs.reading import (
     first_classifier,
-    read_networks,
+    read_label_free,
     read_run,
     require_whole_run,
 )
@@ -331,8 +331,8 @@ def _probe(folder: Path, place: Path, truth: store.Artifact, session: Session) -
     """
     device = session.start()
     features = store.read(folder / "features.zarr", FEATURES)
-    built, header = read_networks(folder / "encoder.safetensors", "noisyctl pretrain-simclr")
-    store.require_input(features, "encoder", header["digest"], folder / "encoder.safetensors")
+    encoder, header = read_label_free(folder / "encoder.safetensors", "encoder", "noisyctl pretrain-simclr")
+    store.require_input(features, "encoder", header.digest, folder / "encoder.safetensors")
     images = read_samples(place, None)
     if "test_labels" not in truth or "test_features" not in features:
         return {}
@@ -340,22 +340,24 @@ def _probe(folder: Path, place: Path, truth: store.Artifact, session: Session) -
     assert task.images is not None and task.views is not None
     plain, test = task.views.plain, truth.array("test_labels")
     stage = f"pretrain-{folder.name}"  # as its folder
-    untrained = build(built["network"].spec, stream(header["params"]["seed"], stage, "init")).to(device)
+    untrained = build(encoder.spec, stream(header.params["seed"], stage, "init")).to(device)
     with evaluating(untrained):
         before = [outputs(untrained.features, x, plain) for x in (task.images, held_out["test"])]
     after = [torch.as_tensor(features.array(name)) for name in ("features", "test_features")]
     found: dict[str, Any] = {
         "knn_accuracy": _knn_accuracy(truth, *after),
         "knn_accuracy_untrained": _knn_accuracy(truth, *before),
-        "encoder_params": header["params"],
+        "encoder_params": header.params,
     }
     if (folder / "clusters.safetensors").exists():
-        clusters, about = read_networks(folder / "clusters.safetensors", "noisyctl cluster-scan")
-        network = clusters["network"].to(device)
+        clusters, about = read_label_free(
+            folder / "clusters.safetensors", "clusters", "noisyctl cluster-scan"
+        )
+        network = clusters.to(device)
         with evaluating(network):
             of_test = outputs(network, held_out["test"], plain).argmax(dim=1).cpu().numpy()
         found["clustering_accuracy"] = measures.clustering_accuracy(of_test, test)
-        found["clusters_params"] = about["params"]
+        found["clusters_params"] = about.params
     return found
 
 

@@ -1,6 +1,6 @@
 """A run's model on images of your own: from a folder of images to predictions.csv."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,21 +15,15 @@ from noisyctl.datasets import Quarantined
 from noisyctl.datasets.folder import read_blocks
 from noisyctl.errors import ArtifactError
 from noisyctl.nn import inference
-from noisyctl.runs.reading import read_networks, read_run
+from noisyctl.runs.headers import Preprocessing, RunHeader
+from noisyctl.runs.reading import read_label_free, read_run
 from noisyctl.runs.samples import VECTORS, views_of
 from noisyctl.session import Session
 from noisyctl.training import warmup
-from noisyctl.views import Views
+from noisyctl.views import ImageViews
 
 MADE_BY = "noisyctl train-method NAME"
 PRETRAIN = "noisyctl pretrain-simclr` or `noisyctl pretrain-moco"
-ABOUT = {
-    "method": str,
-    "size": list,
-    "mean": list,
-    "std": list,
-    "class_names": list,
-}  # of networks that label images
 
 
 @dataclass(frozen=True)
@@ -58,16 +52,16 @@ def predict(
     networks, header = read_run(run, MADE_BY)
     if not networks:
         raise ArtifactError(
-            f"{run}: {header['method']} trains no network, so it cannot label images; choose another run"
+            f"{run}: {header.method} trains no network, so it cannot label images; choose another run"
         )
-    _check(header, run)
-    intake = _intake(run, header, device, session, weights)
+    how = _preprocessing(header, run)
+    intake = _intake(run, how, device, session, weights)
     kind: Literal["gray", "rgb"] = "gray" if intake.channels == 1 else "rgb"
     aside: list[Quarantined] = []
     blocks = read_blocks(root, intake.size, kind, inference.BATCH, aside)
     report, count = session.progress("predict", "images"), 0
     form = files.Text((",".join(csv_files.PREDICTIONS),))
-    label = _labeler(networks, header, intake, device)
+    label = _labeler(networks, header.method, how, intake, device)
     with files.publish(out, form) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         csv_files.write(file, [csv_files.PREDICTIONS])
         for images, ids, share in blocks:
@@ -80,12 +74,12 @@ def predict(
 
 
 def _labeler(
-    networks: dict[str, Any], header: dict[str, Any], intake: _Intake, device: torch.device
+    networks: dict[str, Any], name: str, how: Preprocessing, intake: _Intake, device: torch.device
 ) -> Callable[[Any, list[str]], Iterator[list[str]]]:
     """What gives the rows of a block of images."""
-    method = warmup if header["method"] == "warmup" else methods.load(header["method"])
+    method = warmup if name == "warmup" else methods.load(name)
     state = SimpleNamespace(**{name: network.to(device) for name, network in networks.items()})
-    views, names = views_of(header["views"], header["mean"], header["std"]), header["class_names"]
+    views, names = views_of(how.views, how.mean, how.std), how.class_names
 
     def label(images: Any, ids: list[str]) -> Iterator[list[str]]:
         block = intake.seen(torch.as_tensor(images).to(device))
@@ -99,13 +93,12 @@ def _labeler(
 
 
 def _intake(
-    run: Path, header: dict[str, Any], device: torch.device, session: Session, weights: Path | None
+    run: Path, how: Preprocessing, device: torch.device, session: Session, weights: Path | None
 ) -> _Intake:
     """How images come to a run's networks. Raises ArtifactError where the encoder of its vectors is not at hand."""
-    size = max(header["size"])
-    if header["views"] != VECTORS:
-        return _Intake(size, len(header["mean"]), lambda images: images)
-    about = header["encoder"]
+    size, about = max(how.size), how.encoder
+    if about is None:
+        return _Intake(size, len(how.mean), lambda images: images)
     if "weights" not in about:
         return _Intake(size, about["channels"], _by_trained_here(run, about, device))
     encoder = embedding.load(about["encoder"], weights, image_size=about["image_size"])
@@ -123,17 +116,17 @@ def _intake(
     return _Intake(encoder.resize if about["from_files"] else size, about["channels"], embed)
 
 
-def _by_trained_here(run: Path, about: dict[str, Any], device: torch.device) -> Callable[[Tensor], Tensor]:
+def _by_trained_here(run: Path, about: Mapping[str, Any], device: torch.device) -> Callable[[Tensor], Tensor]:
     """The vectors of images by the encoder that `pretrain-*` trained, in whose folder the run lies."""
     place = run.absolute().parents[2] / "encoder.safetensors"
-    found = read_networks(place, PRETRAIN) if place.exists() else None
-    if found is None or found[1]["digest"] != about["digest"]:
+    found = read_label_free(place, "encoder", PRETRAIN) if place.exists() else None
+    if found is None or found[1].digest != about["digest"]:
         raise ArtifactError(
             f"{run} was trained on vectors, and the encoder that made them is not {place}; put it there, or make it again "
             f"with `{PRETRAIN}`"
         )
-    encoder = found[0]["network"].to(device)
-    plain = Views(about["views"], about["mean"], about["std"]).plain
+    encoder = found[0].to(device)
+    plain = ImageViews(about["views"], about["mean"], about["std"]).plain
 
     def embed(images: Tensor) -> Tensor:
         with inference.evaluating(encoder):
@@ -142,16 +135,13 @@ def _by_trained_here(run: Path, about: dict[str, Any], device: torch.device) -> 
     return embed
 
 
-def _check(header: dict[str, Any], run: Path) -> None:
-    """Refuse networks whose file does not say what images they take. Raises ArtifactError."""
-    wrong = [name for name, kind in ABOUT.items() if not isinstance(header.get(name), kind)]
-    wrong += [] if "views" in header else ["views"]
-    wrong += (
-        ["encoder"] if header.get("views") == VECTORS and not isinstance(header.get("encoder"), dict) else []
-    )
-    if wrong or header.get("kind") != "networks":
-        what = f"does not say its {', '.join(wrong)}" if wrong else f"holds {header.get('kind')}"
+def _preprocessing(header: RunHeader, run: Path) -> Preprocessing:
+    """How images are brought to the networks of a run. Raises ArtifactError where its file does not say that."""
+    how = header.preprocessing
+    if how is None or (how.views == VECTORS and how.encoder is None):
+        what = "how images are brought to the networks" if how is None else "its encoder"
         raise ArtifactError(
-            f"{run}: networks.safetensors {what}, so it cannot label images; was it written by another program or "
-            f"version? Make the run again with `{MADE_BY}`"
+            f"{run}: networks.safetensors does not say {what}, so it cannot label images; make the run again with "
+            f"`{MADE_BY}` where its images are at hand"
         )
+    return how

@@ -14,7 +14,7 @@ from noisyctl.nn.inference import evaluating, outputs
 from noisyctl.nn.networks import Classifier, build
 from noisyctl.runs.samples import read_samples
 from noisyctl.runs.tasks import make_task
-from noisyctl.runs.training import Origin, Training, publish_label_free, spec, train_and_publish
+from noisyctl.runs.train import Origin, Training, publish_label_free, spec, train_and_publish
 from noisyctl.seeds import stream
 from noisyctl.session import Session
 from noisyctl.task import Task

@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from noisyctl.artifacts import networks, store
+from noisyctl.artifacts import store, tensor_files
 from noisyctl.artifacts.kinds import IMAGES, LABELS, PATHS, TRACE, VERIFIED
 from noisyctl.errors import ArtifactError, ParamsError
-from noisyctl.nn.networks import Classifier, from_spec
+from noisyctl.nn.networks import Classifier, from_spec, spec_from_json
+from noisyctl.runs.headers import LabelFreeHeader, RunHeader, header_from_json
 
 
 def read_images(path: Path) -> store.Artifact:
@@ -61,35 +62,69 @@ def image_size(images: store.Artifact) -> list[int]:
     return [size, size] if size else list(images.lazy("train").shape[1:3])
 
 
-def read_networks(path: Path, made_by: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The networks of a run or a warm-up by field name, and the file's header."""
-    tensors, header = networks.read(path, made_by)
+def read_networks(path: Path, made_by: str) -> tuple[dict[str, Any], RunHeader | LabelFreeHeader]:
+    """The networks in a file by field name, and the file's header. Raises ArtifactError where it is of another form."""
+    tensors, found = tensor_files.read(path, made_by)
     built = {}
     try:
-        for field, about in header["modules"].items():
-            built[field] = from_spec(about)
+        for field, about in found["modules"].items():
+            built[field] = from_spec(spec_from_json(about))
             built[field].load_state_dict(
                 {k.split(".", 1)[1]: t for k, t in tensors.items() if k.startswith(f"{field}.")}
             )
-    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, ParamsError) as error:
+    except (
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+        ArtifactError,
+        ParamsError,
+    ) as error:
         said = (str(error) or type(error).__name__).splitlines()[0]
         raise ArtifactError(
             f"{path} holds no networks that this version knows ({type(error).__name__}: {said}); remake it with `{made_by}`"
         ) from error
+    try:
+        return built, header_from_json(found)
+    except ArtifactError as error:
+        raise ArtifactError(
+            f"{path} {error}; was it written by another program or version? Remake it with `{made_by}`"
+        ) from error
+
+
+def read_label_free(
+    path: Path, kind: Literal["encoder", "clusters"], made_by: str
+) -> tuple[Any, LabelFreeHeader]:
+    """The network of an encoder or of clusters, and the file's header. Raises ArtifactError where it is of another kind."""
+    built, header = read_networks(path, made_by)
+    if not isinstance(header, LabelFreeHeader) or header.kind != kind:
+        wanted = {"encoder": "an encoder; make one", "clusters": "clusters; make them"}[kind]
+        raise ArtifactError(f"{path} holds {header.kind}, not {wanted} with `{made_by}`")
+    return built["network"], header
+
+
+def read_trained(path: Path, made_by: str) -> tuple[dict[str, Any], RunHeader]:
+    """The networks of a run or a warm-up by field name, and the file's header. Raises ArtifactError where it is neither."""
+    built, header = read_networks(path, made_by)
+    if not isinstance(header, RunHeader):
+        raise ArtifactError(
+            f"{path} holds {header.kind}, which learned without labels; give what `{made_by}` makes"
+        )
     return built, header
 
 
-def read_run(run: Path, made_by: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The networks of a run or a warm-up as `read_networks` gives them, refused where its trace is of another training."""
-    built, header = read_networks(run / "networks.safetensors", made_by)
+def read_run(run: Path, made_by: str) -> tuple[dict[str, Any], RunHeader]:
+    """The networks of a run or a warm-up as `read_trained` gives them, refused where its trace is of another training."""
+    built, header = read_trained(run / "networks.safetensors", made_by)
     if store.exists(run / "trace.zarr"):
-        _require_same(store.read(run / "trace.zarr", TRACE), header["digest"], made_by)
+        _require_same(store.read(run / "trace.zarr", TRACE), header.digest, made_by)
     return built, header
 
 
-def require_images(header: Mapping[str, Any], digest: str, path: Path, made_by: str) -> None:
-    """Refuse networks that were trained on other images."""
-    if header["inputs"]["images"] != digest:
+def require_images(header: LabelFreeHeader, digest: str, path: Path, made_by: str) -> None:
+    """Refuse a network that was trained on other images."""
+    if header.inputs["images"] != digest:
         raise ArtifactError(f"{path} was not trained on these images; remake it with `{made_by}`")
 
 
@@ -100,7 +135,7 @@ def require_whole_run(trace: store.Artifact, made_by: str) -> None:
     """
     path = trace.path.with_name("networks.safetensors")
     if path.exists():
-        _require_same(trace, networks.digest_of(path), made_by)
+        _require_same(trace, tensor_files.digest_of(path), made_by)
 
 
 def _require_same(trace: store.Artifact, digest: str | None, made_by: str) -> None:

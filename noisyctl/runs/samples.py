@@ -14,7 +14,7 @@ from noisyctl.errors import ArtifactError, ParamsError
 from noisyctl.layout import FILES
 from noisyctl.runs.reading import image_size, read_images, read_paths
 from noisyctl.streaming import FileImages
-from noisyctl.views import Views
+from noisyctl.views import ImageViews
 from noisyctl.views.vectors import VectorViews
 
 VECTORS = "vectors"  # the view recipe of vectors, as artifacts carry it
@@ -62,7 +62,7 @@ class Samples:
         return cls(features, made_from, rows.shape[1], [1, 1], VECTORS, mean, std, encoder, images=images)
 
     @property
-    def views(self) -> Views | VectorViews:
+    def views(self) -> ImageViews | VectorViews:
         return views_of(self.recipe, self.mean, self.std)
 
     @property
@@ -94,9 +94,9 @@ def _encoder_of(features: store.Artifact, images: store.Artifact) -> dict[str, A
     return common | {"digest": features.inputs.get("encoder", "")} | views
 
 
-def views_of(recipe: Any, mean: list[float], std: list[float]) -> Views | VectorViews:
+def views_of(recipe: Any, mean: list[float], std: list[float]) -> ImageViews | VectorViews:
     """The views of images or of vectors."""
-    return VectorViews(mean, std) if recipe == VECTORS else Views(recipe, mean, std)
+    return VectorViews(mean, std) if recipe == VECTORS else ImageViews(recipe, mean, std)
 
 
 def read_samples(images: Path | None, features: Path | None) -> Samples:

@@ -14,17 +14,18 @@ from noisyctl.artifacts.kinds import NEIGHBORS
 from noisyctl.errors import ArtifactError, ParamsError
 from noisyctl.params import Needs
 from noisyctl.runs import fresh, needed
+from noisyctl.runs.headers import RunHeader
 from noisyctl.runs.needed import Sources
 from noisyctl.runs.reading import (
+    read_label_free,
     read_labels,
-    read_networks,
     read_run,
     read_verified,
     require_images,
 )
 from noisyctl.runs.samples import Samples, ids_of, read_samples
 from noisyctl.runs.tasks import hold_out, make_task
-from noisyctl.runs.training import Preprocessing, RunHeader, Training, publish_run, train_and_publish
+from noisyctl.runs.train import Training, preprocessing_of, publish_run, train_and_publish
 from noisyctl.session import Session
 
 
@@ -71,7 +72,7 @@ def train(
         shown_as=present,
     )
     labels, samples = start.labels, start.samples
-    preprocessing = Preprocessing.of(samples, labels.attributes["class_names"]) if samples else None
+    preprocessing = preprocessing_of(samples, labels.attributes["class_names"]) if samples else None
     header = RunHeader(present, params.epochs, start.made_from, preprocessing)
     ids = ids_of(samples, labels)
     train_and_publish(
@@ -139,11 +140,11 @@ def _read_clusters(start: _Start, name: str, sources: Sources, session: Session)
             f"{name} needs label-free clusters ({sources.clusters}); run "
             f"`{needed.label_free_commands(sources, 'clusters', session)}` first"
         )
-    built, header = read_networks(sources.clusters, "noisyctl cluster-scan")
+    network, header = read_label_free(sources.clusters, "clusters", "noisyctl cluster-scan")
     require_images(header, start.made_from["images"], sources.clusters, "noisyctl cluster-scan")
-    needed.require_same_clusters(name, sources, start.made_from.get("features"), header["inputs"], session)
-    start.made_from["clusters"] = header["digest"]
-    return [built["network"].to(start.device)]
+    needed.require_same_clusters(name, sources, start.made_from.get("features"), header.inputs, session)
+    start.made_from["clusters"] = header.digest
+    return [network.to(start.device)]
 
 
 def _take_warmup(
@@ -162,15 +163,15 @@ def _take_warmup(
             f"`{needed.warmup_command(sources, needs, profile, place, session)}` first"
         )
     built, header = read_run(place, "noisyctl warmup")
-    if header["inputs"]["labels"] != start.labels.digest:
+    if header.inputs["labels"] != start.labels.digest:
         raise ArtifactError(f"{place} was not warmed up on {sources.labels}; run `noisyctl warmup` again")
     features = start.made_from.get("features")
-    needed.require_same_input(name, sources, needs, features, header["inputs"], profile, session)
+    needed.require_same_input(name, sources, needs, features, header.inputs, profile, session)
     if needs.pretrained:
         needed.require_pretrained(
-            name, sources, needs, header["inputs"], start.made_from.get("clusters"), profile, session
+            name, sources, needs, header.inputs, start.made_from.get("clusters"), profile, session
         )
-    start.made_from["warmup"], start.known["warmup_epochs"] = header["digest"], header["epochs"]
+    start.made_from["warmup"], start.known["warmup_epochs"] = header.digest, header.epochs
     start.networks = [network.to(start.device) for network in built.values()]
     if len(start.networks) < needs.networks:
         raise ArtifactError(

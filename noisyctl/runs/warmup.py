@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -13,11 +13,12 @@ from noisyctl.errors import ArtifactError, ParamsError
 from noisyctl.nn.networks import Classifier, build
 from noisyctl.nn.weights import download_weights, load_weights
 from noisyctl.runs import fresh
+from noisyctl.runs.headers import RunHeader
 from noisyctl.runs.needed import vectors
-from noisyctl.runs.reading import first_classifier, read_labels, read_networks, require_images
+from noisyctl.runs.reading import first_classifier, read_label_free, read_labels, read_trained, require_images
 from noisyctl.runs.samples import Samples, ids_of, read_samples
 from noisyctl.runs.tasks import make_task
-from noisyctl.runs.training import Preprocessing, RunHeader, Training, publish_run, spec, train_and_publish
+from noisyctl.runs.train import Training, preprocessing_of, publish_run, spec, train_and_publish
 from noisyctl.seeds import stream
 from noisyctl.session import Session
 from noisyctl.training import warmup
@@ -71,7 +72,7 @@ def warm_up(
         recorded={"weights": params.weights and Path(params.weights).name},
         held_out=held_out,
     )
-    header = RunHeader("warmup", params.epochs, made_from, Preprocessing.of(samples, names))
+    header = RunHeader("warmup", params.epochs, made_from, preprocessing_of(samples, names))
     ids = ids_of(samples, labels)
     train_and_publish(
         training, out, session, lambda fitted, origin: publish_run(out, header, fitted, origin, ids, labels)
@@ -99,9 +100,9 @@ def load_start(
         )
     match params.start:
         case "encoder":
-            return _load(starts.encoder, networks, samples, "noisyctl pretrain-simclr", head=False)
+            return _load(starts.encoder, "encoder", networks, samples, "noisyctl pretrain-simclr")
         case "clusters":
-            return _load(starts.clusters, networks, samples, "noisyctl cluster-scan", head=True)
+            return _load(starts.clusters, "clusters", networks, samples, "noisyctl cluster-scan")
         case "weights":
             return _load_weights(params.weights, networks)
         case _:
@@ -124,17 +125,21 @@ def _made_from(
 
 
 def _load(
-    path: Path | None, networks: Sequence[Classifier], samples: Any, made_by: str, *, head: bool
+    path: Path | None,
+    kind: Literal["encoder", "clusters"],
+    networks: Sequence[Classifier],
+    samples: Any,
+    made_by: str,
 ) -> str:
-    """Start all networks from the weights of label-free work: its backbone, or its head too. Gives its digest."""
+    """Start all networks from label-free work: the backbone of an encoder, or that and the head of clusters. Its digest."""
     assert path is not None
-    built, header = read_networks(path, made_by)
+    network, header = read_label_free(path, kind, made_by)
     require_images(header, samples.made_from["images"], path, made_by)
-    if header["inputs"].get("features") != samples.made_from.get("features"):
+    if header.inputs.get("features") != samples.made_from.get("features"):
         wants = "vectors" if "features" in samples.made_from else "images"
         raise ArtifactError(f"{path} was not trained on these {wants}; remake it with `{made_by}`")
-    _copy(built["network"], networks, path, head=head)
-    return str(header["digest"])
+    _copy(network, networks, path, head=kind == "clusters")
+    return header.digest
 
 
 def _load_run(folder: Path | None, networks: Sequence[Classifier], names: list[str]) -> str:
@@ -144,14 +149,17 @@ def _load_run(folder: Path | None, networks: Sequence[Classifier], names: list[s
             "the warm-up starts from a run, and none is named; give --run DIR, the folder of a train-method or a warmup"
         )
     path = folder / "networks.safetensors"
-    built, header = read_networks(path, "noisyctl train-method NAME")
-    if header["class_names"] != names:
+    built, header = read_trained(path, "noisyctl train-method NAME")
+    if header.preprocessing is None:
+        raise ArtifactError(f"{path} does not name its classes, for it saw no images; give a run on images")
+    learned = header.preprocessing.class_names
+    if learned != names:
         raise ArtifactError(
-            f"{path} was trained on the classes {', '.join(header['class_names'])}, the labels have {', '.join(names)}; "
+            f"{path} was trained on the classes {', '.join(learned)}, the labels have {', '.join(names)}; "
             "give a run on the same classes in the same order"
         )
     _copy(first_classifier(built), networks, path, head=True)
-    return str(header["digest"])
+    return header.digest
 
 
 def _copy(found: Any, networks: Sequence[Classifier], path: Path, *, head: bool) -> None:
@@ -164,8 +172,8 @@ def _copy(found: Any, networks: Sequence[Classifier], path: Path, *, head: bool)
         except RuntimeError as error:
             had, wants = found.spec, network.spec
             raise ArtifactError(
-                f"{path} holds {had['backbone']} of width {had['width']} with {had['num_outputs']} outputs, the warm-up "
-                f"builds {wants['backbone']} of width {wants['width']} with {wants['num_outputs']}; give both the same"
+                f"{path} holds {had.backbone} of width {had.width} with {had.num_outputs} outputs, the warm-up "
+                f"builds {wants.backbone} of width {wants.width} with {wants.num_outputs}; give both the same"
             ) from error
 
 

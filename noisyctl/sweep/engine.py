@@ -26,8 +26,8 @@ from typing import Any
 
 from noisyctl.artifacts import files
 from noisyctl.errors import NoisyctlError, ParamsError
-from noisyctl.sweep.command import Command, Executor, Job
 from noisyctl.sweep.graph import Graph, Stage, StageError, Upstream
+from noisyctl.sweep.guarded import Executor, GuardedCommand, Job
 
 
 class Stopped(NoisyctlError):
@@ -69,7 +69,7 @@ class Sweep:
     quiet: bool
     order: graphlib.TopologicalSorter[Stage] = field(init=False)
     ready: list[Stage] = field(default_factory=list)
-    running: dict[Stage, tuple[Job, Command]] = field(default_factory=dict)
+    running: dict[Stage, tuple[Job, GuardedCommand]] = field(default_factory=dict)
     done: dict[Stage, str] = field(default_factory=dict)
     failed: dict[Stage, str] = field(default_factory=dict)
 
@@ -210,7 +210,7 @@ def _begin(sweep: Sweep, stage: Stage) -> None:
         sweep.say(f"started  {stage.name}  ({len(sweep.running)} running)")
 
 
-def _start(sweep: Sweep, stage: Stage) -> tuple[Job, Command] | None:
+def _start(sweep: Sweep, stage: Stage) -> tuple[Job, GuardedCommand] | None:
     """The job of a stage; None where nothing has to run."""
     if not stage.is_stale:
         sweep.finish(stage, "unchanged")
@@ -250,7 +250,7 @@ def _end(sweep: Sweep, stage: Stage) -> None:
         sweep.fail(stage, str(error))
 
 
-def _record(sweep: Sweep, stage: Stage, command: Command, how: str) -> None:
+def _record(sweep: Sweep, stage: Stage, command: GuardedCommand, how: str) -> None:
     """Record a stage, unless what it depends on changed meanwhile. [4]"""
     if stage.key != command.key:
         sweep.fail(stage, "what it depends on changed while it ran; run the same command again")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from noisyctl.errors import ArtifactError, NoisyctlError, ParamsError
-from noisyctl.sweep.command import Command
+from noisyctl.sweep.guarded import GuardedCommand
 
 
 class StageError(NoisyctlError):
@@ -54,13 +54,13 @@ class Stage:
             facts.append([dep.def_path, dep.hash_info.name, dep.hash_info.value])
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
-    def command(self, folder: Path) -> Command:
+    def command(self, folder: Path) -> GuardedCommand:
         """The command of the stage as DVC would run it. Its log and marks are files in `folder`."""
         lines = self.inner.cmd if isinstance(self.inner.cmd, list) else [self.inner.cmd]
         inside = os.path.relpath(self.inner.path, self.root)
         name = re.sub(r"[^\w.@+=-]", "-", f"{inside}-{self.inner.name}".removeprefix("dvc.yaml-"))
         here = str(Path(sys.executable).parent)
-        return Command(
+        return GuardedCommand(
             shell=" && ".join(f"(\n{line}\n)" for line in lines) if len(lines) > 1 else lines[0],
             folder=self.inner.wdir,
             log=str(folder / f"{name}.log"),

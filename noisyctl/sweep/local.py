@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from noisyctl.errors import NoisyctlError
-from noisyctl.sweep.command import Command, Job
+from noisyctl.sweep.guarded import GuardedCommand, Job
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Local:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // jobs))
 
-    def start(self, command: Command) -> Job:
+    def start(self, command: GuardedCommand) -> Job:
         place = next(i for i, job in enumerate(self.places) if job is None or job.done())
         environment = {"OMP_NUM_THREADS": self.threads}
         if self.gpus:

@@ -14,7 +14,7 @@ from typing import Any
 
 from noisyctl.config import read_scalar
 from noisyctl.errors import NoisyctlError, ParamsError, suggest
-from noisyctl.sweep.command import Command, Job
+from noisyctl.sweep.guarded import GuardedCommand, Job
 
 SHORT = {"gpus": "gpus_per_node", "cpus": "cpus_per_task"}
 
@@ -64,7 +64,7 @@ class Slurm:
             **{"job_name": "noisyctl", "time": 1440, "stderr_to_stdout": True} | named
         )
 
-    def start(self, command: Command) -> Job:
+    def start(self, command: GuardedCommand) -> Job:
         return SlurmJob(self.executor.submit(command))
 
     def resume(self, name: str) -> Job | None:

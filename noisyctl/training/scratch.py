@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from noisyctl import code
-from noisyctl.artifacts import files, networks, store
+from noisyctl.artifacts import files, store, tensor_files
 from noisyctl.artifacts.kinds import TRACE
 from noisyctl.errors import ArtifactError, TrainingError
 
@@ -93,7 +93,7 @@ class Scratch:
     ) -> None:
         """Write the checkpoint after `epoch` epochs; it replaces the one before in a single step."""
         header = {"epoch": epoch, "fingerprint": self.mark, "tree": tree, "scalars": scalars}
-        networks.write(self.folder / CHECKPOINT, tensors, header | {"rows": self._sums})
+        tensor_files.write(self.folder / CHECKPOINT, tensors, header | {"rows": self._sums})
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """The last checkpoint as (tensors, header), or None if there is none.
@@ -104,7 +104,7 @@ class Scratch:
         if not path.exists():
             return None
         try:
-            tensors, header = networks.read(path, "the same command")
+            tensors, header = tensor_files.read(path, "the same command")
         except ArtifactError as error:
             raise self._damaged(CHECKPOINT) from error
         if header.get("fingerprint") != self.mark:

@@ -5,7 +5,7 @@ batch. kornia takes no generator (its random state is global), and its RandAugme
 batch. Here every sample has its own draws, from a generator that is passed in; nothing loops over samples or waits for
 the device; and each operation equals torchvision's on a single image.
 
-A view is a block of the recipe and a method of `Views`.
+A view is a block of the recipe and a method of `ImageViews`.
 """
 
 import functools
@@ -23,13 +23,13 @@ from noisyctl.views.geometry import center_crop, pad_crop_flip, resized_crop
 from noisyctl.views.recipes import RECIPES, Recipe, Simclr, read_recipe
 from noisyctl.views.strong import augment, cutout, limits
 
-__all__ = ["RECIPES", "Views"]
+__all__ = ["RECIPES", "ImageViews"]
 
 RATIO = (3 / 4, 4 / 3)  # range of width / height of a resized crop; torchvision's default
 
 
 @dataclass(frozen=True)
-class Views:
+class ImageViews:
     """The views of one data set: uint8 [b h w ch] to float [b ch h w], normalized and contiguous.
 
     `recipe` is a name in RECIPES, or a mapping of the same form. `mean` and `std` hold one value per channel, as

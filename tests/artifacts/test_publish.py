@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from noisyctl.artifacts import files, networks, store
+from noisyctl.artifacts import files, store, tensor_files
 from noisyctl.artifacts.kinds import NEIGHBORS
 from noisyctl.errors import ArtifactError, OutputError
 
@@ -175,17 +175,17 @@ def test_names_that_only_look_like_remains(tmp_path: Path) -> None:
 
 def test_a_full_disk_while_networks_are_written(tmp_path: Path) -> None:
     path = tmp_path / "networks.safetensors"
-    networks.write(path, {"w": torch.zeros(3)}, {"kind": "networks"})
+    tensor_files.write(path, {"w": torch.zeros(3)}, {"kind": "networks"})
     before = path.read_bytes()
     script = f"""
 import resource
 from pathlib import Path
 import torch
-from noisyctl.artifacts import networks
+from noisyctl.artifacts import tensor_files
 from noisyctl.errors import ArtifactError
 resource.setrlimit(resource.RLIMIT_FSIZE, (20000, resource.RLIM_INFINITY))
 try:
-    networks.write(Path({str(path)!r}), {{"w": torch.zeros(100000)}}, {{"kind": "networks"}})
+    tensor_files.write(Path({str(path)!r}), {{"w": torch.zeros(100000)}}, {{"kind": "networks"}})
 except ArtifactError as error:
     print(error)
 """
@@ -205,7 +205,9 @@ def test_a_full_disk_at_every_step_is_said(
     target = {"fsync": (os, "fsync"), "rename": (files, "_rename_with")}.get(operation, (Path, operation))
     monkeypatch.setattr(*target, full)
     with pytest.raises(ArtifactError, match="the disk is full; free some space"):
-        networks.write(tmp_path / "new" / "networks.safetensors", {"w": torch.zeros(3)}, {"kind": "networks"})
+        tensor_files.write(
+            tmp_path / "new" / "networks.safetensors", {"w": torch.zeros(3)}, {"kind": "networks"}
+        )
     monkeypatch.undo()
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
 

@@ -18,7 +18,7 @@ from noisyctl.datasets._lists import Lists
 from noisyctl.errors import DataError
 from noisyctl.images import read as read_pixels
 from noisyctl.seeds import stream
-from noisyctl.views import Views
+from noisyctl.views import ImageViews
 
 
 @pytest.fixture(scope="module")
@@ -431,7 +431,10 @@ def test_views_have_the_papers_sides(
     name = module.ORIGIN.name  # type: ignore[attr-defined]
     data = module.prepare(module.Params(root=str(made / name), **values))  # type: ignore[attr-defined]
     assert set(asked) == {size}
-    views, images = Views(data.views, data.mean, data.std), torch.zeros(2, size, size, 3, dtype=torch.uint8)
+    views, images = (
+        ImageViews(data.views, data.mean, data.std),
+        torch.zeros(2, size, size, 3, dtype=torch.uint8),
+    )
     assert views.plain(images).shape == (2, 3, side, side)
     for view in (views.weak, views.strong):
         assert view(images, stream(0, "test")).shape == (2, 3, side, side)

@@ -13,22 +13,22 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from noisyctl.errors import ParamsError
 from noisyctl.methods import dividemix
-from noisyctl.nn.networks import build
+from noisyctl.nn.networks import NetworkSpec, build
 from noisyctl.parts import co_divide
 from noisyctl.seeds import stream
 from noisyctl.task import EpochRecord, Task
 from noisyctl.training import checkpoint
-from noisyctl.views import Views
+from noisyctl.views import ImageViews
 
 CLASSES, SIZE = 4, 40
-SPEC = {
-    "backbone": "small_cnn",
-    "width": 1,
-    "channels": 1,
-    "size": [8, 8],
-    "num_outputs": CLASSES,
-    "head": "linear",
-}
+SPEC = NetworkSpec(
+    backbone="small_cnn",
+    width=1,
+    channels=1,
+    size=(8, 8),
+    num_outputs=CLASSES,
+    head="linear",
+)
 HALVES = torch.arange(SIZE) < SIZE // 2
 
 
@@ -36,7 +36,11 @@ def make_task(size: int = SIZE, **known: Any) -> Task:
     images = torch.randint(0, 256, (size, 8, 8, 1), generator=stream(0, "images"), dtype=torch.uint8)
     labels = torch.arange(size) % CLASSES
     return Task(
-        images, Views("digits", (0.5,), (0.5,)), CLASSES, torch.device("cpu"), **{"labels": labels} | known
+        images,
+        ImageViews("digits", (0.5,), (0.5,)),
+        CLASSES,
+        torch.device("cpu"),
+        **{"labels": labels} | known,
     )
 
 
@@ -170,21 +174,6 @@ def test_the_learning_rate_falls_at_epoch_150_counted_with_warm_up(divided) -> N
     for epoch, rate in ((139, 0.02), (140, 0.002)):
         assert run(state, task, params, epoch).scalars["learning_rate"] == pytest.approx(rate)
         assert [o.param_groups[0]["lr"] for o in state.optimizers] == pytest.approx([rate] * 2)
-
-
-def test_predictions_are_the_sum_of_the_logits() -> None:
-    """Two networks that disagree: the sum of logits says 1, the sum of probabilities would say 0."""
-
-    class Says(nn.Module):
-        def __init__(self, *logits: float) -> None:
-            super().__init__()
-            self.logits = torch.tensor([logits])
-
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return self.logits
-
-    state = dividemix.State(Says(5.0, 0.0, 0.0), Says(-20.0, 0.0, -1.0), [], torch.zeros(0), {})
-    assert dividemix.predict(state, torch.zeros(1)).tolist() == [[-15.0, 0.0, -1.0]]
 
 
 def test_mixed_in_forwards_labeled_rows_only_though_partners_are_unlabeled(

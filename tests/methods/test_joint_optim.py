@@ -8,19 +8,19 @@ import torch
 from tiny_runs import CLASSES, SIZE, assert_moved, linear_network, make_task
 
 from noisyctl.methods import joint_optim
-from noisyctl.nn.networks import build
+from noisyctl.nn.networks import NetworkSpec, build
 from noisyctl.seeds import stream
 from noisyctl.task import Task
 
 RATE = 0.08
-SPEC = {
-    "backbone": "small_cnn",
-    "width": 1,
-    "channels": 1,
-    "size": [8, 8],
-    "num_outputs": CLASSES,
-    "head": "linear",
-}
+SPEC = NetworkSpec(
+    backbone="small_cnn",
+    width=1,
+    channels=1,
+    size=(8, 8),
+    num_outputs=CLASSES,
+    head="linear",
+)
 
 
 def params_of(**values: Any) -> joint_optim.Params:

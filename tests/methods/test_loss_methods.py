@@ -7,6 +7,7 @@ import naive_losses as naive
 import pytest
 import tiny
 import torch
+from plain_views import PlainViews
 
 from noisyctl import methods
 from noisyctl.errors import ParamsError
@@ -45,18 +46,6 @@ OTHER_WEIGHTS = {  # which weight belongs to which half
         lambda z, p, y: 10 * naive.nce(p, y) + 0.1 * naive.rce(p, y),
     ),
 }
-
-
-class PlainViews:
-    """Pixels as they are, whatever the view."""
-
-    def plain(self, images: torch.Tensor) -> torch.Tensor:
-        return images.permute(0, 3, 1, 2).float() / 255
-
-    def weak(self, images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        return self.plain(images)
-
-    simclr = moco = strong = weak
 
 
 def tiny_task(warmup_epochs: int = 0) -> Task:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import scipy.stats
 import torch
+from plain_views import PlainViews
 
 from noisyctl.methods import mixnn
 from noisyctl.parts.mixture import clean_probability
@@ -68,18 +69,6 @@ def test_correction_starts_at_its_epoch_counted_with_warm_up(home, tmp_path) -> 
         1.0,
         1.0,
     ]
-
-
-class PlainViews:
-    """Pixels as they are, whatever the view: what is left is the algorithm."""
-
-    def plain(self, images: torch.Tensor) -> torch.Tensor:
-        return images.permute(0, 3, 1, 2).float() / 255
-
-    def weak(self, images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        return self.plain(images)
-
-    simclr = moco = strong = weak
 
 
 def tiny_task(correcting: bool) -> Task:

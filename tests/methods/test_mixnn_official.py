@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_views import PlainViews
 from torch import Tensor, nn
 
 from noisyctl.methods import mixnn_official
@@ -19,23 +20,11 @@ from noisyctl.training import checkpoint
 CPU = torch.device("cpu")
 
 
-class SameViews:
-    """Pixels as they are, whatever the view."""
-
-    def plain(self, images: Tensor) -> Tensor:
-        return images.permute(0, 3, 1, 2).float() / 255
-
-    def weak(self, images: Tensor, rng: torch.Generator) -> Tensor:
-        return self.plain(images)
-
-    strong = simclr = moco = weak
-
-
 def tiny_task(labels: Tensor | None = None, warmup_epochs: int = 0) -> Task:
     labels = torch.arange(12) % 3 if labels is None else labels
     rng = stream(0, "mixnn_official", "images")
     images = torch.randint(256, (len(labels), 2, 2, 1), generator=rng, dtype=torch.uint8)
-    return Task(images, SameViews(), 3, CPU, labels, warmup_epochs=warmup_epochs)
+    return Task(images, PlainViews(), 3, CPU, labels, warmup_epochs=warmup_epochs)
 
 
 def tiny_network() -> nn.Module:
@@ -205,7 +194,6 @@ def test_a_state_saved_at_any_epoch_goes_on_equally() -> None:
 
 
 def test_trap_5_losses_are_averaged_by_a_parameter_and_not_by_the_true_rate() -> None:
-    assert mixnn_official.Params().averaged_losses == 1
     task, params = tiny_task(), params_of(averaged_losses=5, correction_epoch=99, learning_rate=3.0)
     state = mixnn_official.start([tiny_network()], task, params, stream(0, "s"))
     past = []

@@ -1,23 +1,12 @@
 """Mixup: an epoch against naive loops."""
 
 import torch
+from plain_views import PlainViews
 
 from noisyctl.methods import mixup
 from noisyctl.parts.mixing import draw_beta
 from noisyctl.seeds import stream
 from noisyctl.task import Task
-
-
-class PlainViews:
-    """Pixels as they are, whatever the view."""
-
-    def plain(self, images: torch.Tensor) -> torch.Tensor:
-        return images.permute(0, 3, 1, 2).float() / 255
-
-    def weak(self, images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        return self.plain(images)
-
-    simclr = moco = strong = weak
 
 
 def test_an_epoch_equals_naive_loops() -> None:

@@ -5,6 +5,7 @@ from types import ModuleType
 
 import pytest
 import torch
+from plain_views import PlainViews
 
 from noisyctl.config import Layer, resolve
 from noisyctl.errors import ParamsError
@@ -14,18 +15,6 @@ from noisyctl.seeds import stream
 from noisyctl.task import Task
 
 RATE = 0.5
-
-
-class PlainViews:
-    """Pixels as they are, whatever the view."""
-
-    def plain(self, images: torch.Tensor) -> torch.Tensor:
-        return images.permute(0, 3, 1, 2).float() / 255
-
-    def weak(self, images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        return self.plain(images)
-
-    simclr = moco = strong = weak
 
 
 def tiny_task(warmup_epochs: int = 0) -> Task:

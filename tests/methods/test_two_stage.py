@@ -498,6 +498,7 @@ def test_trap_11_alpha_noise_and_dropout_are_params_of_ours_and_do_what_they_say
         "weight_decay",
         "keep_base",
         "keep_rounding",
+        "batch_size",
     ):
         assert fields[name].source.startswith("ours"), name
     # 30 times the mean over 10 classes is 3 times their sum

@@ -5,7 +5,7 @@ import torch
 from tiny import CLASSES, params_of, train
 
 from noisyctl import methods
-from noisyctl.nn.networks import build
+from noisyctl.nn.networks import NetworkSpec, build
 from noisyctl.seeds import stream
 from noisyctl.task import Task
 from noisyctl.views.vectors import VectorViews
@@ -30,10 +30,10 @@ def task_on_vectors(held_out: torch.Tensor | None) -> Task:
 
 def networks_on_vectors(name: str, backbone: str) -> list[torch.nn.Module]:
     needs = methods.load(name).NEEDS
-    spec = {
-        "backbone": backbone, "width": None, "channels": FEATURES, "size": [1, 1], "num_outputs": CLASSES,
-        "head": "linear",
-    }  # fmt: skip
+    spec = NetworkSpec(
+        backbone=backbone, width=None, channels=FEATURES, size=(1, 1), num_outputs=CLASSES,
+        head="linear",
+    )  # fmt: skip
     return [build(spec, stream(seed, "tiny", "init")) for seed in range(needs.networks + needs.clusters)]
 
 

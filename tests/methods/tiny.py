@@ -8,21 +8,21 @@ import torch
 from torch import Tensor, nn
 
 from noisyctl import methods
-from noisyctl.nn.networks import build
+from noisyctl.nn.networks import NetworkSpec, build
 from noisyctl.seeds import stream
 from noisyctl.task import EpochRecord, Task
-from noisyctl.views import Views
+from noisyctl.views import ImageViews
 
 CLASSES, BATCH = 4, 8
 TRUTH = torch.arange(24) % CLASSES
-SPEC = {
-    "backbone": "small_cnn",
-    "width": 2,
-    "channels": 1,
-    "size": [8, 8],
-    "num_outputs": CLASSES,
-    "head": "linear",
-}
+SPEC = NetworkSpec(
+    backbone="small_cnn",
+    width=2,
+    channels=1,
+    size=(8, 8),
+    num_outputs=CLASSES,
+    head="linear",
+)
 
 
 def task_of(labels: Tensor = TRUTH, **known: Any) -> Task:
@@ -33,7 +33,7 @@ def task_of(labels: Tensor = TRUTH, **known: Any) -> Task:
         images[i, 2 * (i % CLASSES) : 2 * (i % CLASSES) + 2] += 180
     near = torch.stack([(torch.arange(size) + i + 1) % size for i in range(4)], dim=1)
     about = {"neighbors": near, "similarity": torch.full(near.shape, 0.5), "warmup_epochs": 1}
-    views = Views("digits", (0.5,), (0.5,))
+    views = ImageViews("digits", (0.5,), (0.5,))
     return Task(images.to(torch.uint8), views, CLASSES, torch.device("cpu"), labels=labels, **(about | known))
 
 

@@ -3,23 +3,12 @@
 from typing import Any
 
 import torch
+from plain_views import PlainViews
 
 from noisyctl.seeds import stream
 from noisyctl.task import Task
 
 SIZE, CLASSES = 8, 3
-
-
-class PlainViews:
-    """Pixels as they are, whatever the view."""
-
-    def plain(self, images: torch.Tensor) -> torch.Tensor:
-        return images.permute(0, 3, 1, 2).float() / 255
-
-    def weak(self, images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        return self.plain(images)
-
-    simclr = moco = strong = weak
 
 
 def make_task(size: int = SIZE, **known: Any) -> Task:

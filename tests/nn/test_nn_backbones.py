@@ -3,6 +3,7 @@
 import importlib.util
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 from noisyctl.errors import ParamsError
 from noisyctl.nn import backbones, preact_resnet, resnet
 from noisyctl.nn.backbones import BACKBONES, check_backbone
-from noisyctl.nn.networks import Classifier
+from noisyctl.nn.networks import Classifier, NetworkSpec
 from noisyctl.nn.patrini_resnet import Unit
 from noisyctl.seeds import stream
 
@@ -22,10 +23,8 @@ NAMES = [pytest.param(n, marks=needs_timm if n == "inception_resnet_v2" else ())
 
 def classifier(backbone: str, num_outputs: int = 10, head: str = "linear", **spec: object) -> Classifier:
     """As in the papers: 32x32 in color, the paper's width."""
-    return Classifier(
-        {"channels": 3, "size": [32, 32]}
-        | {"backbone": backbone, "num_outputs": num_outputs, "head": head, **spec}
-    )
+    about: dict[str, Any] = {"channels": 3, "size": (32, 32)} | spec
+    return Classifier(NetworkSpec(backbone, num_outputs=num_outputs, head=head, **about))
 
 
 def count(module: nn.Module) -> int:
@@ -62,7 +61,7 @@ def test_parameters_of_the_papers_networks(backbone: str, num_outputs: int, head
 @pytest.mark.parametrize(("backbone", "expected"), [("mlp", 118_282), ("mlp256", 203_530)])
 def test_parameters_of_the_mlps_for_mnist(backbone: str, expected: int) -> None:
     with torch.device("meta"):
-        assert count(classifier(backbone, channels=1, size=[28, 28])) == expected
+        assert count(classifier(backbone, channels=1, size=(28, 28))) == expected
 
 
 @pytest.mark.parametrize(
@@ -71,13 +70,13 @@ def test_parameters_of_the_mlps_for_mnist(backbone: str, expected: int) -> None:
 def test_parameters_of_torchvisions_networks(backbone: str, expected: int) -> None:
     """`num_params` in torchvision's table of weights, 1000 classes."""
     with torch.device("meta"):
-        assert count(classifier(backbone, 1000, size=[224, 224])) == expected
+        assert count(classifier(backbone, 1000, size=(224, 224))) == expected
 
 
 @needs_timm
 def test_parameters_of_dividemixs_inception_resnet_v2() -> None:
     with torch.device("meta"):
-        assert count(classifier("inception_resnet_v2", 50, size=[299, 299])) == 54_383_314
+        assert count(classifier("inception_resnet_v2", 50, size=(299, 299))) == 54_383_314
 
 
 def test_scanmix_resnet18_without_a_head() -> None:
@@ -97,7 +96,7 @@ def test_every_backbone_learns_from_its_smallest_images(name: str) -> None:
     about = BACKBONES[name]
     channels, height = about.channels or 1, about.smallest
     with torch.device("meta"):
-        network = classifier(name, channels=channels, size=[height, height + 3])
+        network = classifier(name, channels=channels, size=(height, height + 3))
         logits = network(torch.empty(2, channels, height, height + 3))
         logits.sum().backward()
     assert logits.shape == (2, 10)
@@ -115,7 +114,7 @@ def test_the_papers_width_is_the_default_and_half_of_it_is_smaller(name: str) ->
 
 @pytest.mark.parametrize("name", ["small_cnn", "resnet14", "cnn_small", "mlp"])
 def test_outputs_and_gradients_are_finite(name: str) -> None:
-    network = classifier(name, width=2, size=[16, 16])
+    network = classifier(name, width=2, size=(16, 16))
     network(torch.randn(4, 3, 16, 16, generator=stream(0, "x")) * 100).logsumexp(dim=1).sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 
@@ -169,7 +168,7 @@ def test_the_ends_of_the_resnets() -> None:
     """DivideMix pools what the last convolution gives, of either sign; the others pool after a ReLU."""
     images = torch.randn(8, 3, 8, 8, generator=stream(0, "images"))
     ends = {
-        name: classifier(name, width=4, size=[8, 8]).features(images).min()
+        name: classifier(name, width=4, size=(8, 8)).features(images).min()
         for name in ("preact_resnet18", "resnet18", "resnet14")
     }
     assert ends["preact_resnet18"] < 0
@@ -197,11 +196,11 @@ def test_the_dropouts_and_the_leaks_of_the_papers() -> None:
 def test_the_table_says_which_backbones_have_dropout_and_a_raised_rate_perturbs(name: str) -> None:
     about = BACKBONES[name]
     if not about.dropout:
-        assert backbones.dropouts(classifier(name, size=[80, 80], channels=3)) == []
+        assert backbones.dropouts(classifier(name, size=(80, 80), channels=3)) == []
         return
     width = None if about.fixed else 4
     side = max(32, about.smallest)
-    network = classifier(name, width=width, size=[side, side]).train()
+    network = classifier(name, width=width, size=(side, side)).train()
     images = torch.randn(4, 3, side, side, generator=stream(0, "images"))
     backbones.set_dropout(network, 0.0)
     with torch.no_grad():
@@ -225,7 +224,7 @@ def test_layers_of_imagenet_s_networks_keep_torchvision_s_names_and_outputs(name
 
 def test_he_normal_weights_in_the_mlp_of_patrini_s_code() -> None:
     first, second = (
-        m for m in classifier("mlp", size=[28, 28], channels=1).features if isinstance(m, nn.Linear)
+        m for m in classifier("mlp", size=(28, 28), channels=1).features if isinstance(m, nn.Linear)
     )
     assert first.weight.std().item() == pytest.approx((2 / 784) ** 0.5, rel=0.02)
     assert second.weight.std().item() == pytest.approx((2 / 128) ** 0.5, rel=0.03)
@@ -258,8 +257,8 @@ def test_he_initialization_counts_the_right_fan(backbone: str, fan: int) -> None
 
 def test_cnn7_and_the_mlps_take_the_size_that_is_left() -> None:
     """28 is halved to 14, 7, 3; 16 channels of 3x3 are flattened."""
-    assert classifier("cnn7", size=[28, 28], channels=1).head[0].in_features == 16 * 3 * 3
-    assert classifier("mlp", size=[4, 6]).features[1].in_features == 3 * 4 * 6
+    assert classifier("cnn7", size=(28, 28), channels=1).head[0].in_features == 16 * 3 * 3
+    assert classifier("mlp", size=(4, 6)).features[1].in_features == 3 * 4 * 6
 
 
 def test_an_unknown_backbone_is_refused_with_the_nearest_name() -> None:
@@ -274,7 +273,7 @@ def test_an_unknown_backbone_is_refused_with_the_nearest_name() -> None:
 def test_images_that_are_too_small_are_refused_with_what_takes_them(name: str) -> None:
     least = BACKBONES[name].smallest
     with pytest.raises(ParamsError) as error:
-        classifier(name, channels=1, size=[least - 1, least + 9])
+        classifier(name, channels=1, size=(least - 1, least + 9))
     message = str(error.value)
     assert f"backbone {name!r} takes images of {least}x{least} or more, " in message
     assert f"these are {least - 1}x{least + 9} with 1; prepare such images, or choose one of: " in message
@@ -297,7 +296,7 @@ def test_a_fixed_width_cannot_be_chosen() -> None:
 def test_without_timm_the_cure_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ParamsError, match="needs timm; run `pip install timm`"):
-        classifier("inception_resnet_v2", size=[299, 299])
+        classifier("inception_resnet_v2", size=(299, 299))
 
 
 def test_the_smallest_sizes_are_the_smallest() -> None:

@@ -7,18 +7,18 @@ import torch
 from torch import nn
 
 from noisyctl.nn.inference import evaluate_train, evaluating, modules_of, outputs
-from noisyctl.nn.networks import Classifier, build
+from noisyctl.nn.networks import Classifier, NetworkSpec, build
 from noisyctl.seeds import stream
 from noisyctl.task import Task
-from noisyctl.views import Views
+from noisyctl.views import ImageViews
 
-SPEC = {"backbone": "mlp", "width": 6, "channels": 1, "size": [8, 8], "num_outputs": 3, "head": "mlp"}
+SPEC = NetworkSpec(backbone="mlp", width=6, channels=1, size=(8, 8), num_outputs=3, head="mlp")
 PIXELS = torch.randint(256, (11, 8, 8, 1), generator=stream(0, "pixels"), dtype=torch.uint8)
 
 
 @pytest.fixture
 def task() -> Task:
-    return Task(PIXELS, Views("digits", [0.4], [0.3]), 3, torch.device("cpu"))
+    return Task(PIXELS, ImageViews("digits", [0.4], [0.3]), 3, torch.device("cpu"))
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from noisyctl.nn.networks import Classifier, build
+from noisyctl.nn.networks import Classifier, NetworkSpec, build
 from noisyctl.nn.teacher import make_teacher, update_teacher
 from noisyctl.seeds import stream
 
-SPEC = {"backbone": "small_cnn", "width": 2, "channels": 1, "size": [8, 8], "num_outputs": 3, "head": "mlp"}
+SPEC = NetworkSpec(backbone="small_cnn", width=2, channels=1, size=(8, 8), num_outputs=3, head="mlp")
 
 
 def trained(seed: int = 0) -> Classifier:

@@ -11,14 +11,12 @@ import torchvision
 from safetensors.torch import save_file
 
 from noisyctl.errors import DataError, ParamsError
-from noisyctl.nn.networks import Classifier
+from noisyctl.nn.networks import Classifier, NetworkSpec
 from noisyctl.nn.weights import download_weights, load_weights
-
-SPEC = {"channels": 3, "size": [32, 32], "num_outputs": 4, "head": "linear"}
 
 
 def network(backbone: str = "resnet18_imagenet") -> Classifier:
-    return Classifier(SPEC | {"backbone": backbone})
+    return Classifier(NetworkSpec(backbone, channels=3, size=(32, 32), num_outputs=4, head="linear"))
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from plain_views import PlainViews
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -14,18 +15,6 @@ from noisyctl.methods import cross_entropy as method
 from noisyctl.parts import supervised, transition
 from noisyctl.seeds import stream
 from noisyctl.task import Task
-
-
-class PlainViews:
-    """Pixels as they are, whatever the view."""
-
-    def plain(self, images: Tensor) -> Tensor:
-        return images.permute(0, 3, 1, 2).float() / 255
-
-    def weak(self, images: Tensor, rng: torch.Generator) -> Tensor:
-        return self.plain(images)
-
-    simclr = moco = strong = weak
 
 
 def task_of(held_out: tuple[int, ...] = (9, 10, 11)) -> Task:

@@ -8,27 +8,27 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from noisyctl.nn.inference import evaluating, outputs
-from noisyctl.nn.networks import build
+from noisyctl.nn.networks import NetworkSpec, build
 from noisyctl.parts.neighbors import knn_classify, nearest
 from noisyctl.seeds import stream
 from noisyctl.task import Task
 from noisyctl.training.checkpoint import pack
 from noisyctl.training.loop import fit
 from noisyctl.training.scratch import Scratch
-from noisyctl.views import Views
+from noisyctl.views import ImageViews
 
 CPU = torch.device("cpu")
-SPEC = {
-    "backbone": "small_cnn",
-    "width": 4,
-    "channels": 1,
-    "size": [8, 8],
-    "num_outputs": 16,
-    "head": "projection",
-}
+SPEC = NetworkSpec(
+    backbone="small_cnn",
+    width=4,
+    channels=1,
+    size=(8, 8),
+    num_outputs=16,
+    head="projection",
+)
 
 
-class ToyViews(Views):
+class ToyViews(ImageViews):
     """The digits' views, SimCLR's in the place of MoCo's, weak ones in the place of strong ones."""
 
     def moco(self, images, rng):

@@ -1,13 +1,14 @@
 """cluster-scan: what it reads and writes, that warm-up starts from it, and what it refuses."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pipeline
 import pytest
 import torch
 
-from noisyctl.artifacts import networks, store
+from noisyctl.artifacts import store, tensor_files
 from noisyctl.artifacts.kinds import IMAGES
 from noisyctl.errors import ArtifactError, ParamsError
 from noisyctl.layout import Layout
@@ -45,9 +46,9 @@ def test_it_starts_from_the_encoder_s_backbone_with_a_head_of_its_own(home: Path
     network = found["network"]
     for name, tensor in encoder.features.state_dict().items():
         assert torch.equal(network.features.state_dict()[name], tensor)
-    assert network.spec == encoder.spec | {"head": "linear", "num_outputs": 10}
-    assert header["kind"] == "clusters"
-    assert set(header["inputs"]) == {"images", "encoder", "neighbors"}
+    assert network.spec == replace(encoder.spec, head="linear", num_outputs=10)
+    assert header.kind == "clusters"
+    assert set(header.inputs) == {"images", "encoder", "neighbors"}
     assert result["clusters"] == 10
     assert 0 <= result["smallest"] <= pipeline.SIZE / 10 <= result["largest"] <= pipeline.SIZE
 
@@ -71,7 +72,7 @@ def test_the_number_of_clusters_is_that_of_the_classes_that_are_named_beside_the
 
 def test_the_number_of_clusters_can_be_given(home: Path, tmp_path: Path) -> None:
     assert clustered(home, tmp_path / "clusters", num_clusters=7)["clusters"] == 7
-    tensors, _ = networks.read(tmp_path / "clusters/clusters.safetensors", "")
+    tensors, _ = tensor_files.read(tmp_path / "clusters/clusters.safetensors", "")
     assert {len(tensor) for name, tensor in tensors.items() if name.startswith("network.head")} == {7}
 
 
@@ -130,9 +131,9 @@ def test_an_encoder_and_neighbors_of_other_images_are_refused(home: Path, tmp_pa
         ArtifactError, match=r"encoder.safetensors was made from other images than .*; run `noisyctl pret"
     ):
         cluster_scan.run(given, scan.Params(), pipeline.session(home))
-    tensors, header = networks.read(given.encoder, "")
+    tensors, header = tensor_files.read(given.encoder, "")
     header["inputs"]["images"] = store.read(other, IMAGES).digest
-    networks.write(tmp_path / "encoder.safetensors", tensors, header)
+    tensor_files.write(tmp_path / "encoder.safetensors", tensors, header)
     given = cluster_scan.Inputs(**vars(given) | {"encoder": tmp_path / "encoder.safetensors"})
     with pytest.raises(
         ArtifactError,

@@ -544,7 +544,7 @@ def test_options_out_of_range_name_the_range(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match="--loss-epochs is '1,x'; write whole numbers from 0 on"):
         evaluate.STAGE.inputs(nothing | {"loss_epochs": "1,x", "tsne": None}, layout, {})
     for text in ("2001", "3", "5,6"):
-        done = CliRunner().invoke(options.command(evaluate.STAGE), ["--tsne", text])
+        done = CliRunner().invoke(options.click_command(evaluate.STAGE), ["--tsne", text])
         assert str(done.exception) == f"--tsne is '{text}'; give a whole number from 4 to 2000"
     inputs = evaluate.STAGE.inputs(nothing | {"loss_epochs": "0, 4", "tsne": 50}, layout, {})
     assert (inputs.loss_epochs, inputs.tsne) == ((0, 4), 50)

@@ -15,6 +15,7 @@ from noisyctl import noise
 from noisyctl.artifacts import store
 from noisyctl.artifacts.kinds import IMAGES, LABELS, NOISE, TRUTH, VERIFIED
 from noisyctl.cli import options
+from noisyctl.cli.stage import specs_of
 from noisyctl.errors import ArtifactError, DataError, ParamsError
 from stages import inject_noise
 
@@ -235,7 +236,7 @@ def test_images_are_read_only_where_a_noise_needs_them(data: Path, tmp_path: Pat
 @pytest.mark.parametrize("number", ["0", "-3", "few", "1.5"])
 def test_a_number_of_verified_labels_that_is_none_is_refused(number: str) -> None:
     words = ["--kind", "symmetric", "--rate", "0.4", f"--verified-per-class={number}", "--dry-run"]
-    done = CliRunner().invoke(options.command(inject_noise.STAGE), words)
+    done = CliRunner().invoke(options.click_command(inject_noise.STAGE), words)
     assert isinstance(done.exception, ParamsError)
     assert re.fullmatch(r"--verified-per-class is .*; give a whole number from 1 on", str(done.exception))
 
@@ -243,7 +244,7 @@ def test_a_number_of_verified_labels_that_is_none_is_refused(number: str) -> Non
 def test_a_missing_truth_is_told_whatever_other_options_are_given(tmp_path: Path) -> None:
     words = ["--kind", "symmetric", "--rate", "0.4", "--exclude-true-class", "--verified-per-class", "5"]
     places = ["--truth", str(tmp_path / "truth.zarr"), "--out", str(tmp_path / "labels.zarr")]
-    done = CliRunner().invoke(options.command(inject_noise.STAGE), [*words, *places])
+    done = CliRunner().invoke(options.click_command(inject_noise.STAGE), [*words, *places])
     assert isinstance(done.exception, ArtifactError)
     assert "truth.zarr" in str(done.exception)
 
@@ -251,7 +252,7 @@ def test_a_missing_truth_is_told_whatever_other_options_are_given(tmp_path: Path
 def test_options_come_from_every_model() -> None:
     assert {m.rsplit(".", 1)[-1] for m in inject_noise.STAGE.fields} == set(noise.available())
     fields = {name for kind in noise.available() for name in noise.load(kind).Params.model_fields}
-    assert set(options.specs_of(inject_noise.STAGE)) == fields
+    assert set(specs_of(inject_noise.STAGE)) == fields
 
 
 def documented() -> list[str]:
@@ -265,7 +266,7 @@ def test_every_model_has_a_command_in_the_documentation() -> None:
 
 @pytest.mark.parametrize("words", documented())
 def test_documented_commands_are_understood(words: str) -> None:
-    done = CliRunner().invoke(options.command(inject_noise.STAGE), [*shlex.split(words), "--dry-run"])
+    done = CliRunner().invoke(options.click_command(inject_noise.STAGE), [*shlex.split(words), "--dry-run"])
     assert done.exit_code == 0, done.exception
 
 

@@ -162,7 +162,9 @@ def test_a_set_whose_files_nobody_knows(name: str, cure: str, tmp_path: Path) ->
 def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(tmp_path)
     with pytest.raises(SystemExit, match="1"):
-        options.command(check_data.STAGE).main(["webvision", str(tmp_path), "--json"], standalone_mode=False)
+        options.click_command(check_data.STAGE).main(
+            ["webvision", str(tmp_path), "--json"], standalone_mode=False
+        )
     found = json.loads(capsys.readouterr().out)
     assert found["problems"][0] == f"{tmp_path}/info/synsets.txt is missing"
 

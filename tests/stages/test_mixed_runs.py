@@ -8,7 +8,7 @@ from pathlib import Path
 import pipeline
 import pytest
 
-from noisyctl.artifacts import networks, store
+from noisyctl.artifacts import store, tensor_files
 from noisyctl.artifacts.kinds import TRACE
 from noisyctl.errors import ArtifactError
 from noisyctl.runs import reading
@@ -81,7 +81,7 @@ def test_the_same_command_again_makes_it_whole(home: Path, mixed: Path, tmp_path
     pipeline.train(home, "cross_entropy", again, seed=1, epochs=1)
     judge(home, again, tmp_path)
     trace = store.read(again / "trace.zarr", TRACE)
-    assert trace.inputs["networks"] == networks.digest_of(again / "networks.safetensors")
+    assert trace.inputs["networks"] == tensor_files.digest_of(again / "networks.safetensors")
     reading.read_run(again, "")
 
 
@@ -95,9 +95,9 @@ def test_a_trace_or_networks_alone_are_read(home: Path, tmp_path: Path) -> None:
 
 def test_features_of_another_encoder_are_not_probed(home: Path, tmp_path: Path) -> None:
     encoder = Path(shutil.copytree(home / "simclr", tmp_path / "simclr"))
-    tensors, header = networks.read(encoder / "encoder.safetensors", "")
+    tensors, header = tensor_files.read(encoder / "encoder.safetensors", "")
     header["params"]["seed"] = 1  # another encoder by its digest
-    networks.write(encoder / "encoder.safetensors", tensors, header)
+    tensor_files.write(encoder / "encoder.safetensors", tensors, header)
     pipeline.train(home, "cross_entropy", tmp_path / "run", epochs=1)
     probed = {"encoder": encoder, "images": home / "images.zarr"}
     asked = evaluate.Inputs((tmp_path / "run",), tmp_path / "results", home / "truth.zarr", **probed)

@@ -13,10 +13,10 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from noisyctl import methods
-from noisyctl.artifacts import networks, store
+from noisyctl.artifacts import store, tensor_files
 from noisyctl.artifacts.kinds import PATHS, TRACE
 from noisyctl.cli.main import main
-from noisyctl.nn.networks import from_spec
+from noisyctl.nn.networks import NetworkSpec, spec_from_json
 from noisyctl.runs.samples import VECTORS
 
 ROOT = Path(__file__).parents[2]
@@ -78,9 +78,9 @@ def test_a_method_trains_on_own_features(name: str, there: Path) -> None:
     assert trace.array("train_id").tolist()[:2] == ["0", "1"]
     if methods.load(name).NEEDS.networks:
         assert trace.inputs["features"] == trace.inputs["images"]
-        _, header = networks.read(out / "networks.safetensors", "")
-        built = [from_spec(about).spec for about in header["modules"].values()]
-        assert {"mlp"} == {spec["backbone"] for spec in built if "backbone" in spec}
+        _, header = tensor_files.read(out / "networks.safetensors", "")
+        built = [spec_from_json(about) for about in header["modules"].values()]
+        assert {"mlp"} == {spec.backbone for spec in built if isinstance(spec, NetworkSpec)}
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +209,7 @@ def test_features_named_by_their_place_keep_what_is_trained_on_them_beside_them(
     named = ("--features", "data/own/timm-test_resnet/features.zarr")
     assert run("warmup", *named, *FAST) == 0
     assert run("train-method", "elr", *named, *FAST) == 0
-    _, header = networks.read(
+    _, header = tensor_files.read(
         project / "data/own/timm-test_resnet/runs/elr/given-s0/networks.safetensors", ""
     )
     assert header["views"] == VECTORS and header["encoder"]["encoder"] == "timm:test_resnet"

@@ -14,7 +14,7 @@ import pipeline
 import pytest
 from PIL import Image
 
-from noisyctl.artifacts import files, networks, store
+from noisyctl.artifacts import files, store, tensor_files
 from noisyctl.artifacts.kinds import LABELS, NEIGHBORS
 from noisyctl.cli import main as cli
 from noisyctl.errors import OutputError
@@ -303,10 +303,10 @@ def test_networks_of_another_kind_stay(made: Path, tmp_path: Path) -> None:
     place = tmp_path / "networks.safetensors"
     shutil.copy(made / "clusters.safetensors", place)
     with pytest.raises(OutputError, match="holds clusters, not encoder"):
-        networks.write(place, {}, {"kind": "encoder"})
+        tensor_files.write(place, {}, {"kind": "encoder"})
     place.write_bytes(b"\x10\0\0\0\0\0\0\0{}")
     with pytest.raises(OutputError, match="not a file that noisyctl wrote, or is damaged"):
-        networks.write(place, {}, {"kind": "encoder"})
+        tensor_files.write(place, {}, {"kind": "encoder"})
 
 
 def test_what_appears_while_a_command_works_stays(tmp_path: Path) -> None:

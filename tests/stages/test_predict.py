@@ -14,7 +14,7 @@ import pipeline
 import pytest
 from PIL import Image
 
-from noisyctl.artifacts import csv_files, networks
+from noisyctl.artifacts import csv_files, tensor_files
 from noisyctl.datasets import folder
 from noisyctl.errors import ArtifactError, DataError
 from noisyctl.images import Pixels
@@ -62,7 +62,7 @@ def test_blocks_say_what_all_images_at_once_would(run: Path, photos: Path, tmp_p
         from noisyctl.datasets import folder
         from noisyctl.methods import cross_entropy
         from noisyctl.nn import inference
-        from noisyctl.views import Views
+        from noisyctl.views import ImageViews
         from noisyctl.runs import reading
         from stages import predict
         from noisyctl.session import Session
@@ -70,13 +70,14 @@ def test_blocks_say_what_all_images_at_once_would(run: Path, photos: Path, tmp_p
         inference.BATCH = 8
         run, root = Path({str(run)!r}), Path({str(photos)!r})
         built, header = reading.read_run(run, "x")
-        images, ids, quarantine = folder.read_images(root, max(header["size"]), "gray")
-        state, views = SimpleNamespace(**built), Views(header["views"], header["mean"], header["std"])
+        how = header.preprocessing
+        images, ids, quarantine = folder.read_images(root, max(how.size), "gray")
+        state, views = SimpleNamespace(**built), ImageViews(how.views, how.mean, how.std)
         with inference.evaluating(*built.values()):
             logits = inference.outputs(lambda x: cross_entropy.predict(state, x), torch.as_tensor(images), views.plain)
         best = logits.float().softmax(dim=1).max(dim=1)
         for name, label, p in zip(ids.tolist(), best.indices.tolist(), best.values.tolist()):
-            print(name, header["class_names"][label], f"{{p:.6f}}", sep=",")
+            print(name, how.class_names[label], f"{{p:.6f}}", sep=",")
         held, read = [], folder.read
         folder.read = lambda root, paths, *a, **k: held.append(len(paths)) or read(root, paths, *a, **k)
         predict.run(predict.Inputs(run, root, Path({str(tmp_path / "p.csv")!r})), None, Session(device="cpu", threads=1))
@@ -126,9 +127,12 @@ def test_a_folder_without_a_readable_image(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change, said",
     [
-        ({"size": None}, "does not say its size, so it cannot label images"),
+        ({"size": None}, "does not say its size; was it written by another"),
         ({"class_names": None, "views": None}, "does not say its class_names, views"),
         ({"mean": 0.5}, "does not say its mean"),
+        ({"epochs": None}, "has another header: 'epochs' is missing"),
+        ({"epcohs": 3}, "has another header: 'epcohs' is not a key here; did you mean 'epochs'"),
+        ({"kind": "photos"}, "holds photos, not networks"),
         ({"modules": None}, "holds no networks that this version knows"),
         ({"modules": {"network": {"backbone": "nope"}}}, "holds no networks that this version knows"),
         ({"modules": {"network": 3}}, "holds no networks that this version knows"),
@@ -138,9 +142,9 @@ def test_a_folder_without_a_readable_image(tmp_path: Path) -> None:
 def test_networks_of_another_program_or_version(
     change: dict[str, Any], said: str, run: Path, photos: Path, tmp_path: Path
 ) -> None:
-    tensors, header = networks.read(run / "networks.safetensors", "x")
+    tensors, header = tensor_files.read(run / "networks.safetensors", "x")
     header = {key: value for key, value in (header | change).items() if value is not None and key != "digest"}
-    networks.write(tmp_path / "run" / "networks.safetensors", tensors, header)
+    tensor_files.write(tmp_path / "run" / "networks.safetensors", tensors, header)
     with pytest.raises(ArtifactError, match=said):
         predict.run(
             predict.Inputs(tmp_path / "run", photos, tmp_path / "p.csv"), None, pipeline.session(tmp_path)

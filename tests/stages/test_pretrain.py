@@ -7,12 +7,13 @@ import pipeline
 import pytest
 import torch
 
-from noisyctl.artifacts import networks, store
+from noisyctl.artifacts import store, tensor_files
 from noisyctl.artifacts.kinds import FEATURES
 from noisyctl.nn.inference import evaluating
 from noisyctl.pretraining import moco
 from noisyctl.runs import reading, tasks
-from noisyctl.views import Views
+from noisyctl.runs.samples import read_samples
+from noisyctl.views import ImageViews
 from stages import pretrain
 
 PARAMS = moco.Params(
@@ -22,8 +23,8 @@ PARAMS = moco.Params(
 
 @pytest.fixture(autouse=True)
 def _moco_views(monkeypatch: pytest.MonkeyPatch) -> None:
-    if not hasattr(Views, "moco"):
-        monkeypatch.setattr(Views, "moco", Views.simclr, raising=False)
+    if not hasattr(ImageViews, "moco"):
+        monkeypatch.setattr(ImageViews, "moco", ImageViews.simclr, raising=False)
 
 
 def pretrained(home: Path, out: Path) -> dict[str, bytes]:
@@ -34,7 +35,7 @@ def pretrained(home: Path, out: Path) -> dict[str, bytes]:
 def test_moco_leaves_its_network_and_neither_teacher_nor_queue(home: Path, tmp_path: Path) -> None:
     written = pretrained(home, tmp_path / "moco")
     assert {name.split("/")[0] for name in written} == {"encoder.safetensors", "features.zarr"}
-    tensors, header = networks.read(tmp_path / "moco/encoder.safetensors", "")
+    tensors, header = tensor_files.read(tmp_path / "moco/encoder.safetensors", "")
     assert {name.split(".")[0] for name in tensors} == {"network"}
     assert header["kind"] == "encoder"
     assert list(header["modules"]) == ["network"]
@@ -44,9 +45,9 @@ def test_moco_leaves_its_network_and_neither_teacher_nor_queue(home: Path, tmp_p
 def test_its_features_are_what_the_encoder_gives(home: Path, tmp_path: Path) -> None:
     pretrained(home, tmp_path / "moco")
     built, header = reading.read_networks(tmp_path / "moco/encoder.safetensors", "")
-    task, held_out = tasks.make_task(reading.read_images(home / "images.zarr"), torch.device("cpu"))
+    task, held_out = tasks.make_task(read_samples(home / "images.zarr", None), torch.device("cpu"))
     features = store.read(tmp_path / "moco/features.zarr", FEATURES)
-    assert features.inputs["encoder"] == header["digest"]
+    assert features.inputs["encoder"] == header.digest
     encoder = built["network"]
     for prefix, images in (("", task.images), ("test_", held_out["test"])):
         with evaluating(encoder):

@@ -12,7 +12,7 @@ from noisyctl import methods
 from noisyctl.artifacts import store
 from noisyctl.artifacts.kinds import TRACE
 from noisyctl.cli import main as cli
-from noisyctl.cli import options
+from noisyctl.cli import names
 from noisyctl.errors import ArtifactError, ParamsError
 
 SMALL = "backbone: small_cnn, width: 4"
@@ -48,7 +48,7 @@ def pretrained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder where images, noisy labels, an encoder and neighbors are, and nothing that comes after them."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NOISYCTL_SCRATCH", str(tmp_path / ".noisyctl"))
-    options.tell_renamed.cache_clear()
+    names.tell_renamed.cache_clear()
     Path("params.yaml").write_text(PARAMS)
     for line in ("prepare-data", "inject-noise --seed 1", "pretrain-simclr", "mine-knn"):
         call(line)

@@ -16,7 +16,7 @@ import yaml
 from noisyctl.errors import NoisyctlError, ParamsError
 from noisyctl.session import Session
 from noisyctl.sweep import engine, local, slurm
-from noisyctl.sweep.command import Command
+from noisyctl.sweep.guarded import GuardedCommand
 from stages import sweep
 
 NOISYCTL = Path(sys.executable).with_name("noisyctl")
@@ -416,11 +416,11 @@ def test_submitits_own_local_executor_runs_a_command_and_tells_of_its_failure(tm
     executor = submitit.LocalExecutor(tmp_path / "jobs")
     executor.update_parameters(timeout_min=1)
     places = {name: str(tmp_path / name) for name in ("log", "mark", "note")}
-    good = Command("echo done > made.txt", folder=str(tmp_path), key="k", **places)
+    good = GuardedCommand("echo done > made.txt", folder=str(tmp_path), key="k", **places)
     executor.submit(good).result()
     assert (tmp_path / "made.txt").read_text() == "done\n"
     assert (tmp_path / "mark").read_text() == "k"
-    bad = Command("echo no >&2; exit 3", folder=str(tmp_path), key="k", **places)
+    bad = GuardedCommand("echo no >&2; exit 3", folder=str(tmp_path), key="k", **places)
     with pytest.raises(Exception, match="exit code 3"):
         executor.submit(bad).result()
     assert (tmp_path / "log").read_text().endswith("no\n")

@@ -54,7 +54,7 @@ def test_a_warm_up_may_start_from_a_run_on_the_same_classes(home: Path, tmp_path
     made, _ = reading.read_networks(home / "warmup/networks.safetensors", "")
     warmup.run(warmup.Inputs(*places, run=home / "warmup"), Params(**values), pipeline.session(home))
     started, header = reading.read_networks(tmp_path / "out/networks.safetensors", "")
-    assert equal(started["network1"], made["network1"]) and "run" in header["inputs"]
+    assert equal(started["network1"], made["network1"]) and "run" in header.inputs
     with pytest.raises(ParamsError, match="none is named; give --run DIR"):
         warmup.run(warmup.Inputs(*places), Params(**values), pipeline.session(home))
     with pytest.raises(ArtifactError, match="the warm-up builds small_cnn of width 8"):
@@ -101,7 +101,7 @@ def test_the_confidence_penalty_leaves_predictions_less_sure(home: Path, tmp_pat
 
 def test_an_mlp_head(home: Path, tmp_path: Path) -> None:
     found = run(home, tmp_path / "w", head="mlp")["network1"]
-    assert found.spec["head"] == "mlp"
+    assert found.spec.head == "mlp"
     assert sum(isinstance(m, torch.nn.Linear) for m in found.head.modules()) == 2
 
 

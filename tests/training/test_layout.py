@@ -3,24 +3,23 @@
 import copy
 import importlib.util
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
 from noisyctl.nn.backbones import BACKBONES
-from noisyctl.nn.networks import LAYOUT, build, from_spec
+from noisyctl.nn.networks import LAYOUT, NetworkSpec, build, from_spec
 from noisyctl.nn.teacher import make_teacher
 from noisyctl.seeds import stream
 from noisyctl.training import checkpoint
 
 
-def spec_of(backbone: str) -> dict[str, Any]:
+def spec_of(backbone: str) -> NetworkSpec:
     about = BACKBONES[backbone]
     size = 32 if about.fixed else 16
-    spec = {"backbone": backbone, "channels": 3, "num_outputs": 4, "head": "linear"}
-    return spec | {"width": None if about.fixed else 6, "size": [max(about.smallest, size)] * 2}
+    side, width = max(about.smallest, size), None if about.fixed else 6
+    return NetworkSpec(backbone, 3, (side, side), num_outputs=4, head="linear", width=width)
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
@@ -29,11 +28,11 @@ def test_every_backbone_is_the_same_but_for_rounding(backbone: str) -> None:
     if backbone == "inception_resnet_v2" and importlib.util.find_spec("timm") is None:
         pytest.skip("timm is not installed")
     spec = spec_of(backbone)
-    images, labels = torch.rand(8, 3, *spec["size"], generator=stream(0, "images")), torch.arange(8) % 4
+    images, labels = torch.rand(8, 3, *spec.size, generator=stream(0, "images")), torch.arange(8) % 4
     plain = build(spec, stream(0, "init")).to(memory_format=torch.contiguous_format)
     turned = copy.deepcopy(plain).to(memory_format=LAYOUT)
     assert all(w.is_contiguous() for w in plain.parameters())
-    assert turned.spec["backbone"].startswith(("mlp", "linear")) or lies_so(turned)  # no convolution
+    assert turned.spec.backbone.startswith(("mlp", "linear")) or lies_so(turned)  # no convolution
     for step in range(3):
         losses = []
         for network in (plain, turned):

@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +171,35 @@ def test_a_run_that_is_killed_while_its_scratch_folder_is_removed_begins_anew(tm
     with scratch.hold(tmp_path, "warmup", {"k": 1}, Path("out")) as held:
         assert held.load() is None
     assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_a_killed_run_holds_its_folder_until_its_last_forked_process_has_ended(tmp_path: Path) -> None:
+    """docs/decisions.md: why the lock is not filelock's."""
+    told, tell = os.pipe()
+    go, ended = os.pipe()
+    if (run := os.fork()) == 0:
+        with scratch.hold(tmp_path, "warmup", {}, Path("out")):
+            if (child := os.fork()) == 0:
+                os.close(ended)
+                os.read(go, 1)  # until the test closes its end
+                os._exit(0)
+            os.write(tell, f"{child} ".encode())
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.close(go)
+    os.waitpid(run, 0)
+    assert os.read(told, 20)
+    with (
+        pytest.raises(TrainingError, match=f"process {run} already works on this run"),
+        scratch.hold(tmp_path, "warmup", {}, Path("out")),
+    ):
+        pass
+    os.close(ended)
+    for _ in range(1000):
+        with contextlib.suppress(TrainingError), scratch.hold(tmp_path, "warmup", {}, Path("out")):
+            break
+        time.sleep(0.01)
+    else:
+        pytest.fail("the folder stays locked")
 
 
 def test_a_full_disk_when_a_run_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from noisyctl.errors import DataError, ParamsError
 from noisyctl.seeds import stream
-from noisyctl.views import RECIPES, Views
+from noisyctl.views import RECIPES, ImageViews
 
 MEAN, STD = (0.49, 0.48, 0.45), (0.2, 0.3, 0.25)
 CHANNELS = {"digits": 1, "mnist": 1, "mnist_still": 1, "natural": 3, "natural_gray": 1, "natural_still": 3}
@@ -34,7 +34,7 @@ def photos(b, h, w, ch, seed=0):
 def test_a_weak_view_without_shift_and_flip_is_the_plain_one_and_draws_nothing():
     images, rng = photos(3, 28, 28, 1), stream(0, "weak")
     before = rng.get_state()
-    views = Views("mnist_still", (0.0,), (1.0,))
+    views = ImageViews("mnist_still", (0.0,), (1.0,))
     weak = views.weak(images, rng)
     assert torch.equal(weak, views.plain(images))
     assert torch.equal(weak, images.permute(0, 3, 1, 2).float() / 255)
@@ -42,7 +42,7 @@ def test_a_weak_view_without_shift_and_flip_is_the_plain_one_and_draws_nothing()
 
 
 def views_of(recipe, ch):
-    return Views(recipe, MEAN[:ch], STD[:ch])
+    return ImageViews(recipe, MEAN[:ch], STD[:ch])
 
 
 def random_views(views, images, rng):
@@ -108,7 +108,7 @@ def test_a_recipe_without_effect_is_plain():
 def test_a_gray_recipe_gives_gray():
     images = photos(6, 10, 10, 3)
     always = {"simclr": {"grayscale_probability": 1}}
-    view = Views(always, (0.5,) * 3, (0.25,) * 3).simclr(images, stream(0, "test"))
+    view = ImageViews(always, (0.5,) * 3, (0.25,) * 3).simclr(images, stream(0, "test"))
     assert torch.equal(view[:, 0], view[:, 1]) and torch.equal(view[:, 0], view[:, 2])
 
 
@@ -209,7 +209,7 @@ def test_a_weak_view_can_be_a_resized_crop():
 
 def test_a_cropped_image_can_be_padded():
     """RandomCrop(8, padding=2) of 10 x 10: none, one or two black rows, all at an edge."""
-    black = Views({"crop": 8, "weak": {"pad": 2}}, (0.0,), (1.0,))
+    black = ImageViews({"crop": 8, "weak": {"pad": 2}}, (0.0,), (1.0,))
     seen = black.weak(torch.full((500, 10, 10, 1), 255, dtype=torch.uint8), stream(0, "test"))
     empty_rows = (seen[:, 0] == 0).all(2)
     assert set(empty_rows.sum(1).tolist()) == {0, 1, 2}
@@ -311,7 +311,7 @@ def test_recipes_are_json():
     assert set(RECIPES) == set(CHANNELS)
     for recipe in RECIPES.values():
         assert json.loads(json.dumps(recipe)) == recipe
-        assert Views(recipe, MEAN, STD)
+        assert ImageViews(recipe, MEAN, STD)
 
 
 def test_a_name_is_its_recipe():
@@ -360,21 +360,21 @@ def test_a_name_is_its_recipe():
 )
 def test_a_bad_recipe(recipe, message):
     with pytest.raises(ParamsError) as caught:
-        Views(recipe, MEAN, STD)
+        ImageViews(recipe, MEAN, STD)
     assert message in str(caught.value)
 
 
 def test_every_problem_at_once():
     with pytest.raises(ParamsError) as caught:
-        Views({"weak": {"pad": -1, "flop": True}}, MEAN, STD)
+        ImageViews({"weak": {"pad": -1, "flop": True}}, MEAN, STD)
     assert len(str(caught.value).splitlines()) == 2
 
 
 def test_bad_moments():
     with pytest.raises(ParamsError, match="std above 0"):
-        Views("natural", MEAN, (0.2, 0.0, 0.2))
+        ImageViews("natural", MEAN, (0.2, 0.0, 0.2))
     with pytest.raises(ParamsError, match="one of each per channel"):
-        Views("natural", MEAN, (0.2,))
+        ImageViews("natural", MEAN, (0.2,))
 
 
 def test_other_channels_than_the_moments():
@@ -396,7 +396,7 @@ def test_views_are_frozen():
 def test_still_views_are_the_images_and_pixels_from_0_to_1_where_nothing_is_subtracted() -> None:
     """JoCoR's code: ToTensor alone."""
     images = torch.arange(2 * 4 * 4 * 3, dtype=torch.uint8).view(2, 4, 4, 3)
-    views = Views("natural_still", (0.0,) * 3, (1.0,) * 3)
+    views = ImageViews("natural_still", (0.0,) * 3, (1.0,) * 3)
     expected = images.permute(0, 3, 1, 2).float() / 255
     assert torch.equal(views.weak(images, stream(0, "test")), expected)
     assert torch.equal(views.plain(images), expected)

@@ -1,18 +1,19 @@
 """One training, from a Task and networks to a published artifact: what every stage that trains calls."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import nn
 
-from noisyctl.artifacts import networks, store
+from noisyctl.artifacts import store, tensor_files
 from noisyctl.artifacts.kinds import TRACE
 from noisyctl.nn.inference import modules_of
-from noisyctl.nn.networks import Classifier
+from noisyctl.nn.networks import Classifier, Head, NetworkSpec
+from noisyctl.runs.headers import LabelFreeHeader, Preprocessing, RunHeader
 from noisyctl.runs.reading import image_size
 from noisyctl.runs.samples import Samples
 from noisyctl.session import Session
@@ -85,73 +86,29 @@ def train_and_publish(
     return fitted
 
 
-@dataclass(frozen=True)
-class Preprocessing:
-    """What `predict` needs to know beside the networks: the classes, and how images are brought to a network's input.
-
-    `size` is that of the images. Of a network on vectors, `encoder` says what makes vectors of images, and `mean`, `std` and
-    `views` are those of the vectors.
-    """
-
-    class_names: list[str]
-    mean: list[float]
-    std: list[float]
-    views: Any
-    size: list[int]
-    encoder: Mapping[str, Any] | None = None
-
-    @classmethod
-    def of(cls, samples: Samples, class_names: list[str]) -> "Preprocessing | None":
-        """None of vectors whose images are not at hand: nobody can tell how new images become such vectors."""
-        if samples.images is None:
-            return None
-        size = image_size(samples.images)
-        return cls(class_names, samples.mean, samples.std, samples.recipe, size, samples.encoder)
-
-    def to_json(self) -> dict[str, Any]:
-        """The encoder is named of vectors only."""
-        return {name: value for name, value in asdict(self).items() if name != "encoder" or value is not None}
+def preprocessing_of(samples: Samples, class_names: list[str]) -> Preprocessing | None:
+    """None of vectors whose images are not at hand: nobody can tell how new images become such vectors."""
+    if samples.images is None:
+        return None
+    size = image_size(samples.images)
+    return Preprocessing(class_names, samples.mean, samples.std, samples.recipe, size, samples.encoder)
 
 
-@dataclass(frozen=True)
-class RunHeader:
-    """What networks.safetensors says of a run or a warm-up. `preprocessing` is None where there were no images."""
-
-    method: str
-    epochs: int
-    inputs: Mapping[str, str]
-    preprocessing: Preprocessing | None
-
-    def to_json(self) -> dict[str, Any]:
-        """As the file carries it: the preprocessing beside the rest, not below it."""
-        about = {
-            "kind": "networks",
-            "method": self.method,
-            "epochs": self.epochs,
-            "inputs": dict(self.inputs),
-        }
-        return about | (self.preprocessing.to_json() if self.preprocessing else {})
-
-
-def spec(params: Any, samples: Samples, num_outputs: int, head: str) -> dict[str, Any]:
-    """What a network is built from, as artifacts carry it."""
-    return {
-        "backbone": params.backbone,
-        "width": params.width,
-        "channels": samples.channels,
-        "size": samples.size,
-        "num_outputs": num_outputs,
-        "head": head,
-    }
+def spec(params: Any, samples: Samples, num_outputs: int, head: str) -> NetworkSpec:
+    """What a network is built from that sees these samples."""
+    height, width = samples.size
+    return NetworkSpec(params.backbone, samples.channels, (height, width), num_outputs, head, params.width)
 
 
 def network_tensors(state: Any) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Every network of a State: tensors by `field.name`, and the field's spec."""
+    """Every network of a State: tensors by `field.name`, and the field's spec as JSON."""
     modules = modules_of(state)
     tensors = {
         f"{field}.{key}": t for field, module in modules.items() for key, t in module.state_dict().items()
     }
-    return tensors, {field: module.spec for field, module in modules.items()}
+    return tensors, {
+        field: cast(Classifier | Head, module).spec.to_json() for field, module in modules.items()
+    }
 
 
 def publish_run(
@@ -164,7 +121,7 @@ def publish_run(
 ) -> None:
     """networks.safetensors and trace.zarr, the trace last and with the networks' digest: see `require_whole_run`."""
     tensors, specs = network_tensors(fitted.state)
-    digest = networks.write(out / "networks.safetensors", tensors, header.to_json() | {"modules": specs})
+    digest = tensor_files.write(out / "networks.safetensors", tensors, header.to_json() | {"modules": specs})
     store.write(
         out / "trace.zarr",
         TRACE,
@@ -182,9 +139,7 @@ def publish_run(
 def publish_label_free(path: Path, kind: str, network: Classifier, origin: Origin) -> str:
     """A network that learned without labels, as a file of the kind encoder or clusters. Gives its digest."""
     tensors = {f"network.{key}": tensor for key, tensor in network.state_dict().items()}
-    about = {
-        "params": dict(origin.params),
-        "inputs": dict(origin.inputs),
-        "hardware": origin.hardware,
-    }
-    return networks.write(path, tensors, {"kind": kind, "modules": {"network": network.spec}, **about})
+    header = LabelFreeHeader(kind, origin.params, origin.inputs, origin.hardware)
+    return tensor_files.write(
+        path, tensors, header.to_json() | {"modules": {"network": network.spec.to_json()}}
+    )

@@ -1,4 +1,4 @@
-"""Networks as safetensors with one metadata key: sorted JSON that says what the tensors are. No pickle."""
+"""Tensors of networks or of a checkpoint: safetensors with one metadata key, JSON that says what they are. No pickle."""
 
 import hashlib
 import json

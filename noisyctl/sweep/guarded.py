@@ -1,4 +1,4 @@
-"""One command of a sweep, and the job that it becomes on an executor.
+"""A stage's command under a guard, and the job that it becomes on an executor.
 
 A command runs in a process group of its own under a guard: a small Python process that reads from a pipe whose other end
 only the sweep holds. However the sweep ends, kill -9 included, the pipe closes and the guard kills its group, so no command
@@ -33,8 +33,11 @@ os.killpg(0, signal.SIGKILL)
 
 
 @dataclass(frozen=True)
-class Command:
-    """One stage's command. `key` names what it is run on: while it runs the file `note` holds it, after success `mark`."""
+class GuardedCommand:
+    """The command of one stage for a shell, which is run under a guard.
+
+    `key` names what it is run on: while it runs the file `note` holds it, after success `mark`.
+    """
 
     shell: str
     folder: str
@@ -75,7 +78,7 @@ class Command:
 
 @runtime_checkable
 class Job(Protocol):
-    """A command that was started."""
+    """A guarded command that was started."""
 
     @property
     def name(self) -> str:
@@ -97,7 +100,7 @@ class Executor(Protocol):
 
     seconds_between_looks: float
 
-    def start(self, command: Command) -> Job:
+    def start(self, command: GuardedCommand) -> Job:
         """Begin a command."""
 
     def resume(self, name: str) -> Job | None:
