@@ -17,7 +17,9 @@ from noisyctl.runs.warmup import warm_up
 from noisyctl.session import Session
 from noisyctl.training import warmup
 
-METHOD = "smp"  # of eight methods the best on 341 photos with planted noise: benchmarks/results/photo_models.md
+METHOD = (
+    "smp"  # of eight methods the best on 341 photos with planted noise: benchmarks/results/photo_models.md
+)
 WARMUP_EPOCHS, EPOCHS = 10, 30
 LARGEST_BATCH, FEWEST_STEPS = 128, 8  # photos in a batch, and batches in an epoch where there are few photos
 
