@@ -1,1 +1,18 @@
-"""The library: what noisyctl computes, without command line, paths or YAML."""
+"""What noisyctl computes, and its commands as functions: `from noisyctl import clean, train_method`.
+
+The packages below are the library, without command line, paths or YAML; docs/python.md shows the functions.
+"""
+
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    """A command as a function, imported when it is asked for: see noisyctl/cli/python.py."""
+    if name.startswith("_"):
+        raise AttributeError(f"module 'noisyctl' has no attribute {name!r}")
+    from importlib import import_module
+    from importlib.util import find_spec
+
+    if find_spec(f"noisyctl.{name}") is not None:  # a package of the library that was not imported yet
+        raise AttributeError(f"module 'noisyctl' has no attribute {name!r}")
+    return import_module("noisyctl.cli.python").function(name)

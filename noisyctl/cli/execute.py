@@ -7,25 +7,67 @@ import json
 import shutil
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from noisyctl import config, params
 from noisyctl.cli import progress
 from noisyctl.cli.cures import Chosen, complete
-from noisyctl.cli.resolve import resolve, settings
+from noisyctl.cli.resolve import Call, resolve, settings
 from noisyctl.cli.stage import Stage, holds_artifacts
 from noisyctl.errors import NoisyctlError
 
 
 def execute(stage: Stage, given: dict[str, Any]) -> None:
-    """Resolve everything, then show it (`--dry-run`) or do it. Commands in messages are made exact."""
+    """Resolve everything, then show it (`--dry-run`) or do it and tell the result."""
+    if given["dry_run"]:
+        with _exact_cures(stage, given):
+            call = _resolved(stage, given)
+            _show(stage, call.inputs, call.params, call.sources, given["json"])
+            if stage.show:
+                stage.show(call.inputs, call.session)
+        return
+    result = perform(stage, given)
+    if given["json"]:
+        print(json.dumps(result, sort_keys=True))
+    elif stage.text is not None:
+        print(stage.text(result), file=sys.stdout if stage.answers else sys.stderr)
+    else:
+        print(_in_words(result, stage.answers), file=sys.stdout if stage.answers else sys.stderr)
+    if isinstance(result, dict) and result.get("ok") is False:  # a check that found something
+        raise SystemExit(1)
+
+
+def perform(stage: Stage, given: dict[str, Any]) -> Any:
+    """Do what a command does with the options `given`, and return its result: for every caller, a person or a program.
+
+    Raises NoisyctlError, in whose message commands are made exact.
+    """
+    from noisyctl.cli import made
+
+    with _exact_cures(stage, given):
+        call = _resolved(stage, given)
+        result = stage.run(call.inputs, call.params, call.session)
+        progress.close()
+        made.note(call, given)
+    return result
+
+
+@contextlib.contextmanager
+def _exact_cures(stage: Stage, given: dict[str, Any]) -> Iterator[None]:
+    """Inside, commands in the messages of errors are made those for the user's own data set, noise and paths."""
     try:
-        _execute(stage, given)
+        yield
     except NoisyctlError as error:
         error.args = (complete(str(error), _chosen(stage, given)),)
         raise
+
+
+def _resolved(stage: Stage, given: dict[str, Any]) -> Call:
+    call = resolve(stage, given)
+    _check_outputs(stage, call.inputs, call.params, call.file)
+    return call
 
 
 def _chosen(stage: Stage, given: dict[str, Any]) -> Chosen:
@@ -64,29 +106,6 @@ def _kind_of(home: Path) -> str:
             json.loads((home / "images.zarr/zarr.json").read_text())["attributes"]["params"]["dataset"]
         )
     return "folder"
-
-
-def _execute(stage: Stage, given: dict[str, Any]) -> None:
-    call = resolve(stage, given)
-    _check_outputs(stage, call.inputs, call.params, call.file)
-    if given["dry_run"]:
-        _show(stage, call.inputs, call.params, call.sources, given["json"])
-        if stage.show:
-            stage.show(call.inputs, call.session)
-        return
-    from noisyctl.cli import made
-
-    result = stage.run(call.inputs, call.params, call.session)
-    progress.close()
-    made.note(call, given)
-    if given["json"]:
-        print(json.dumps(result, sort_keys=True))
-    elif stage.text is not None:
-        print(stage.text(result), file=sys.stdout if stage.answers else sys.stderr)
-    else:
-        print(_in_words(result, stage.answers), file=sys.stdout if stage.answers else sys.stderr)
-    if isinstance(result, dict) and result.get("ok") is False:  # a check that found something
-        raise SystemExit(1)
 
 
 def _in_words(result: Mapping[str, Any], answers: bool) -> str:
