@@ -7,7 +7,7 @@ Steps, each of which leaves an artifact and is left out where that artifact is u
                 labels.zarr and quarantine.csv in OUT/work
   [3] embed:    the features of a frozen pretrained encoder, which sees no label; features.zarr
   [4] judge:    opinions on every label, combined into one probability (noisyctl/opinions); OUT/labels.csv, labels.parquet
-                and result.json
+                and result.json; where several people labeled, annotators.csv
   [5] report:   OUT/report.html
 
 A label that is corrected in a manifest redoes [4] and [5] alone; a photo that is moved to another folder is decoded again
@@ -22,7 +22,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import numpy as np
 
@@ -30,7 +30,9 @@ from noisyctl.artifacts import csv_files, files, label_list, store
 from noisyctl.artifacts.kinds import FEATURES, IMAGES, LABELS, PATHS
 from noisyctl.datasets.folder import (
     SPLITS,
+    Annotations,
     Params,
+    Rule,
     encoded,
     existing_folder,
     from_folders,
@@ -38,9 +40,9 @@ from noisyctl.datasets.folder import (
     read_table,
     sorted_classes,
 )
-from noisyctl.errors import DataError, NoisyctlError, OutputError
+from noisyctl.errors import DataError, NoisyctlError, OutputError, ParamsError
 from noisyctl.opinions import Judgement, judge
-from noisyctl.review import report
+from noisyctl.review import annotators, report
 from noisyctl.review import result as results
 from noisyctl.runs.embedding import embed_images
 from noisyctl.runs.judging import listed
@@ -77,6 +79,7 @@ class Found:
     aside: tuple[tuple[str, str], ...]  # files that are no photos: path and reason
     layout: str
     groups: Mapping[str, str] = field(default_factory=dict)  # by path: of photos that belong together
+    annotations: Annotations | None = None  # where several people labeled; then the label is made of theirs
 
 
 @dataclass(frozen=True)
@@ -93,17 +96,22 @@ class Cleaned:
 # --- [1] look
 
 
-def find_photos(root: Path, manifest: Path | None = None, groups: Path | None = None) -> Found:
+def find_photos(
+    root: Path, manifest: Path | None = None, groups: Path | None = None, consensus: Rule = "dawid_skene"
+) -> Found:
     """The photos below `root`: those that a manifest names (columns path, label), or all, labeled by their folders.
 
+    Of several people's labels in the manifest one is made by the rule `consensus`.
     Folders at the top that are called train, val, valid, validation or test are parts, in them a folder for each class;
     else the folders at the top are the classes. `groups` is a table with the columns path, group of photos that belong
     together, as those of one product; a manifest may have a column `group` itself. Raises DataError where there is no
     photo, or fewer than two classes.
     """
     root = existing_folder(str(root))
+    annotations = None
     if manifest is not None:
-        source = from_manifest(root, str(manifest))
+        source = from_manifest(root, str(manifest), consensus)
+        annotations = source.annotations
         found = [Photo(s.path, s.label, s.split if s.split != "train" else "") for s in source.samples]
         aside, layout = source.aside, source.layout
     elif parts := _parts(root):
@@ -132,7 +140,16 @@ def find_photos(root: Path, manifest: Path | None = None, groups: Path | None = 
         )
     together = _groups(manifest if groups is None else groups, groups is not None)
     reasons = tuple((a.path, a.reason) for a in aside)
-    return Found(root, tuple(sorted(found, key=lambda p: p.path)), reasons, layout, together)
+    in_order = tuple(sorted(found, key=lambda p: p.path))
+    return Found(root, in_order, reasons, layout, together, annotations)
+
+
+def require_rule(value: str) -> Rule:
+    """The option's value. Raises ParamsError where there is no such rule."""
+    for known in get_args(Rule):
+        if value == known:
+            return cast(Rule, known)
+    raise ParamsError(f"--consensus is {value!r}; one of: {', '.join(get_args(Rule))}")
 
 
 def _parts(root: Path) -> list[str]:
@@ -302,6 +319,9 @@ def _judged(found: Found, out: Path, seen: dict[str, Any], session: Session) -> 
         "seed": session.seed,
         "version": VERSION,
     }
+    said = found.annotations
+    if said is not None:
+        made_from["annotations"] = _digest(sorted(said.by_path.items()))
     if seen.get("judged") == made_from and _whole(out):
         return None
     names = tuple(labels.attributes["class_names"])
@@ -318,9 +338,14 @@ def _judged(found: Found, out: Path, seen: dict[str, Any], session: Session) -> 
         groups,
         numpy_stream(session.seed, "clean"),
         session.progress("judge", "hundredths"),
+        None if said is None else said.votes(paths.tolist(), names),
     )
-    rows = listed(judgement)
+    rows = listed(judgement, () if said is None else [said.by_path[path] for path in paths.tolist()])
     label_list.write(out, rows)
+    if said is not None and judgement.annotators is not None:
+        annotators.write(out, said.annotators, judgement.annotators, rows)
+    elif annotators.FORM.foreign(out / annotators.FILE) is None:
+        files.discard(out / annotators.FILE)  # of an earlier manifest
     total, estimate = len(rows), judgement.number_wrong
     share = _noise(estimate.value, estimate.low, estimate.high, total)
     by_part: dict[str, list[str]] = {}
@@ -411,6 +436,7 @@ def summary(cleaned: Cleaned) -> list[str]:
     if cleaned.unreadable:
         lines.append(f"{cleaned.unreadable} files could not be used: {out / results.WORK / 'quarantine.csv'}")
     lines += _by_class(rows)
+    lines += annotators.lines(out)
     copies = [row for row in rows if row.duplicate_of]
     if copies:
         by_id = result.by_id

@@ -184,3 +184,49 @@ def test_the_command_beside_the_photos_or_inside_them(
     said = json.loads(capsys.readouterr().out)
     assert (said["photos"], said["done"]) == (3 * EACH, ["prepare", "embed", "judge", "report"])
     assert (photos.parent / "photos-clean/report.html").is_file()
+
+
+def test_labels_of_several_people_become_one_and_stand_as_evidence(photos: Path, tmp_path: Path) -> None:
+    manifest, out = tmp_path / "labels.csv", tmp_path / "out"
+    paths = sorted(p.relative_to(photos).as_posix() for p in photos.rglob("*.png"))
+    right = {path: "red" if path in (WRONG, f"red/{ODD}") else path.split("/")[0] for path in paths}
+    others = {"red": "green", "green": "blue", "blue": "red"}
+
+    def write(**doubted: str) -> None:
+        said = []
+        for path in paths:
+            two_err = path == WRONG
+            said.append((path, "anna", others[right[path]] if two_err else right[path]))
+            said.append((path, "ben", others[right[path]] if two_err else right[path]))
+            said.append((path, "cleo", others[right[path]] if path in doubted.values() else right[path]))
+        with manifest.open("w", newline="") as file:
+            csv.writer(file).writerows([("path", "annotator", "label"), *said])
+
+    write(one="blue/blue-3.png")
+    first = run(photos, out, manifest=manifest)
+    rows = result.read(out).by_path
+    assert rows[WRONG].given == "green"  # as most people say
+    assert rows[WRONG].annotations == (("anna", "green"), ("ben", "green"), ("cleo", "red"))
+    assert set(rows[WRONG].opinions) == {"kernel_ridge", "lda", "knn", "annotators"}
+    assert (rows[WRONG].rank, rows[WRONG].suggested) == (1, "red")
+    doubt = {path: row.opinions["annotators"] for path, row in rows.items()}
+    assert sorted(doubt, key=doubt.__getitem__)[:2] in (
+        [WRONG, "blue/blue-3.png"],
+        ["blue/blue-3.png", WRONG],
+    )
+    told = list(csv.DictReader((out / "annotators.csv").open(newline="")))
+    assert {row["annotator"] for row in told} == {"anna", "ben", "cleo"}
+    assert {row["labels"] for row in told} == {str(3 * EACH)}
+    assert {row["annotator"]: float(row["agreement"]) for row in told}["anna"] == 1
+    assert any(line.startswith("Annotators") and "cleo" in line for line in clean.summary(first))
+
+    assert run(photos, out, manifest=manifest).done == ()
+    write(one="blue/blue-4.png")  # the same consensus from other votes
+    assert run(photos, out, manifest=manifest).done == ("judge", "report")
+    assert result.read(out).by_path["blue/blue-4.png"].annotations[2] == ("cleo", "red")
+
+    with manifest.open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "label"), *right.items()])
+    run(photos, out, manifest=manifest)
+    assert not (out / "annotators.csv").exists()
+    assert result.read(out).by_path[WRONG].annotations == ()
