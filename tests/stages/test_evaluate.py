@@ -443,6 +443,12 @@ def test_everything_that_a_trace_and_the_truth_allow(tmp_path: Path) -> None:
     assert found["test_accuracy"]["best_on_test_oracle"] == 100.0
     assert found["test_top5_accuracy"]["last"] == 100.0  # of two classes two places hold both
     assert found["val_accuracy"]["last"] == 50.0
+    assert found["test_by_class"] == {"balanced_accuracy": 50.0, "recall": {"a": 100.0, "b": 0.0}}
+    assert found["val_by_class"] == {"balanced_accuracy": 50.0, "recall": {"a": 50.0, "b": None}}
+    assert found["detection_by_class"] == {
+        "a": {"called_wrong": 1, "precision": 1.0, "recall": 1.0},  # v is kept, y called
+        "b": {"called_wrong": 1, "precision": 1.0, "recall": 1.0},  # w is kept, x called
+    }
     results = tmp_path / "results"
     precision = (results / "plots/selection_precision.tsv").read_text()
     assert precision == "run\tepoch\tselection_precision\nelr/run\t0\t50.0000\nelr/run\t1\t100.0000\n"
@@ -461,7 +467,7 @@ def test_everything_that_a_trace_and_the_truth_allow(tmp_path: Path) -> None:
 def test_the_documentation_tells_every_key_and_file(tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "docs/metrics.md").read_text()
     found = judge(tmp_path, open_set_run(tmp_path))
-    keys = {re.sub("^(test|val)_(top5_)?accuracy$", r"<split>_\2accuracy", key) for key in found}
+    keys = {re.sub("^(test|val)_(top5_accuracy|accuracy|by_class)$", r"<split>_\2", key) for key in found}
     for group in (
         "selection",
         "labels_kept",
