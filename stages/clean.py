@@ -23,7 +23,7 @@ class Inputs:
 
 def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dict[str, Any]:
     """Write labels.csv, labels.parquet, result.json and report.html, and leave out what is up to date."""
-    from noisyctl.review import clean
+    from noisyctl.review import clean, estimate
 
     rule = clean.require_rule(inputs.consensus)
     found = clean.find_photos(inputs.photos, inputs.manifest, inputs.groups, rule)
@@ -35,7 +35,12 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
 
     for line in clean.found_lines(found):
         tell(line)
+    clean.require_place(out, found.root)
+    if not session.quiet:
+        due = clean.due(found, out, inputs.encoder)
+        tell(estimate.line(*estimate.seconds_of(found, due, inputs.encoder, session)))
     cleaned = clean.clean(found, out, session, inputs.encoder, tell)
+    estimate.keep(len(cleaned.result.rows), cleaned.seconds, inputs.encoder, session)
     noise = cleaned.result.noise
     return {
         "photos": len(cleaned.result.rows),

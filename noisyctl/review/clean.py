@@ -19,6 +19,7 @@ import csv
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,7 @@ from typing import Any, cast, get_args
 
 import numpy as np
 
-from noisyctl.artifacts import csv_files, files, label_list, store
+from noisyctl.artifacts import files, label_list, store
 from noisyctl.artifacts.kinds import FEATURES, IMAGES, LABELS, PATHS
 from noisyctl.datasets.folder import (
     SPLITS,
@@ -50,6 +51,7 @@ from noisyctl.runs.prepare_data import prepare
 from noisyctl.seeds import numpy_stream
 from noisyctl.session import Session
 
+STEPS = ("prepare", "embed", "judge", "report")
 PHOTOS, SEEN = "photos.csv", "seen.json"  # in OUT/work
 COLUMNS = ("path", "label")
 MANIFEST = files.Text((",".join(COLUMNS),))
@@ -91,6 +93,7 @@ class Cleaned:
     unreadable: int
     judgement: Judgement | None
     result: results.Result
+    seconds: Mapping[str, float] = field(default_factory=dict)  # of what was done
 
 
 # --- [1] look
@@ -181,15 +184,40 @@ def clean(found: Found, out: Path, session: Session, encoder: str, tell: Tell = 
     work.mkdir(parents=True, exist_ok=True)
     seen = _read_seen(work)
     _write_seen(work, seen)  # from here on the folder is known as one of clean's
-    done = [*_prepared(found, work, seen, session), *_embedded(work, encoder, session)]
+    times = [time.monotonic()]
+    done = _prepared(found, work, seen, session)
+    times.append(time.monotonic())
+    done += _embedded(work, encoder, session)
+    times.append(time.monotonic())
     judgement = _judged(found, out, seen, session)
     done += ["judge"] if judgement is not None else []
+    times.append(time.monotonic())
     result = results.read(out)
     if judgement is not None or not (out / results.REPORT).is_file():
         tell("writing the report")
         report.write(result, out / results.REPORT, title=found.root.resolve().name)
         done.append("report")
-    return Cleaned(out, tuple(done), _count(work / "quarantine.csv"), judgement, result)
+    times.append(time.monotonic())
+    took = dict(zip(STEPS, np.diff(times).tolist(), strict=True))
+    seconds = {step: took[step] for step in STEPS if step in done}
+    return Cleaned(out, tuple(done), _count(work / "quarantine.csv"), judgement, result, seconds)
+
+
+def due(found: Found, out: Path, encoder: str) -> tuple[str, ...]:
+    """The steps of STEPS that `clean` would take, as far as that is known before a photo is opened.
+
+    Where a photo was only moved, `embed` is among them and will be left out.
+    """
+    work = out / results.WORK
+    seen = _read_seen(work)
+    if seen.get("photos") != _digest_of_photos(found) or not _readable(work):
+        return STEPS
+    if not _is_embedded(work, encoder):
+        return STEPS[1:]
+    judged = seen.get("judged", {})
+    labels = _digest([(p.path, p.label) for p in found.photos])
+    same = seen.get("labels") == labels and judged.get("groups") == _digest(sorted(found.groups.items()))
+    return () if same and _whole(out) else STEPS[2:]
 
 
 def require_place(out: Path, root: Path) -> None:
@@ -239,7 +267,10 @@ def _prepared(found: Found, work: Path, seen: dict[str, Any], session: Session) 
     else:
         with files.publish(work / PHOTOS, MANIFEST) as partial:
             rows = [COLUMNS, *((p.path, p.label) for p in found.photos)]
-            partial.write_text(csv_files.as_text(rows), encoding="utf-8")
+            with partial.open("w", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerows(
+                    rows
+                )  # to the letter: prepare takes no text of it for a quoted one
         params = Params(root=str(found.root), manifest=str(work / PHOTOS), image_size=SIDE, keep="files")
         prepare("folder", work, params, session)
         done = ["prepare"]
@@ -291,15 +322,20 @@ def _digest_of_photos(found: Found) -> str:
 
 
 def _embedded(work: Path, encoder: str, session: Session) -> list[str]:
+    if _is_embedded(work, encoder):
+        return []
+    embed_images(work / "images.zarr", encoder, work / "features.zarr", session)
+    return ["embed"]
+
+
+def _is_embedded(work: Path, encoder: str) -> bool:
+    """Whether the features of this encoder are there, and were made from these images."""
     images = store.read(work / "images.zarr", IMAGES)
     try:
         there = store.read(work / "features.zarr", FEATURES)
-        if there.inputs.get("images") == images.digest and there.attributes.get("encoder") == encoder:
-            return []
     except NoisyctlError:
-        pass
-    embed_images(work / "images.zarr", encoder, work / "features.zarr", session)
-    return ["embed"]
+        return False
+    return there.inputs.get("images") == images.digest and there.attributes.get("encoder") == encoder
 
 
 # --- [4] judge

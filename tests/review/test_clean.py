@@ -12,7 +12,7 @@ from PIL import Image
 
 from noisyctl.cli.main import main
 from noisyctl.errors import DataError, OutputError
-from noisyctl.review import clean, result
+from noisyctl.review import clean, estimate, result
 from noisyctl.session import Session
 
 pytest.importorskip(
@@ -230,3 +230,59 @@ def test_labels_of_several_people_become_one_and_stand_as_evidence(photos: Path,
     run(photos, out, manifest=manifest)
     assert not (out / "annotators.csv").exists()
     assert result.read(out).by_path[WRONG].annotations == ()
+
+
+def test_a_class_whose_name_a_spreadsheet_would_compute(photos: Path, tmp_path: Path) -> None:
+    (photos / "blue").rename(photos / "=1+1")
+    (photos / "green").rename(photos / "@home, x")
+    cleaned = run(photos, tmp_path / "out")
+    assert {row.given for row in cleaned.result.rows} == {"=1+1", "red", "@home, x"}
+    assert len(cleaned.result.rows) == 3 * EACH
+
+
+def test_what_is_due_is_known_before_a_photo_is_opened(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def due() -> tuple[str, ...]:
+        return clean.due(clean.find_photos(photos), out, "efficientnet_lite0")
+
+    assert due() == clean.STEPS
+    cleaned = run(photos, out)
+    assert set(cleaned.seconds) == set(clean.STEPS)
+    assert all(seconds > 0 for seconds in cleaned.seconds.values())
+    assert due() == ()
+    assert run(photos, out).seconds == {}
+    (out / "labels.csv").unlink()
+    assert due() == ("judge", "report")
+    draw(photos / "red/new.png", "red", 99)
+    assert due() == clean.STEPS
+
+
+def test_the_estimate_is_the_last_time_s_or_measured(photos: Path, tmp_path: Path) -> None:
+    session = Session(quiet=True, threads=1, precision="float32", scratch=tmp_path / "scratch")
+    found, encoder = clean.find_photos(photos), "efficientnet_lite0"
+    each = estimate.measured(found, encoder, session)
+    assert set(each) == {"prepare", "embed", "report"} and min(each.values()) > 0
+    seconds, source = estimate.seconds_of(found, clean.STEPS, encoder, session)
+    assert source == "measured on 16 of the photos" and seconds > estimate.OTHER
+    estimate.keep(100, dict.fromkeys(clean.STEPS, 100.0), encoder, session)
+    total = len(found.photos) * 4 + estimate.OTHER  # a second a photo and step
+    assert estimate.seconds_of(found, clean.STEPS, encoder, session) == (total, "as fast as the last time")
+    assert estimate.seconds_of(found, (), encoder, session) == (0.0, "")
+    (session.scratch / estimate.FILE).write_text("[")  # damaged: measured again
+    assert estimate.seconds_of(found, clean.STEPS, encoder, session)[1] == source
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (3.0, "less than a minute"),
+        (60.0, "about a minute"),
+        (100.0, "about 1.7 minutes"),
+        (241.0, "about 5 minutes"),
+        (7200.0, "about 2 hours"),
+        (9000.0, "about 2.5 hours"),
+    ],
+)
+def test_an_estimate_has_no_more_digits_than_it_deserves(seconds: float, words: str) -> None:
+    assert estimate.in_words(seconds) == words

@@ -12,7 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from noisyctl.artifacts import store
+from noisyctl.artifacts import label_list, store
 from noisyctl.artifacts.kinds import IMAGES, TRACE, TRUTH, VERIFIED
 from noisyctl.cli import options
 from noisyctl.errors import ArtifactError, ParamsError
@@ -76,16 +76,10 @@ def test_the_list_is_sorted_by_the_mean_of_two_networks(
     assert "measured_noise" not in found and "test_accuracy" not in found
     path = tmp_path / "results/samples/elr-run.csv"
     rows = list(csv.DictReader(path.open()))
-    assert list(rows[0]) == [
-        "id",
-        "path",
-        "given",
-        "suggested",
-        "clean_probability",
-        "verdict",
-        "rank",
-        "warning",
-    ]
+    assert tuple(rows[0]) == (*label_list.FIRST, "warning")  # as in labels.csv, in the same order
+    as_list = label_list.read(path)  # and what reads labels.csv reads it
+    assert as_list.given.tolist() == ["b", "a", "a", "b"] or as_list.given.tolist() == ["b", "a", "b", "a"]
+    assert as_list.ids.tolist()[:2] == ["y", "=w"]
     assert [(r["id"], r["given"], r["suggested"], r["verdict"], r["rank"]) for r in rows[:2]] == [
         ("y", "b", "a", "relabel", "1"),
         # an apostrophe: no spreadsheet computes it
