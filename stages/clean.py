@@ -18,13 +18,15 @@ class Inputs:
     manifest: Path | None = None
     groups: Path | None = None
     encoder: str = DEFAULT
+    consensus: str = "dawid_skene"
 
 
 def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dict[str, Any]:
     """Write labels.csv, labels.parquet, result.json and report.html, and leave out what is up to date."""
-    from noisyctl.review import clean
+    from noisyctl.review import clean, estimate
 
-    found = clean.find_photos(inputs.photos, inputs.manifest, inputs.groups)
+    rule = clean.require_rule(inputs.consensus)
+    found = clean.find_photos(inputs.photos, inputs.manifest, inputs.groups, rule)
     out = inputs.out or clean.default_out(inputs.photos)
 
     def tell(text: str) -> None:
@@ -33,7 +35,12 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
 
     for line in clean.found_lines(found):
         tell(line)
+    clean.require_place(out, found.root)
+    if not session.quiet:
+        due = clean.due(found, out, inputs.encoder)
+        tell(estimate.line(*estimate.seconds_of(found, due, inputs.encoder, session)))
     cleaned = clean.clean(found, out, session, inputs.encoder, tell)
+    estimate.keep(len(cleaned.result.rows), cleaned.seconds, inputs.encoder, session)
     noise = cleaned.result.noise
     return {
         "photos": len(cleaned.result.rows),
@@ -50,11 +57,25 @@ STAGE = Stage(
     example="noisyctl clean photos",
     run=run,
     inputs=lambda given, layout, extra: Inputs(
-        given["photos"], given["out"], given["manifest"], given["groups"], given["encoder"]
+        given["photos"],
+        given["out"],
+        given["manifest"],
+        given["groups"],
+        given["encoder"],
+        given["consensus"] or "dawid_skene",
     ),
     options=(
         Option("photos", "folder with a folder for each class", required=True, argument=True),
-        Option("manifest", "table of the photos instead of folders: columns path, label [, split] [, group]"),
+        Option(
+            "manifest",
+            "table of the photos instead of folders: columns path, label [, split] [, group]; of several people: path, "
+            "annotator, label, or path, label_ANNA, label_BEN",
+        ),
+        Option(
+            "consensus",
+            "how several people's labels become one [dawid_skene]",
+            metavar="dawid_skene|majority",
+        ),
         Option(
             "groups", "table of photos that belong together, as those of one product: columns path, group"
         ),

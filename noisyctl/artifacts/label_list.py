@@ -1,9 +1,10 @@
 """labels.csv and labels.parquet: what is thought of every label, one row a sample, the most suspicious first.
 
-Columns: `id,path,given,suggested,clean_probability,verdict,rank`, then each opinion's probability of the given label, then
-`neighbors,duplicate_of,group,version`; docs/labels.md says what they mean. Classes are named, not numbered. The CSV is for
-people and is safe to open in a spreadsheet; `read` takes it back as a spreadsheet saves it: with a byte order mark, with
-semicolons or tabs, with decimal commas, with rows and columns in another order, with further columns.
+Columns: `id,path,given,suggested,clean_probability,verdict,rank`, then each opinion's probability of the given label,
+then `neighbors,duplicate_of,group,annotations,agreement,version`; docs/labels.md says what they mean. Classes are named,
+not numbered. The CSV is for people and is safe to open in a spreadsheet; `read` takes it back as a spreadsheet saves it:
+with a byte order mark, with semicolons or tabs, with decimal commas, with rows and columns in another order, with
+further columns.
 """
 
 import csv
@@ -21,9 +22,9 @@ from noisyctl.artifacts import csv_files
 from noisyctl.artifacts.files import NO_FILE, Text, publish
 from noisyctl.errors import ArtifactError, DataError
 
-VERSION = 1  # of the columns and what they mean
+VERSION = 2  # of the columns and what they mean
 FIRST = ("id", "path", "given", "suggested", "clean_probability", "verdict", "rank")
-LAST = ("neighbors", "duplicate_of", "group", "version")
+LAST = ("neighbors", "duplicate_of", "group", "annotations", "agreement", "version")
 VERDICTS = ("keep", "relabel", "look", "drop", "duplicate")
 DIGITS = 6  # of a probability in the CSV
 CSV, PARQUET = "labels.csv", "labels.parquet"
@@ -31,11 +32,12 @@ METADATA = b"noisyctl.labels"  # of the Parquet file: the version
 MARKS = (b"PAR1", METADATA)
 
 Neighbors = tuple[tuple[str, str], ...]  # ids and their given labels, the nearest first
+Annotations = tuple[tuple[str, str], ...]  # people and the labels that they gave
 
 
 @dataclass(frozen=True, eq=False)
 class LabelList:
-    """Columns of n rows, sorted by rank from 1. `neighbors`, `duplicate_of` and `group` are empty where there are none."""
+    """Columns of n rows, sorted by rank from 1. What has a default is empty where there is none."""
 
     ids: Shaped[np.ndarray, " n"]
     paths: Shaped[np.ndarray, " n"]
@@ -48,6 +50,7 @@ class LabelList:
     neighbors: tuple[Neighbors, ...] = ()
     duplicate_of: Shaped[np.ndarray, " n"] | None = None
     group: Shaped[np.ndarray, " n"] | None = None
+    annotations: tuple[Annotations, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -81,8 +84,7 @@ def write(folder: Path, rows: LabelList) -> None:
     schema = pa.table(table).replace_schema_metadata({METADATA: str(VERSION)})
     with publish(folder / PARQUET, PARQUET_FORM) as partial:
         parquet.write_table(schema, partial)
-    table["clean_probability"] = _rounded(table["clean_probability"])
-    table |= {name: _rounded(table[name]) for name in rows.opinions}
+    table |= {name: _rounded(table[name]) for name in ("clean_probability", *rows.opinions, "agreement")}
     with publish(folder / CSV, CSV_FORM) as partial:
         text = csv_files.as_file_text([rows.columns, *zip(*table.values(), strict=True)])
         partial.write_text(text, "utf-8", newline="")
@@ -116,11 +118,14 @@ def read(path: Path) -> LabelList:
         verdict=_text(cells["verdict"])[order],
         rank=np.array(numbers, np.int64)[order],
         opinions={name: np.array([_number(text) for text in cells[name]])[order] for name in opinions},
-        neighbors=tuple(_neighbors(path, cells["neighbors"][i], i + 2) for i in order.tolist())
+        neighbors=tuple(_pairs(path, "neighbors", cells["neighbors"][i], i + 2) for i in order.tolist())
         if "neighbors" in cells
         else (),
         duplicate_of=_text(cells["duplicate_of"])[order] if "duplicate_of" in cells else None,
         group=_text(cells["group"])[order] if "group" in cells else None,
+        annotations=tuple(_pairs(path, "annotations", cells["annotations"][i], i + 2) for i in order.tolist())
+        if any(cells.get("annotations", []))
+        else (),
     )
 
 
@@ -129,6 +134,7 @@ def _columns(rows: LabelList) -> dict[str, Any]:
     order = np.argsort(rows.rank, kind="stable")
     none = _text([""] * len(rows))
     named = rows.neighbors or ((),) * len(rows)
+    said = rows.annotations or ((),) * len(rows)
     table: dict[str, Any] = {
         "id": rows.ids,
         "path": rows.paths,
@@ -141,13 +147,23 @@ def _columns(rows: LabelList) -> dict[str, Any]:
         "neighbors": _text([json.dumps(each, ensure_ascii=False) if each else "" for each in named]),
         "duplicate_of": none if rows.duplicate_of is None else rows.duplicate_of,
         "group": none if rows.group is None else rows.group,
+        "annotations": _text([json.dumps(each, ensure_ascii=False) if each else "" for each in said]),
+        "agreement": np.array(
+            [agreement(each, label) for each, label in zip(said, rows.given.tolist(), strict=True)],
+            np.float64,
+        ),
         "version": np.full(len(rows), VERSION),
     }
     return {name: values[order].tolist() for name, values in table.items()}
 
 
+def agreement(annotations: Annotations, given: str) -> float:
+    """The share of the people named who gave this label; NaN where nobody is named."""
+    return sum(label == given for _, label in annotations) / len(annotations) if annotations else np.nan
+
+
 def _rounded(values: Sequence[float]) -> list[str]:
-    return [f"{value:.{DIGITS}f}" for value in values]
+    return ["" if np.isnan(value) else f"{value:.{DIGITS}f}" for value in values]
 
 
 def _csv_rows(path: Path) -> tuple[list[str], list[list[str]]]:
@@ -227,12 +243,12 @@ def _whole(path: Path, line: int, text: str) -> int:
     return int(value)
 
 
-def _neighbors(path: Path, text: str, line: int) -> Neighbors:
+def _pairs(path: Path, column: str, text: str, line: int) -> tuple[tuple[str, str], ...]:
     try:
         return tuple((str(name), str(label)) for name, label in json.loads(text or "[]"))
     except (ValueError, TypeError) as error:
         raise DataError(
-            f"{path}: row {line}: neighbors {text!r} are no list of pairs; restore the cell, or remove the column"
+            f"{path}: row {line}: {column} {text!r} are no list of pairs; restore the cell, or remove the column"
         ) from error
 
 

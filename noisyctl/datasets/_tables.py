@@ -47,6 +47,22 @@ def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()
     return Table(str(path), [number for number, _ in rows], columns)
 
 
+def header_of(path: Path) -> list[str]:
+    """The names of a table's columns, each once; none where `read_table` would refuse the file."""
+    suffix = path.suffix.casefold()
+    try:
+        if suffix in SEPARATORS:
+            with path.open(newline="", encoding="utf-8-sig") as file:
+                found = next(filter(None, csv.reader(file, delimiter=SEPARATORS[suffix], strict=True)), [])
+        else:
+            from pyarrow import parquet
+
+            found = parquet.read_schema(path).names
+    except (OSError, ValueError, csv.Error):  # among these what pyarrow and UTF-8 raise
+        return []
+    return list(dict.fromkeys(name.strip() for name in found))
+
+
 def read_fields(path: Path, separator: str) -> list[tuple[int, list[str]]]:
     """The rows of a CSV file that are not empty, with their numbers. Raises DataError if it is not CSV or not UTF-8."""
     try:

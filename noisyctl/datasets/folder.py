@@ -5,6 +5,9 @@ Two layouts of folders are told apart by the folders at the top:
   root/<class>/**/image                         all images train
   root/train/<class>/**/image, root/test/...    and val (valid, validation), which is the test if there is no test folder
 
+A manifest may have several people's labels of an image, as rows with a column annotator, or as columns label_ANNA, label_BEN
+(noisyctl/datasets/_annotations.py); then `consensus` says how one label is made of them, in each split by its own images.
+
 With a manifest (.csv, .tsv, .parquet) only the images that it names are read. Its paths are relative to the root,
 wherever the manifest lies, or absolute and inside the root. A path that leaves the root by `..` is refused; links are
 followed. Without a column `split` all images train; val is the test if there is no test. The name of a class is exactly
@@ -37,8 +40,16 @@ import numpy as np
 from jaxtyping import Int64, Shaped, UInt8
 
 from noisyctl.datasets import Files, ImageData, Quarantined, Split
+from noisyctl.datasets._annotations import (
+    Annotations,
+    Rule,
+    annotator_columns,
+    collected,
+    counted,
+    is_annotated,
+)
 from noisyctl.datasets._labels import encoded, sorted_classes
-from noisyctl.datasets._tables import Table, read_table
+from noisyctl.datasets._tables import Table, header_of, read_table
 from noisyctl.errors import DataError, few
 from noisyctl.images import (
     Pixels,
@@ -63,9 +74,14 @@ class Params(BaseParams):
     root: str = param(meaning="folder of the images", path=True)
     manifest: str | None = param(
         None,
-        "CSV, TSV or Parquet table with the columns path, label and, if wanted, split; none: folders are "
-        "classes",
+        "CSV, TSV or Parquet table with the columns path, label and, if wanted, split; of several people: path, "
+        "annotator, label, or path, label_ANNA, label_BEN; none: folders are classes",
         path=True,
+    )
+    consensus: Rule = param(
+        "dawid_skene",
+        "how several people's labels become one: by Dawid and Skene's model, or by majority",
+        source="ours: right more often on CIFAR-10N (docs/results.md)",
     )
     truth_manifest: str | None = param(
         None, "table with the true label of every image, with the columns path, label", path=True
@@ -111,6 +127,7 @@ class Source:
     classes: set[str]
     aside: list[Quarantined]
     layout: str
+    annotations: Annotations | None = None  # where several people labeled
 
 
 def prepare(params: Params) -> ImageData:
@@ -119,7 +136,7 @@ def prepare(params: Params) -> ImageData:
     Raises DataError if labels are missing, an image is named twice, or a class has no image to train on.
     """
     root = existing_folder(params.root)
-    source = from_manifest(root, params.manifest) if params.manifest else from_folders(root)
+    source = from_manifest(root, params.manifest, params.consensus) if params.manifest else from_folders(root)
     if not source.samples:
         raise DataError(f"no image in {params.manifest or root}{_reasons(source.aside)}; is --root right?")
     true = read_true_labels(root, params.truth_manifest) if params.truth_manifest else {}
@@ -294,37 +311,84 @@ def _folders(path: Path) -> list[str]:
     return [name for name in names if os.path.isdir(path / name) and not is_system_file(name)]  # noqa: PTH112
 
 
-def from_manifest(root: Path, manifest: str) -> Source:
+def from_manifest(root: Path, manifest: str, consensus: Rule = "dawid_skene") -> Source:
     """The images that a manifest names."""
-    table = read_table(Path(manifest).expanduser(), ["path", "label"], ["split"])
-    ids, labels = _named_labels(root, table)
-    splits = ["train"] * len(ids)
+    place = Path(manifest).expanduser()
+    header = header_of(place)
+    annotations = None
+    if is_annotated(header):
+        labels = ["annotator", "label"] if "annotator" in header else annotator_columns(header)
+        table = read_table(place, ["path", *labels], ["split"])
+        ids = _named_paths(root, table)
+        annotations = collected(table, ids)
+    else:
+        table = read_table(place, ["path", "label"], ["split"])
+        ids, _ = _named_labels(root, table)
+    splits = dict.fromkeys(ids, "train")
     if "split" in table.columns:
-        _require_filled(table, "split")
-        names = [text.strip().casefold() for text in table.columns["split"]]
-        if unknown := sorted(set(names) - set(SPLITS)):
-            raise DataError(f"{table.path}: split is {few(unknown)}; write train, test or val")
-        splits = [SPLITS[name] for name in names]
-        if "test" not in splits:
-            splits = ["test" if name == "val" else name for name in splits]
-    samples = [Sample(*row) for row in zip(ids, labels, splits, strict=True)]
-    return Source(samples, set(labels), [], f"manifest with the columns {', '.join(table.columns)}")
+        splits = _splits(table, ids)
+    layout = f"manifest with the columns {', '.join(table.columns)}"
+    if annotations is None:
+        given = dict(zip(ids, table.columns["label"], strict=True))
+    else:
+        given = _consensus(annotations, splits, consensus)
+        layout = f"{layout}; {counted(annotations)}, one label of each by {consensus}"
+    samples = [Sample(name, given[name], split) for name, split in splits.items()]
+    several = annotations is not None and len(annotations.annotators) > 1
+    return Source(samples, set(given.values()), [], layout, annotations if several else None)
 
 
-def _named_labels(root: Path, table: Table) -> tuple[list[str], list[str]]:
-    """Paths and labels of a table. Raises DataError if one is blank, a path leaves the root, or an image is named twice."""
-    for column in ("path", "label"):
-        _require_filled(table, column)
+def _splits(table: Table, ids: Sequence[str]) -> dict[str, str]:
+    """The split of each image. Raises DataError where one is unknown, or where rows of an image differ."""
+    _require_filled(table, "split")
+    names = [text.strip().casefold() for text in table.columns["split"]]
+    if unknown := sorted(set(names) - set(SPLITS)):
+        raise DataError(f"{table.path}: split is {few(unknown)}; write train, test or val")
+    splits = [SPLITS[name] for name in names]
+    if "test" not in splits:
+        splits = ["test" if name == "val" else name for name in splits]
+    found: dict[str, str] = {}
+    for name, split in zip(ids, splits, strict=True):
+        if found.setdefault(name, split) != split:
+            raise DataError(
+                f"{table.path}: {name!r} is in the splits {found[name]} and {split}; write one of them in all its rows"
+            )
+    return found
+
+
+def _consensus(annotations: Annotations, splits: Mapping[str, str], rule: Rule) -> dict[str, str]:
+    """One label of each image. Each split has a model of its own, so that no training label depends on test labels."""
+    found: dict[str, str] = {}
+    for split in dict.fromkeys(splits.values()):
+        inside = sorted(name for name, of in splits.items() if of == split)
+        found |= dict(zip(inside, annotations.labels(inside, rule), strict=True))
+    return found
+
+
+def _named_paths(root: Path, table: Table) -> list[str]:
+    """The paths of a table's rows, relative to the root. Raises DataError if one is blank or leaves the root."""
+    _require_filled(table, "path")
     texts = table.columns["path"]
     ids = [_inside(root, text) for text in texts]
     if outside := [text for text, name in zip(texts, ids, strict=True) if not name]:
         raise DataError(
             f"{table.path}: {few(outside)} lie outside the root {root}; paths are relative to the root"
         )
+    return ids
+
+
+def _named_labels(root: Path, table: Table) -> tuple[list[str], list[str]]:
+    """Paths and labels of a table. Raises DataError if one is blank, a path leaves the root, or an image is named twice."""
+    _require_filled(table, "path")
+    _require_filled(table, "label")
+    ids = _named_paths(root, table)
     seen: set[str] = set()
     twice = {name: None for name in ids if name in seen or seen.add(name)}  # type: ignore[func-returns-value]
     if twice:
-        raise DataError(f"{table.path} names {few(twice)} more than once; keep one row per image")
+        raise DataError(
+            f"{table.path} names {few(twice)} more than once; keep one row per image, or name who gave which label in a "
+            "column annotator"
+        )
     return ids, table.columns["label"]
 
 

@@ -36,24 +36,30 @@ def known_labels(labels: np.ndarray, classes: Sequence[str], names: Sequence[str
     return np.array([place.get(label, -1) for label in classes])[labels]
 
 
-def on_test_images(trace: Arrays, truth: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], Curves]:
-    """Accuracies on every split of the truth, of its images whose class the run knows."""
+def on_test_images(
+    trace: Arrays, truth: Mapping[str, np.ndarray], class_names: Sequence[str]
+) -> tuple[dict[str, Any], Curves]:
+    """Accuracies on every split of the truth, of its images whose class the run knows; by class in the last epoch."""
     validation, stage = on_validation(trace)
     curves: Curves = {}
+    by_class: dict[str, Any] = {}
     for split, labels in truth.items():
         if f"{split}_predictions" not in trace:
             continue
         judged = labels >= 0
         predictions = trace.array(f"{split}_predictions")[:, judged]
         curves[f"{split}_accuracy"] = measures.accuracies(predictions, labels[judged])
+        by_class[f"{split}_by_class"] = measures.recall_by_class(predictions[-1], labels[judged], class_names)
         if f"{split}_top5" in trace:
             places = trace.array(f"{split}_top5")[:, judged]
             curves[f"{split}_top5_accuracy"] = measures.top_accuracies(places, labels[judged])
-    by_split = {name: measures.selection_rules(curve, validation, stage) for name, curve in curves.items()}
+    by_split: dict[str, Any] = {
+        name: measures.selection_rules(curve, validation, stage) for name, curve in curves.items()
+    }
     for name, curve in curves.items():
         if "val_accuracy" in curves:  # clean labels that a user owns: Clothing1M's
             by_split[name]["best_on_clean_validation"] = float(curve[curves["val_accuracy"].argmax()])
-    return by_split, curves
+    return by_split | by_class, curves
 
 
 def of_further_classifiers(trace: Arrays, truth: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -107,6 +113,7 @@ def on_training_images(
     trace: Arrays,
     clean: np.ndarray,
     *,
+    class_names: Sequence[str],
     test: np.ndarray | None,
     told: np.ndarray | None,
 ) -> tuple[dict[str, Any], Curves]:
@@ -135,6 +142,7 @@ def on_training_images(
         result, curves = result | chosen, curves | more
     result["labels_given"] = measures.label_shares(np.ones((1, len(given)), bool), ~wrong)
     result["detection"] = measures.detection(probability, wrong, called)
+    result["detection_by_class"] = measures.detection_by_class(given, wrong, called, class_names)
     if "verdict" in trace:
         found = _verdict_precisions(trace.array("verdict")[:, trained], wrong, clean)
         curves |= found

@@ -1,10 +1,11 @@
 """What a run is judged by, as the papers print it.
 
 In `clean` labels -1 stands for a class that the labels do not know: such a sample is out of distribution, and its given
-label is wrong. Measures over epochs are NaN in an epoch that has nothing to measure. Percentages, but for `detection`.
+label is wrong. Measures over epochs are NaN in an epoch that has nothing to measure. Percentages, but for detection.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
@@ -31,6 +32,44 @@ def top_accuracies(
 ) -> Float[np.ndarray, " e"]:
     """Share of samples whose label is among the k likeliest classes."""
     return 100 * (places == labels[None, :, None]).any(axis=2).mean(axis=1)
+
+
+def recall_by_class(
+    predictions: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"], classes: Sequence[str]
+) -> dict[str, Any]:
+    """Percent right of each class, and their mean, the balanced accuracy: every class counts alike, however rare it is.
+
+    A class without a sample has no recall, and does not count in the mean.
+    """
+    number = np.bincount(labels, minlength=len(classes))
+    right = np.bincount(labels[predictions == labels], minlength=len(classes))
+    recall = {name: _share(100 * int(r), int(n)) for name, r, n in zip(classes, right, number, strict=True)}
+    known = [value for value in recall.values() if value is not None]
+    return {"balanced_accuracy": float(np.mean(known)) if known else None, "recall": recall}
+
+
+def detection_by_class(
+    given: Int[np.ndarray, " n"],
+    is_mislabeled: Bool[np.ndarray, " n"],
+    called: Bool[np.ndarray, " n"],
+    classes: Sequence[str],
+) -> dict[str, dict[str, Any]]:
+    """By given label: how many are called wrong, the share of these that are, and of the wrong ones that are called so."""
+    found: dict[str, dict[str, Any]] = {}
+    for number, name in enumerate(classes):
+        inside = given == number
+        calls, wrong = int((called & inside).sum()), int((is_mislabeled & inside).sum())
+        hits = int((called & is_mislabeled & inside).sum())
+        found[name] = {
+            "called_wrong": calls,
+            "precision": _share(hits, calls),
+            "recall": _share(hits, wrong),
+        }
+    return found
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
 
 
 def selection_rules(

@@ -14,6 +14,7 @@ COLUMNS = {
     "measured": ("measured_noise",),
     "seeds": ("seeds",),
     "last": ("test_accuracy", "last"),
+    "last, balanced": ("test_by_class", "balanced_accuracy"),
     "mean of last 10": ("test_accuracy", "mean_last_10"),
     "best on noisy validation": ("test_accuracy", "best_on_noisy_validation"),
     "best on refined validation": ("test_accuracy", "best_on_refined_validation"),
@@ -25,6 +26,7 @@ COLUMNS = {
 }
 
 
+BALANCED = "last, balanced"  # shown where a run's test classes are of unequal size, so that it is not `last`
 RARE = ("best on noisy validation", "best on refined validation")  # shown where a run has it
 WITHOUT_TRUTH = {  # of own photos, whose right labels nobody knows
     "method": ("method",),
@@ -36,7 +38,16 @@ WITHOUT_TRUTH = {  # of own photos, whose right labels nobody knows
 }
 # what a narrow terminal does without, the first of these first; method, data set and the numbers themselves always stay
 DISPENSABLE = (
-    *("deviations", "hardware", "budget", "gap best - last", "metric", "measured noise", "selection"),
+    *(
+        "deviations",
+        "hardware",
+        "budget",
+        "gap best - last",
+        "last, balanced",
+        "metric",
+        "measured noise",
+        "selection",
+    ),
     *("recall", "detection precision", "best on refined validation", "best on noisy validation", "measured"),
     *("best on test (oracle)", "seeds", "AUC", "noise nominal", "memory GB", "backward"),
 )
@@ -56,6 +67,8 @@ def table(runs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
         without = _columns(WITHOUT_TRUTH, groups)
         found = {title: cells for title, cells in without.items() if set(cells) - {NOTHING}}
     shown = {title: cells for title, cells in found.items() if title not in RARE or set(cells) - {NOTHING}}
+    if set(shown.get(BALANCED, ())) == {NOTHING} or shown.get(BALANCED) == shown.get("last"):
+        shown.pop(BALANCED, None)
     return [list(shown), *(list(row) for row in zip(*shown.values(), strict=True))]
 
 
@@ -84,7 +97,7 @@ def _cell(column: tuple[str, ...], group: list[Mapping[str, Any]]) -> str:
         return NOTHING
     if column[0] == "list":
         return spread(values, 0)
-    return spread(values, 2 if column[0] == "test_accuracy" else 3)
+    return spread(values, 2 if column[0] in ("test_accuracy", "test_by_class") else 3)
 
 
 def spread(values: Sequence[float], digits: int) -> str:

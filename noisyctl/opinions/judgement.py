@@ -7,7 +7,8 @@ Steps, with the names of the modules that do them:
       setting under which the given labels are likeliest, and tempered by `calibration`
   [3] combination: one posterior from the three and an estimated noise matrix
   [4] counting: how many labels are wrong by the first pass, from how the count falls between half of the samples and all
-  [5] a second pass of [2] and [3] in which samples weigh as their labels are probably right
+  [5] a second pass of [2] and [3] in which samples weigh as their labels are probably right; where several people labeled,
+      their votes and the matrix of each of them take the place of the given label and the noise matrix
   [6] the logit of the clean probability: 0.7 times that of the posterior and 0.3 times that of the mean opinion, so shifted
       that the number of wrong labels is that of [4] and of the second pass together
   [7] verdicts: what to do with each label, and in which order to look
@@ -35,8 +36,10 @@ from noisyctl.opinions import verdicts as decide
 from noisyctl.opinions.combination import combined
 from noisyctl.opinions.counting import Estimate
 from noisyctl.parts import neighbors
+from noisyctl.parts.consensus import Quality, Votes, dawid_skene, quality
 
 OPINIONS = ("kernel_ridge", "lda", "knn")
+ANNOTATORS = "annotators"  # the opinion of those who labeled, where there were several
 POSTERIOR = 0.7  # share of the posterior's logit in the final one; the mean opinion has the rest
 LEAST_WEIGHT = 0.02  # of a sample in the second pass
 MINED = 100  # neighbors of each sample
@@ -52,13 +55,15 @@ class Judgement:
     """What is thought of n given labels of c classes. Positions, labels and classes count from 0.
 
     `clean_probability` is that of the given label to be right; `rank` 1 is the most suspicious label. `suggested` is the
-    class to give instead, the given one where the verdict is keep or duplicate; `runner_up` is the likeliest other class of
-    every sample, and `runner_up_probability` how likely it is the true one if the given one is wrong. `opinions` are the
-    probabilities that each opinion gives the given label. `neighbors` are the positions of the nearest samples of other
-    groups, by decreasing similarity, -1 where there are no more. `duplicate_of` is the position of the copy to keep, -1
-    where there is none. `group` numbers the samples that were kept together. `number_wrong` is an estimate with a 95 %
-    interval; `wrong_by_class` and `confusion` [given, true] sum to it. `transition` is the estimated noise matrix
-    [true, given]; the row of a class without a sample is that of no noise. `settings` are the chosen ones.
+    class to give instead, the given one where the verdict is keep or duplicate; `runner_up` is the likeliest other class
+    of every sample, and `runner_up_probability` how likely it is the true one if the given one is wrong. `opinions` are
+    the probabilities that each opinion gives the given label; with votes there is one more, that of the votes alone.
+    `neighbors` are the positions of the nearest samples of other groups, by decreasing similarity, -1 where there are no
+    more. `duplicate_of` is the position of the copy to keep, -1 where there is none. `group` numbers the samples that
+    were kept together. `number_wrong` is an estimate with a 95 % interval; `wrong_by_class` and `confusion` [given,
+    true] sum to it. `transition` is the estimated noise matrix [true, given]; the row of a class without a sample is
+    that of no noise. `settings` are the chosen ones. `annotators` tells how far each of those who voted is right, by
+    their votes and the opinions together.
     """
 
     ids: Shaped[np.ndarray, " n"]
@@ -80,6 +85,7 @@ class Judgement:
     confusion: Float64[np.ndarray, "c c"]
     transition: Float64[np.ndarray, "c c"]
     settings: Mapping[str, float] = field(default_factory=dict)
+    annotators: Quality | None = None
 
     def most_confused(self, number: int = 5) -> list[tuple[str, str, float]]:
         """Pairs of classes (given, true) by the expected number of such labels, those of at least one half."""
@@ -98,12 +104,14 @@ def judge(
     groups: Shaped[np.ndarray, " _"] | None,
     rng: np.random.Generator,
     progress: Progress = lambda done, total: None,
+    people: Votes | None = None,
 ) -> Judgement:
     """Judge n labels (positions in `class_names`) by d features of each sample, such as those of a pretrained encoder.
 
     `ids` name the samples; those of equal files are recognized (`duplicates.same_bytes`). `groups` hold equal values for
-    samples that may not vouch for each other: of one product, person or video. Everything random comes from `rng`; the same
-    arguments give the same bytes with the same number of threads. Raises DataError where there are fewer than ten samples or
+    samples that may not vouch for each other: of one product, person or video. `people` are several people's labels of these
+    samples, of which `labels` are the consensus. Everything random comes from `rng`; the same arguments give the same bytes
+    with the same number of threads. Raises DataError where there are fewer than ten samples or
     two classes, where features are not finite, or all equal.
     """
     _require(features, labels, class_names, ids, paths, groups)
@@ -121,7 +129,14 @@ def judge(
     second, _ = _opinions(data, np.maximum(clean, LEAST_WEIGHT), settings)
     fit = combined(list(second.values()), compact)
     progress(95, 100)
-    found = _concluded(data, second, fit.joint(compact), count, used, len(class_names))
+    joint = fit.joint(compact)
+    if people is not None:
+        people = _among(people, used)
+        joint = dawid_skene(people, known=fit.probabilities).posterior
+    found = _concluded(data, second, joint, count, used, len(class_names))
+    if people is not None:
+        found["opinions"][ANNOTATORS] = _of_given(dawid_skene(people).posterior, compact)
+        found["annotators"] = quality(people, joint)
     transition = np.eye(len(class_names))
     transition[np.ix_(used, used)] = fit.transition
     progress(100, 100)
@@ -263,6 +278,13 @@ def _opinions(
         best = int(np.argmax([likelihood for _, likelihood in tried]))
         found[name], chosen[name] = tried[best][0], grids[name][best]
     return found, chosen
+
+
+def _among(people: Votes, used: Int[np.ndarray, " u"]) -> Votes:
+    """The same votes with the positions of classes among those that are the label of some sample."""
+    place = np.full(people.num_classes + 1, len(used))
+    place[used] = np.arange(len(used))
+    return people._replace(label=place[people.label], num_classes=len(used))
 
 
 def _clean_in(

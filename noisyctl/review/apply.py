@@ -7,6 +7,7 @@ What apply writes, a folder of its own:
     decisions.csv   the decisions that were applied
     conflicts.csv   those on which reviewers differ; nothing is done to these photos
     left_out.csv    photos that are gone or were replaced since the list was made, and why they are not in the manifest
+    changes.csv     photos that were added or moved since the list was made; they are in the manifest as they lie now
     apply.json      counts, and the agreement of the reviewers
     photos/         on demand: links or copies, in folders by class
 """
@@ -22,14 +23,18 @@ from typing import Any
 
 from noisyctl.artifacts import csv_files, files
 from noisyctl.errors import DataError, OutputError
+from noisyctl.review import changes
 from noisyctl.review import decisions as decided
+from noisyctl.review.changes import Changes
 from noisyctl.review.decisions import Merged
 from noisyctl.review.photos import As, LeftOut, arrange, folder_name, require_root, why_not
 from noisyctl.review.result import DROP, Listed, Result
 
 CLEANED = files.Folder("labels that apply cleaned")  # stages/apply.py names it too, without importing this
 MANIFEST, VERIFIED, DECISIONS = "manifest.csv", "verified.csv", "decisions.csv"
-CONFLICTS, LEFT_OUT, ABOUT, PHOTOS = "conflicts.csv", "left_out.csv", "apply.json", "photos"
+CONFLICTS, LEFT_OUT, CHANGES = "conflicts.csv", "left_out.csv", "changes.csv"
+ABOUT, PHOTOS = "apply.json", "photos"
+UNCHANGED = Changes()
 CONFLICT_COLUMNS = ("id", "path", "given", "decision", "label", "file", "row")
 
 
@@ -46,27 +51,46 @@ class Labeled:
     labels: dict[str, str]
     dropped: int
     left_out: list[LeftOut]
+    changes: Changes = UNCHANGED
 
     def photos(self, result: Result) -> list[Listed]:
-        """The photos that are kept, by path."""
-        kept = [row for row in result.rows if row.id in self.labels]
+        """The photos that are kept, by the path that they have now."""
+        rows = [self.changes.moved.get(row.id, row) for row in result.rows]
+        kept = [row for row in (*rows, *self.changes.added) if row.id in self.labels]
         return sorted(kept, key=lambda row: row.path)
 
 
-def labeled(result: Result, merged: Merged) -> Labeled:
-    """The label of each photo that is kept. Photos that are gone, or that were replaced after a person saw them, are not."""
+def labeled(result: Result, merged: Merged, changed: Changes = UNCHANGED) -> Labeled:
+    """The label of each photo that is kept. Photos that are gone, or that were replaced after a person saw them, are not.
+
+    What was `changed` since the list was made keeps the label that it has now, unless a person decided on it.
+    """
     labels: dict[str, str] = {}
     left_out = []
     dropped = 0
     for row in result.rows:
         decision = merged.agreed.get(row.id)
-        if decision is not None and decision.decision == DROP:
+        if (moved := changed.moved.get(row.id)) is not None:
+            wanted = moved.given if decision is None else decision.outcome
+            if moved.given != row.given and wanted != moved.given:
+                left_out.append(LeftOut(row.path, _contradiction(moved, wanted)))
+            elif wanted is None:
+                dropped += 1
+            else:
+                labels[row.id] = wanted
+        elif decision is not None and decision.decision == DROP:
             dropped += 1
         elif reason := why_not(row, result.root, content=decision is not None):
             left_out.append(LeftOut(row.path, reason))
         else:
             labels[row.id] = row.given if decision is None else decision.label
-    return Labeled(labels, dropped, left_out)
+    labels |= {photo.id: photo.given for photo in changed.added}
+    return Labeled(labels, dropped, left_out, changed)
+
+
+def _contradiction(moved: Listed, wanted: str | None) -> str:
+    decided = "dropped" if wanted is None else f"decided to be {wanted!r}"
+    return f"it was moved to {moved.path} since the list was made, but {decided}; move it back, or run clean again"
 
 
 def apply(
@@ -85,7 +109,7 @@ def apply(
     require_root(result)
     check_place(out, result, files_of_decisions)
     merged = read_all(files_of_decisions, result)
-    after = labeled(result, merged)
+    after = labeled(result, merged, changes.since(result))
     if strict:
         _require_settled(merged, after)
     about = _about(result, merged, after, len(files_of_decisions))
@@ -144,6 +168,8 @@ def _about(result: Result, merged: Merged, after: Labeled, reviewers: int) -> di
         "dropped": counts["drop"],
         "conflicts": len(merged.conflicts),
         "left_out": len(after.left_out),
+        "added": len(after.changes.added),
+        "moved": len(after.changes.moved),
         "changed_in_test": len(tested),
         "reviewers": reviewers,
         "agreement": [
@@ -176,6 +202,8 @@ def _write(
     (folder / LEFT_OUT).write_text(
         csv_files.as_file_text([("path", "reason"), *gone]), encoding="utf-8", newline=""
     )
+    text = csv_files.as_file_text([changes.COLUMNS, *after.changes.rows(result)])
+    (folder / CHANGES).write_text(text, encoding="utf-8", newline="")
     if how is not None:
         arrange(by_class(kept, after.labels, result.has_splits), result.root, folder / PHOTOS, how)
     text = json.dumps(about, indent=1, sort_keys=True, ensure_ascii=False)
@@ -239,6 +267,16 @@ def lines(about: Mapping[str, Any], out: Path) -> list[str]:
         )
     if about["left_out"]:
         said.append(f"{about['left_out']} photos are gone or were replaced; they are in {out / LEFT_OUT}")
+    if about["added"]:
+        said.append(
+            f"{about['added']} photos were added since the list was made: they keep the label of their folder, and nobody "
+            "has judged it; `noisyctl clean` looks at them"
+        )
+    if about["moved"]:
+        said.append(
+            f"{about['moved']} photos were moved since the list was made, and found again by their content; "
+            f"{out / CHANGES} has both"
+        )
     if about["changed_in_test"]:
         said.append(
             f"{about['changed_in_test']} of the changes are in the test part: state this wherever you compare accuracies "

@@ -7,7 +7,7 @@ Steps, each of which leaves an artifact and is left out where that artifact is u
                 labels.zarr and quarantine.csv in OUT/work
   [3] embed:    the features of a frozen pretrained encoder, which sees no label; features.zarr
   [4] judge:    opinions on every label, combined into one probability (noisyctl/opinions); OUT/labels.csv, labels.parquet
-                and result.json
+                and result.json; where several people labeled, annotators.csv
   [5] report:   OUT/report.html
 
 A label that is corrected in a manifest redoes [4] and [5] alone; a photo that is moved to another folder is decoded again
@@ -19,18 +19,21 @@ import csv
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import numpy as np
 
-from noisyctl.artifacts import csv_files, files, label_list, store
+from noisyctl.artifacts import files, label_list, store
 from noisyctl.artifacts.kinds import FEATURES, IMAGES, LABELS, PATHS
 from noisyctl.datasets.folder import (
     SPLITS,
+    Annotations,
     Params,
+    Rule,
     encoded,
     existing_folder,
     from_folders,
@@ -38,9 +41,9 @@ from noisyctl.datasets.folder import (
     read_table,
     sorted_classes,
 )
-from noisyctl.errors import DataError, NoisyctlError, OutputError
+from noisyctl.errors import DataError, NoisyctlError, OutputError, ParamsError
 from noisyctl.opinions import Judgement, judge
-from noisyctl.review import report
+from noisyctl.review import annotators, report
 from noisyctl.review import result as results
 from noisyctl.runs.embedding import embed_images
 from noisyctl.runs.judging import listed
@@ -48,6 +51,7 @@ from noisyctl.runs.prepare_data import prepare
 from noisyctl.seeds import numpy_stream
 from noisyctl.session import Session
 
+STEPS = ("prepare", "embed", "judge", "report")
 PHOTOS, SEEN = "photos.csv", "seen.json"  # in OUT/work
 COLUMNS = ("path", "label")
 MANIFEST = files.Text((",".join(COLUMNS),))
@@ -77,6 +81,7 @@ class Found:
     aside: tuple[tuple[str, str], ...]  # files that are no photos: path and reason
     layout: str
     groups: Mapping[str, str] = field(default_factory=dict)  # by path: of photos that belong together
+    annotations: Annotations | None = None  # where several people labeled; then the label is made of theirs
 
 
 @dataclass(frozen=True)
@@ -88,22 +93,28 @@ class Cleaned:
     unreadable: int
     judgement: Judgement | None
     result: results.Result
+    seconds: Mapping[str, float] = field(default_factory=dict)  # of what was done
 
 
 # --- [1] look
 
 
-def find_photos(root: Path, manifest: Path | None = None, groups: Path | None = None) -> Found:
+def find_photos(
+    root: Path, manifest: Path | None = None, groups: Path | None = None, consensus: Rule = "dawid_skene"
+) -> Found:
     """The photos below `root`: those that a manifest names (columns path, label), or all, labeled by their folders.
 
+    Of several people's labels in the manifest one is made by the rule `consensus`.
     Folders at the top that are called train, val, valid, validation or test are parts, in them a folder for each class;
     else the folders at the top are the classes. `groups` is a table with the columns path, group of photos that belong
     together, as those of one product; a manifest may have a column `group` itself. Raises DataError where there is no
     photo, or fewer than two classes.
     """
     root = existing_folder(str(root))
+    annotations = None
     if manifest is not None:
-        source = from_manifest(root, str(manifest))
+        source = from_manifest(root, str(manifest), consensus)
+        annotations = source.annotations
         found = [Photo(s.path, s.label, s.split if s.split != "train" else "") for s in source.samples]
         aside, layout = source.aside, source.layout
     elif parts := _parts(root):
@@ -132,7 +143,16 @@ def find_photos(root: Path, manifest: Path | None = None, groups: Path | None = 
         )
     together = _groups(manifest if groups is None else groups, groups is not None)
     reasons = tuple((a.path, a.reason) for a in aside)
-    return Found(root, tuple(sorted(found, key=lambda p: p.path)), reasons, layout, together)
+    in_order = tuple(sorted(found, key=lambda p: p.path))
+    return Found(root, in_order, reasons, layout, together, annotations)
+
+
+def require_rule(value: str) -> Rule:
+    """The option's value. Raises ParamsError where there is no such rule."""
+    for known in get_args(Rule):
+        if value == known:
+            return cast(Rule, known)
+    raise ParamsError(f"--consensus is {value!r}; one of: {', '.join(get_args(Rule))}")
 
 
 def _parts(root: Path) -> list[str]:
@@ -164,15 +184,40 @@ def clean(found: Found, out: Path, session: Session, encoder: str, tell: Tell = 
     work.mkdir(parents=True, exist_ok=True)
     seen = _read_seen(work)
     _write_seen(work, seen)  # from here on the folder is known as one of clean's
-    done = [*_prepared(found, work, seen, session), *_embedded(work, encoder, session)]
+    times = [time.monotonic()]
+    done = _prepared(found, work, seen, session)
+    times.append(time.monotonic())
+    done += _embedded(work, encoder, session)
+    times.append(time.monotonic())
     judgement = _judged(found, out, seen, session)
     done += ["judge"] if judgement is not None else []
+    times.append(time.monotonic())
     result = results.read(out)
     if judgement is not None or not (out / results.REPORT).is_file():
         tell("writing the report")
         report.write(result, out / results.REPORT, title=found.root.resolve().name)
         done.append("report")
-    return Cleaned(out, tuple(done), _count(work / "quarantine.csv"), judgement, result)
+    times.append(time.monotonic())
+    took = dict(zip(STEPS, np.diff(times).tolist(), strict=True))
+    seconds = {step: took[step] for step in STEPS if step in done}
+    return Cleaned(out, tuple(done), _count(work / "quarantine.csv"), judgement, result, seconds)
+
+
+def due(found: Found, out: Path, encoder: str) -> tuple[str, ...]:
+    """The steps of STEPS that `clean` would take, as far as that is known before a photo is opened.
+
+    Where a photo was only moved, `embed` is among them and will be left out.
+    """
+    work = out / results.WORK
+    seen = _read_seen(work)
+    if seen.get("photos") != _digest_of_photos(found) or not _readable(work):
+        return STEPS
+    if not _is_embedded(work, encoder):
+        return STEPS[1:]
+    judged = seen.get("judged", {})
+    labels = _digest([(p.path, p.label) for p in found.photos])
+    same = seen.get("labels") == labels and judged.get("groups") == _digest(sorted(found.groups.items()))
+    return () if same and _whole(out) else STEPS[2:]
 
 
 def require_place(out: Path, root: Path) -> None:
@@ -222,7 +267,10 @@ def _prepared(found: Found, work: Path, seen: dict[str, Any], session: Session) 
     else:
         with files.publish(work / PHOTOS, MANIFEST) as partial:
             rows = [COLUMNS, *((p.path, p.label) for p in found.photos)]
-            partial.write_text(csv_files.as_text(rows), encoding="utf-8")
+            with partial.open("w", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerows(
+                    rows
+                )  # to the letter: prepare takes no text of it for a quoted one
         params = Params(root=str(found.root), manifest=str(work / PHOTOS), image_size=SIDE, keep="files")
         prepare("folder", work, params, session)
         done = ["prepare"]
@@ -274,15 +322,20 @@ def _digest_of_photos(found: Found) -> str:
 
 
 def _embedded(work: Path, encoder: str, session: Session) -> list[str]:
+    if _is_embedded(work, encoder):
+        return []
+    embed_images(work / "images.zarr", encoder, work / "features.zarr", session)
+    return ["embed"]
+
+
+def _is_embedded(work: Path, encoder: str) -> bool:
+    """Whether the features of this encoder are there, and were made from these images."""
     images = store.read(work / "images.zarr", IMAGES)
     try:
         there = store.read(work / "features.zarr", FEATURES)
-        if there.inputs.get("images") == images.digest and there.attributes.get("encoder") == encoder:
-            return []
     except NoisyctlError:
-        pass
-    embed_images(work / "images.zarr", encoder, work / "features.zarr", session)
-    return ["embed"]
+        return False
+    return there.inputs.get("images") == images.digest and there.attributes.get("encoder") == encoder
 
 
 # --- [4] judge
@@ -302,6 +355,9 @@ def _judged(found: Found, out: Path, seen: dict[str, Any], session: Session) -> 
         "seed": session.seed,
         "version": VERSION,
     }
+    said = found.annotations
+    if said is not None:
+        made_from["annotations"] = _digest(sorted(said.by_path.items()))
     if seen.get("judged") == made_from and _whole(out):
         return None
     names = tuple(labels.attributes["class_names"])
@@ -318,9 +374,14 @@ def _judged(found: Found, out: Path, seen: dict[str, Any], session: Session) -> 
         groups,
         numpy_stream(session.seed, "clean"),
         session.progress("judge", "hundredths"),
+        None if said is None else said.votes(paths.tolist(), names),
     )
-    rows = listed(judgement)
+    rows = listed(judgement, () if said is None else [said.by_path[path] for path in paths.tolist()])
     label_list.write(out, rows)
+    if said is not None and judgement.annotators is not None:
+        annotators.write(out, said.annotators, judgement.annotators, rows)
+    elif annotators.FORM.foreign(out / annotators.FILE) is None:
+        files.discard(out / annotators.FILE)  # of an earlier manifest
     total, estimate = len(rows), judgement.number_wrong
     share = _noise(estimate.value, estimate.low, estimate.high, total)
     by_part: dict[str, list[str]] = {}
@@ -411,6 +472,7 @@ def summary(cleaned: Cleaned) -> list[str]:
     if cleaned.unreadable:
         lines.append(f"{cleaned.unreadable} files could not be used: {out / results.WORK / 'quarantine.csv'}")
     lines += _by_class(rows)
+    lines += annotators.lines(out)
     copies = [row for row in rows if row.duplicate_of]
     if copies:
         by_id = result.by_id

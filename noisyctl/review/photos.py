@@ -32,15 +32,25 @@ def why_not(photo: Listed, root: Path, *, content: bool) -> str:
     path = root / photo.path
     if not path.is_file():
         return "the file is gone since the list was made"
-    match = CONTENT_ID.fullmatch(photo.id)
-    if content and match and _sha256(path)[:16] != match["digits"]:
+    digits = digits_of(photo.id)
+    if content and digits and content_of(path) != digits:
         return "the file was replaced by another since the list was made"
     return ""
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def digits_of(id_: str) -> str:
+    """The digits of an id that are made of its file's content; "" where it is not."""
+    match = CONTENT_ID.fullmatch(id_)
+    return match["digits"] if match else ""
+
+
+def content_of(path: Path) -> str:
+    """The same digits of a file; "" where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError:
+        return ""
 
 
 def require_root(result: Result) -> None:

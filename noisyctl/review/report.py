@@ -159,10 +159,14 @@ def _verdicts(rows: Sequence[Listed]) -> list[dict[str, Any]]:
 def _class_table(result: Result) -> list[dict[str, Any]]:
     counts = Counter(row.given for row in result.rows)
     doubtful = Counter(row.given for row in result.rows if row.suspicious)
+    wrong: dict[str, float] = dict.fromkeys(counts, 0.0)
+    for row in result.rows:
+        wrong[row.given] += (1 - row.clean_probability) * row.suspicious
     found = []
     for name in result.class_names:
         share = doubtful[name] / counts[name] if counts[name] else 0.0
         about = {"name": name, "count": counts[name], "suspicious": doubtful[name]}
+        about["precision"] = f"{100 * wrong[name] / doubtful[name]:.0f} %" if doubtful[name] else ""
         found.append(about | {"share": f"{share:.3f}", "percent": f"{100 * share:.0f} %"})
     return found
 

@@ -31,7 +31,7 @@ MODEL = "model"
 WORK = "work"
 ABOUT = "result.json"
 KIND = "result of clean"
-VERSION = 1
+VERSION = 2
 
 KEEP, RELABEL, LOOK, DROP, DUPLICATE = "keep", "relabel", "look", "drop", "duplicate"
 VERDICTS = (RELABEL, DROP, LOOK, DUPLICATE, KEEP)  # in the order in which people read them
@@ -60,7 +60,8 @@ class Listed:
     """One photo of the list; classes are names.
 
     `opinions` are the probabilities, by opinion, that the given label is right. `duplicate_of` is the id of an earlier
-    photo, or "". `group` is what the user said belongs together, or "".
+    photo, or "". `group` is what the user said belongs together, or "". `annotations` are the labels of several people, if
+    there were several: pairs of a person and a label.
     """
 
     id: str
@@ -74,6 +75,7 @@ class Listed:
     neighbors: tuple[Neighbor, ...] = ()
     duplicate_of: str = ""
     group: str = ""
+    annotations: tuple[tuple[str, str], ...] = ()
     split: str = "train"
 
     @property
@@ -179,6 +181,7 @@ def digest_of(labels: LabelList) -> str:
             row.rank,
             row.duplicate_of,
             row.group,
+            row.annotations,
         ]
         numbers = [f"{p:.{label_list.DIGITS}f}" for p in (row.clean_probability, *row.opinions.values())]
         near = [[one.id, one.label] for one in row.neighbors]
@@ -248,6 +251,7 @@ def _listed(labels: LabelList, part: Mapping[str, str]) -> Iterable[Listed]:
     duplicate_of = none if labels.duplicate_of is None else labels.duplicate_of.tolist()
     group = none if labels.group is None else labels.group.tolist()
     near = labels.neighbors or ((),) * len(labels)
+    said = labels.annotations or ((),) * len(labels)
     columns = (labels.ids, labels.paths, labels.given, labels.suggested, labels.verdict, labels.rank)
     ids, paths, given, suggested, verdict, rank = (column.tolist() for column in columns)
     for k in sorted(range(len(labels)), key=rank.__getitem__):
@@ -263,5 +267,6 @@ def _listed(labels: LabelList, part: Mapping[str, str]) -> Iterable[Listed]:
             neighbors=tuple(Neighbor(id_, label) for id_, label in near[k]),
             duplicate_of=duplicate_of[k],
             group=group[k],
+            annotations=said[k],
             split=part.get(ids[k], TRAIN),
         )

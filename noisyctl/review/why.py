@@ -30,6 +30,7 @@ def facts(result: Result, sample: str) -> dict[str, Any]:
         ],
         "duplicates": [{"id": one.id, "path": one.path, "given": one.given} for one in copies],
         "group": row.group,
+        "annotations": [{"annotator": who, "label": label} for who, label in row.annotations],
     }
 
 
@@ -56,6 +57,9 @@ def text(about: Mapping[str, Any]) -> str:
         f"  together         {_percent(about['clean_probability'])}",
         *(f"  {name:<16} {_percent(value)}" for name, value in about["opinions"].items()),
     ]
+    if about["annotations"]:
+        lines.append("labels that people gave")
+        lines += [f"  {one['annotator']:<16} {one['label']}" for one in about["annotations"]]
     if near:
         labels = [one["label"] for one in near]
         counted = f"{labels.count(given)} of {len(near)} are labeled {given!r}"

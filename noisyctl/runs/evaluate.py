@@ -181,12 +181,13 @@ def _judge(trace: store.Artifact, known: Known) -> tuple[dict[str, Any], Curves]
     if truth is None:
         return result, {}
     by_split = _labels_by_split(trace, truth)
-    measured, curves = judging.on_test_images(trace, by_split)
+    names = list(trace.attributes["class_names"])
+    measured, curves = judging.on_test_images(trace, by_split, names)
     measured |= judging.of_further_classifiers(trace, by_split)
     if clean is not None:
         result["measured_noise"] = float((given != clean).mean())
         test, told = curves.get("test_accuracy"), _told(trace, known.verified)
-        on_training, more = judging.on_training_images(trace, clean, test=test, told=told)
+        on_training, more = judging.on_training_images(trace, clean, class_names=names, test=test, told=told)
         measured, curves = measured | on_training, curves | more
     elif known.verified is not None and "pseudo_labels" in trace and "verified" not in trace.inputs:
         measured["label_accuracy"] = _on_verified(trace, given, known.verified)

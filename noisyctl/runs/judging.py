@@ -1,14 +1,16 @@
 """A judgement as the rows of labels.csv."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from noisyctl.artifacts.label_list import LabelList
+from noisyctl.artifacts.label_list import Annotations, LabelList
 from noisyctl.opinions import Judgement
 
 
-def listed(judgement: Judgement) -> LabelList:
-    """Names in the place of positions, for every sample."""
+def listed(judgement: Judgement, annotations: Sequence[Annotations] = ()) -> LabelList:
+    """Names in the place of positions, for every sample; `annotations` are several people's labels of each."""
     names = np.array(judgement.class_names, np.dtypes.StringDType())
     ids, given = judgement.ids, names[judgement.given]
     return LabelList(
@@ -25,6 +27,7 @@ def listed(judgement: Judgement) -> LabelList:
         ),
         duplicate_of=_named(judgement.duplicate_of, ids),
         group=_group_names(judgement.group, ids),
+        annotations=tuple(annotations),
     )
 
 

@@ -12,7 +12,10 @@ from noisyctl.artifacts import label_list
 from noisyctl.artifacts.label_list import LabelList
 from noisyctl.errors import ArtifactError, DataError, OutputError
 
-HEADER = "id,path,given,suggested,clean_probability,verdict,rank,kernel_ridge,knn,neighbors,duplicate_of,group,version"
+HEADER = (
+    "id,path,given,suggested,clean_probability,verdict,rank,kernel_ridge,knn,"
+    "neighbors,duplicate_of,group,annotations,agreement,version"
+)
 
 
 def text(*values: str) -> np.ndarray:
@@ -31,6 +34,7 @@ ROWS = LabelList(
     neighbors=((("b2", "=1+1"), ("c3", "t-shirt")), (), (("a1", "hat"),)),
     duplicate_of=text("", "", "a1"),
     group=text("a1", "", "a1"),
+    annotations=((("anna", "hat"), ("ben", "dress")), (("anna", "=1+1"),), (("=ben", "hat"),)),
 )
 ORDER = [0, 2, 1]
 
@@ -43,6 +47,7 @@ def same(found: LabelList, expected: LabelList = ROWS) -> None:
         k: v[order].tolist() for k, v in expected.opinions.items()
     }
     assert found.neighbors == tuple(expected.neighbors[i] for i in order)
+    assert found.annotations == tuple(expected.annotations[i] for i in order)
     assert found.duplicate_of is not None and found.duplicate_of.tolist() == ["", "a1", ""]
     assert found.group is not None and found.group.tolist() == ["a1", "a1", ""]
 
@@ -61,6 +66,18 @@ def test_the_file_begins_with_the_promised_columns_and_is_sorted_and_safe(tmp_pa
     rows = list(csv.reader(io.StringIO((tmp_path / "labels.csv").read_text())))
     assert [row[6] for row in rows[1:]] == ["1", "2", "3"]
     assert rows[2][1] == "'@home/3.jpg" and rows[3][2] == "'=1+1"  # a spreadsheet computes neither
+
+
+def test_agreement_is_the_share_of_people_who_gave_the_label_and_empty_without_people(tmp_path: Path) -> None:
+    label_list.write(tmp_path, ROWS)
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "labels.csv").read_text())))
+    assert [row["agreement"] for row in rows] == ["0.500000", "0.000000", "1.000000"]
+    assert {row["version"] for row in rows} == {"2"}
+    label_list.write(tmp_path, replace(ROWS, annotations=()))
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "labels.csv").read_text())))
+    assert {(row["annotations"], row["agreement"]) for row in rows} == {("", "")}
+    for name in ("labels.csv", "labels.parquet"):
+        assert label_list.read(tmp_path / name).annotations == ()
 
 
 def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
@@ -103,7 +120,7 @@ def test_what_a_spreadsheet_does_is_understood(tmp_path: Path, delimiter: str, c
         ("look,2", "look,1", "rows 2 and 3 have the same rank 1"),
         ("look,2", "look,two", "row 3: rank 'two' is no whole number"),
         ("c3", "a1", "have the same id a1"),
-        (",hat,dress", ",hat;dress", "row 2 has 12 cells, the first row 13"),
+        (",hat,dress", ",hat;dress", "row 2 has 14 cells, the first row 15"),
     ],
 )
 def test_a_damaged_file_is_refused_with_the_place(tmp_path: Path, old: str, new: str, message: str) -> None:

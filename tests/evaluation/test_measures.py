@@ -199,3 +199,24 @@ def test_measures_agree_with_loops_over_samples(seed: int, networks: int, size: 
         for e in range(2 if mine else 0):
             fitted = sum(labels[e, i] == given_labels[i] for i in mine)
             assert groups[name][e] == pytest.approx(100 * fitted / len(mine))
+
+
+def test_balanced_accuracy_is_the_mean_of_the_classes_recalls() -> None:
+    labels = np.array([0, 0, 0, 0, 0, 0, 0, 0, 1, 1])
+    predictions = np.array([0, 0, 0, 0, 0, 0, 0, 1, 1, 0])
+    found = measures.recall_by_class(predictions, labels, ["often", "rare", "never"])
+    assert found["recall"] == {"often": 87.5, "rare": 50.0, "never": None}
+    assert found["balanced_accuracy"] == 68.75  # 80 % are right
+    none = measures.recall_by_class(labels[:0], labels[:0], ["often"])
+    assert none == {"balanced_accuracy": None, "recall": {"often": None}}
+
+
+def test_detection_of_each_given_class_by_hand() -> None:
+    given = np.array([0, 0, 0, 1, 1, 1])
+    wrong = np.array([1, 0, 0, 1, 1, 0], bool)
+    called = np.array([1, 1, 0, 0, 1, 0], bool)
+    assert measures.detection_by_class(given, wrong, called, ["a", "b", "c"]) == {
+        "a": {"called_wrong": 2, "precision": 0.5, "recall": 1.0},
+        "b": {"called_wrong": 1, "precision": 1.0, "recall": 0.5},
+        "c": {"called_wrong": 0, "precision": None, "recall": None},
+    }

@@ -100,3 +100,13 @@ def test_runs_without_truth_have_a_table_of_what_they_call_wrong() -> None:
     ]
     # one run with truth, and the table is the usual one
     assert "last" in tables.table(found | runs())[0]
+
+
+def test_balanced_accuracy_has_a_column_where_it_is_another_number() -> None:
+    def title(balanced: float) -> bool:
+        run = {"test_accuracy": {"last": 90.0}, "test_by_class": {"balanced_accuracy": balanced}}
+        return "last, balanced" in tables.table({"elr/a-s0": {"method": "elr", **run}})[0]
+
+    assert title(80.0)
+    assert not title(90.0)
+    assert "last, balanced" not in tables.table(runs())[0]

@@ -276,3 +276,76 @@ def test_killed_while_it_copies_it_leaves_nothing_and_can_run_again(
     apply.apply([decided], listed, tmp_path / "cleaned", how="copies")
     apply.revert(tmp_path / "cleaned")
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+def test_photos_that_were_added_moved_or_deleted_since(listed: Result, decided: Path, tmp_path: Path) -> None:
+    plain = [row for row in listed.rows[4:] if row.given == "hat"]
+    renamed, other, gone = plain[:3]
+    told = listed.rows[0]  # decided to be its suggestion
+    folders.photo(listed.root / "hat/new.png", (9, 9, 9), 1000)
+    folders.photo(listed.root / "scarf/new.png", (9, 9, 9), 1001)  # a class that the list does not know
+    folders.photo(
+        listed.root / "loose.png", (9, 9, 9), 1002
+    )  # in no class: as clean would, apply passes it over
+    (listed.root / renamed.path).rename(listed.root / "hat/renamed.png")
+    (listed.root / other.path).rename(listed.root / "dress/moved.png")
+    (listed.root / gone.path).unlink()
+    (listed.root / told.path).rename(listed.root / told.suggested / "by hand.png")
+    before = folders.tree(listed.root)
+    about = apply.apply([decided], listed, tmp_path / "cleaned")
+    assert (about["added"], about["moved"], about["left_out"]) == (2, 3, 1)
+    labels = {row["path"]: row["label"] for row in table(tmp_path / "cleaned/manifest.csv")}
+    assert labels["hat/new.png"] == labels["hat/renamed.png"] == "hat"
+    assert labels["scarf/new.png"] == "scarf"
+    assert labels["dress/moved.png"] == "dress"  # as it lies now
+    assert labels[f"{told.suggested}/by hand.png"] == told.suggested
+    assert not {renamed.path, other.path, gone.path, told.path, "loose.png"} & set(labels)
+    assert len(labels) == 24 - 1 - 1 + 2  # one was dropped and one is gone
+    assert {(row["change"], row["now"]) for row in table(tmp_path / "cleaned/changes.csv")} == {
+        ("added", "hat/new.png"),
+        ("added", "scarf/new.png"),
+        ("moved", "hat/renamed.png"),
+        ("moved", "dress/moved.png"),
+        ("moved", f"{told.suggested}/by hand.png"),
+    }
+    assert [row["path"] for row in table(tmp_path / "cleaned/left_out.csv")] == [gone.path]
+    text = "\n".join(apply.lines(about, tmp_path / "cleaned"))
+    assert "2 photos were added" in text and "3 photos were moved" in text
+    assert folders.tree(listed.root) == before
+
+
+def test_a_photo_that_was_moved_against_its_decision_is_left_out(
+    listed: Result, decided: Path, tmp_path: Path
+) -> None:
+    told = listed.rows[0]
+    third = next(name for name in listed.class_names if name not in (told.given, told.suggested))
+    (listed.root / told.path).rename(listed.root / third / "moved.png")
+    about = apply.apply([decided], listed, tmp_path / "cleaned")
+    assert (about["left_out"], about["moved"], about["photos"]) == (1, 1, 22)
+    (row,) = table(tmp_path / "cleaned/left_out.csv")
+    assert (
+        f"moved to {third}/moved.png" in row["reason"]
+        and f"decided to be {told.suggested!r}" in row["reason"]
+    )
+
+
+def test_files_that_clean_could_not_use_are_not_new(listed: Result, decided: Path, tmp_path: Path) -> None:
+    (listed.root / "hat/=broken.png").write_bytes(b"no image")
+    (listed.folder / "work").mkdir(exist_ok=True)
+    (listed.folder / "work/quarantine.csv").write_text("path,reason\nhat/=broken.png,no image\n")
+    about = apply.apply([decided], listed, tmp_path / "cleaned")
+    assert (about["added"], about["moved"]) == (0, 0)
+
+
+def test_of_a_manifest_s_photos_the_moved_keep_their_label_and_no_other_is_added(
+    listed: Result, decided: Path, tmp_path: Path
+) -> None:
+    rows = [replace(row, given="hat" if row.rank == 9 else row.given) for row in listed.rows]
+    assert rows[8].path.split("/")[0] != "hat"  # so the folders are not the labels
+    by_manifest = replace(listed, rows=tuple(rows))
+    folders.photo(listed.root / "dress/new.png", (9, 9, 9), 1000)
+    (listed.root / rows[8].path).rename(listed.root / "elsewhere.png")
+    about = apply.apply([decided], by_manifest, tmp_path / "cleaned")
+    assert (about["added"], about["moved"], about["left_out"]) == (0, 1, 0)
+    labels = {row["path"]: row["label"] for row in table(tmp_path / "cleaned/manifest.csv")}
+    assert labels["elsewhere.png"] == "hat"

@@ -12,7 +12,7 @@ from PIL import Image
 
 from noisyctl.cli.main import main
 from noisyctl.errors import DataError, OutputError
-from noisyctl.review import clean, result
+from noisyctl.review import clean, estimate, result
 from noisyctl.session import Session
 
 pytest.importorskip(
@@ -184,3 +184,105 @@ def test_the_command_beside_the_photos_or_inside_them(
     said = json.loads(capsys.readouterr().out)
     assert (said["photos"], said["done"]) == (3 * EACH, ["prepare", "embed", "judge", "report"])
     assert (photos.parent / "photos-clean/report.html").is_file()
+
+
+def test_labels_of_several_people_become_one_and_stand_as_evidence(photos: Path, tmp_path: Path) -> None:
+    manifest, out = tmp_path / "labels.csv", tmp_path / "out"
+    paths = sorted(p.relative_to(photos).as_posix() for p in photos.rglob("*.png"))
+    right = {path: "red" if path in (WRONG, f"red/{ODD}") else path.split("/")[0] for path in paths}
+    others = {"red": "green", "green": "blue", "blue": "red"}
+
+    def write(**doubted: str) -> None:
+        said = []
+        for path in paths:
+            two_err = path == WRONG
+            said.append((path, "anna", others[right[path]] if two_err else right[path]))
+            said.append((path, "ben", others[right[path]] if two_err else right[path]))
+            said.append((path, "cleo", others[right[path]] if path in doubted.values() else right[path]))
+        with manifest.open("w", newline="") as file:
+            csv.writer(file).writerows([("path", "annotator", "label"), *said])
+
+    write(one="blue/blue-3.png")
+    first = run(photos, out, manifest=manifest)
+    rows = result.read(out).by_path
+    assert rows[WRONG].given == "green"  # as most people say
+    assert rows[WRONG].annotations == (("anna", "green"), ("ben", "green"), ("cleo", "red"))
+    assert set(rows[WRONG].opinions) == {"kernel_ridge", "lda", "knn", "annotators"}
+    assert (rows[WRONG].rank, rows[WRONG].suggested) == (1, "red")
+    doubt = {path: row.opinions["annotators"] for path, row in rows.items()}
+    assert sorted(doubt, key=doubt.__getitem__)[:2] in (
+        [WRONG, "blue/blue-3.png"],
+        ["blue/blue-3.png", WRONG],
+    )
+    told = list(csv.DictReader((out / "annotators.csv").open(newline="")))
+    assert {row["annotator"] for row in told} == {"anna", "ben", "cleo"}
+    assert {row["labels"] for row in told} == {str(3 * EACH)}
+    assert {row["annotator"]: float(row["agreement"]) for row in told}["anna"] == 1
+    assert any(line.startswith("Annotators") and "cleo" in line for line in clean.summary(first))
+
+    assert run(photos, out, manifest=manifest).done == ()
+    write(one="blue/blue-4.png")  # the same consensus from other votes
+    assert run(photos, out, manifest=manifest).done == ("judge", "report")
+    assert result.read(out).by_path["blue/blue-4.png"].annotations[2] == ("cleo", "red")
+
+    with manifest.open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "label"), *right.items()])
+    run(photos, out, manifest=manifest)
+    assert not (out / "annotators.csv").exists()
+    assert result.read(out).by_path[WRONG].annotations == ()
+
+
+def test_a_class_whose_name_a_spreadsheet_would_compute(photos: Path, tmp_path: Path) -> None:
+    (photos / "blue").rename(photos / "=1+1")
+    (photos / "green").rename(photos / "@home, x")
+    cleaned = run(photos, tmp_path / "out")
+    assert {row.given for row in cleaned.result.rows} == {"=1+1", "red", "@home, x"}
+    assert len(cleaned.result.rows) == 3 * EACH
+
+
+def test_what_is_due_is_known_before_a_photo_is_opened(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def due() -> tuple[str, ...]:
+        return clean.due(clean.find_photos(photos), out, "efficientnet_lite0")
+
+    assert due() == clean.STEPS
+    cleaned = run(photos, out)
+    assert set(cleaned.seconds) == set(clean.STEPS)
+    assert all(seconds > 0 for seconds in cleaned.seconds.values())
+    assert due() == ()
+    assert run(photos, out).seconds == {}
+    (out / "labels.csv").unlink()
+    assert due() == ("judge", "report")
+    draw(photos / "red/new.png", "red", 99)
+    assert due() == clean.STEPS
+
+
+def test_the_estimate_is_the_last_time_s_or_measured(photos: Path, tmp_path: Path) -> None:
+    session = Session(quiet=True, threads=1, precision="float32", scratch=tmp_path / "scratch")
+    found, encoder = clean.find_photos(photos), "efficientnet_lite0"
+    each = estimate.measured(found, encoder, session)
+    assert set(each) == {"prepare", "embed", "report"} and min(each.values()) > 0
+    seconds, source = estimate.seconds_of(found, clean.STEPS, encoder, session)
+    assert source == "measured on 16 of the photos" and seconds > estimate.OTHER
+    estimate.keep(100, dict.fromkeys(clean.STEPS, 100.0), encoder, session)
+    total = len(found.photos) * 4 + estimate.OTHER  # a second a photo and step
+    assert estimate.seconds_of(found, clean.STEPS, encoder, session) == (total, "as fast as the last time")
+    assert estimate.seconds_of(found, (), encoder, session) == (0.0, "")
+    (session.scratch / estimate.FILE).write_text("[")  # damaged: measured again
+    assert estimate.seconds_of(found, clean.STEPS, encoder, session)[1] == source
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (3.0, "less than a minute"),
+        (60.0, "about a minute"),
+        (100.0, "about 1.7 minutes"),
+        (241.0, "about 5 minutes"),
+        (7200.0, "about 2 hours"),
+        (9000.0, "about 2.5 hours"),
+    ],
+)
+def test_an_estimate_has_no_more_digits_than_it_deserves(seconds: float, words: str) -> None:
+    assert estimate.in_words(seconds) == words

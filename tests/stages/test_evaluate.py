@@ -12,7 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from noisyctl.artifacts import store
+from noisyctl.artifacts import label_list, store
 from noisyctl.artifacts.kinds import IMAGES, TRACE, TRUTH, VERIFIED
 from noisyctl.cli import options
 from noisyctl.errors import ArtifactError, ParamsError
@@ -76,16 +76,10 @@ def test_the_list_is_sorted_by_the_mean_of_two_networks(
     assert "measured_noise" not in found and "test_accuracy" not in found
     path = tmp_path / "results/samples/elr-run.csv"
     rows = list(csv.DictReader(path.open()))
-    assert list(rows[0]) == [
-        "id",
-        "path",
-        "given",
-        "suggested",
-        "clean_probability",
-        "verdict",
-        "rank",
-        "warning",
-    ]
+    assert tuple(rows[0]) == (*label_list.FIRST, "warning")  # as in labels.csv, in the same order
+    as_list = label_list.read(path)  # and what reads labels.csv reads it
+    assert as_list.given.tolist() == ["b", "a", "a", "b"] or as_list.given.tolist() == ["b", "a", "b", "a"]
+    assert as_list.ids.tolist()[:2] == ["y", "=w"]
     assert [(r["id"], r["given"], r["suggested"], r["verdict"], r["rank"]) for r in rows[:2]] == [
         ("y", "b", "a", "relabel", "1"),
         # an apostrophe: no spreadsheet computes it
@@ -443,6 +437,12 @@ def test_everything_that_a_trace_and_the_truth_allow(tmp_path: Path) -> None:
     assert found["test_accuracy"]["best_on_test_oracle"] == 100.0
     assert found["test_top5_accuracy"]["last"] == 100.0  # of two classes two places hold both
     assert found["val_accuracy"]["last"] == 50.0
+    assert found["test_by_class"] == {"balanced_accuracy": 50.0, "recall": {"a": 100.0, "b": 0.0}}
+    assert found["val_by_class"] == {"balanced_accuracy": 50.0, "recall": {"a": 50.0, "b": None}}
+    assert found["detection_by_class"] == {
+        "a": {"called_wrong": 1, "precision": 1.0, "recall": 1.0},  # v is kept, y called
+        "b": {"called_wrong": 1, "precision": 1.0, "recall": 1.0},  # w is kept, x called
+    }
     results = tmp_path / "results"
     precision = (results / "plots/selection_precision.tsv").read_text()
     assert precision == "run\tepoch\tselection_precision\nelr/run\t0\t50.0000\nelr/run\t1\t100.0000\n"
@@ -461,7 +461,7 @@ def test_everything_that_a_trace_and_the_truth_allow(tmp_path: Path) -> None:
 def test_the_documentation_tells_every_key_and_file(tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "docs/metrics.md").read_text()
     found = judge(tmp_path, open_set_run(tmp_path))
-    keys = {re.sub("^(test|val)_(top5_)?accuracy$", r"<split>_\2accuracy", key) for key in found}
+    keys = {re.sub("^(test|val)_(top5_accuracy|accuracy|by_class)$", r"<split>_\2", key) for key in found}
     for group in (
         "selection",
         "labels_kept",
