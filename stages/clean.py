@@ -19,10 +19,11 @@ class Inputs:
     groups: Path | None = None
     encoder: str = DEFAULT
     consensus: str = "dawid_skene"
+    model: bool = True
 
 
 def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dict[str, Any]:
-    """Write labels.csv, labels.parquet, result.json and report.html, and leave out what is up to date."""
+    """Write labels.csv, labels.parquet, result.json, report.html and model/, and leave out what is up to date."""
     from noisyctl.review import clean, estimate
 
     rule = clean.require_rule(inputs.consensus)
@@ -37,9 +38,9 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
         tell(line)
     clean.require_place(out, found.root)
     if not session.quiet:
-        due = clean.due(found, out, inputs.encoder)
+        due = clean.due(found, out, inputs.encoder, with_model=inputs.model)
         tell(estimate.line(*estimate.seconds_of(found, due, inputs.encoder, session)))
-    cleaned = clean.clean(found, out, session, inputs.encoder, tell)
+    cleaned = clean.clean(found, out, session, inputs.encoder, tell, with_model=inputs.model)
     estimate.keep(len(cleaned.result.rows), cleaned.seconds, inputs.encoder, session)
     noise = cleaned.result.noise
     return {
@@ -63,6 +64,7 @@ STAGE = Stage(
         given["groups"],
         given["encoder"],
         given["consensus"] or "dawid_skene",
+        not given["no_model"],
     ),
     options=(
         Option("photos", "folder with a folder for each class", required=True, argument=True),
@@ -80,6 +82,7 @@ STAGE = Stage(
             "groups", "table of photos that belong together, as those of one product: columns path, group"
         ),
         Option("encoder", f"{DEFAULT}, or timm:NAME", lambda layout: DEFAULT, metavar="name"),
+        Option("no_model", "train no model that labels new photos", flag=True),
         Option("out", "folder to write [NAME-clean]"),
     ),
     text=lambda result: result["text"],

@@ -9,8 +9,10 @@ Steps, each of which leaves an artifact and is left out where that artifact is u
   [4] judge:    opinions on every label, combined into one probability (noisyctl/opinions); OUT/labels.csv, labels.parquet
                 and result.json; where several people labeled, annotators.csv
   [5] report:   OUT/report.html
+  [6] model:    OUT/model, which labels new photos (`noisyctl predict --run OUT/model`) and is trained on the features by a
+                method that withstands wrong labels
 
-A label that is corrected in a manifest redoes [4] and [5] alone; a photo that is moved to another folder is decoded again
+A label that is corrected in a manifest redoes [4] to [6] alone; a photo that is moved to another folder is decoded again
 as well, without [3]. A photo that is new, gone or changed redoes all. Where nothing has changed, nothing is done. The
 photos themselves are only ever read.
 """
@@ -41,9 +43,9 @@ from noisyctl.datasets.folder import (
     read_table,
     sorted_classes,
 )
-from noisyctl.errors import DataError, NoisyctlError, OutputError, ParamsError
+from noisyctl.errors import DataError, NoisyctlError, OutputError, ParamsError, TrainingError
 from noisyctl.opinions import Judgement, judge
-from noisyctl.review import annotators, report
+from noisyctl.review import annotators, model, report
 from noisyctl.review import result as results
 from noisyctl.runs.embedding import embed_images
 from noisyctl.runs.judging import listed
@@ -51,7 +53,7 @@ from noisyctl.runs.prepare_data import prepare
 from noisyctl.seeds import numpy_stream
 from noisyctl.session import Session
 
-STEPS = ("prepare", "embed", "judge", "report")
+STEPS = ("prepare", "embed", "judge", "report", "model")
 PHOTOS, SEEN = "photos.csv", "seen.json"  # in OUT/work
 COLUMNS = ("path", "label")
 MANIFEST = files.Text((",".join(COLUMNS),))
@@ -173,8 +175,16 @@ def _groups(table: Path | None, required: bool) -> dict[str, str]:
 # --- all
 
 
-def clean(found: Found, out: Path, session: Session, encoder: str, tell: Tell = lambda text: None) -> Cleaned:
-    """Make the list and the report of these photos in the folder `out`, and leave out what is up to date there.
+def clean(
+    found: Found,
+    out: Path,
+    session: Session,
+    encoder: str,
+    tell: Tell = lambda text: None,
+    *,
+    with_model: bool = True,
+) -> Cleaned:
+    """Make the list, the report and the model of these photos in the folder `out`, and leave out what is up to date there.
 
     `tell` is given lines about the work as it goes on. Raises OutputError where `out` holds something else, DataError where
     too few photos can be read.
@@ -198,26 +208,39 @@ def clean(found: Found, out: Path, session: Session, encoder: str, tell: Tell = 
         report.write(result, out / results.REPORT, title=found.root.resolve().name)
         done.append("report")
     times.append(time.monotonic())
+    done += _model(out, session, tell) if with_model else []
+    times.append(time.monotonic())
     took = dict(zip(STEPS, np.diff(times).tolist(), strict=True))
     seconds = {step: took[step] for step in STEPS if step in done}
     return Cleaned(out, tuple(done), _count(work / "quarantine.csv"), judgement, result, seconds)
 
 
-def due(found: Found, out: Path, encoder: str) -> tuple[str, ...]:
+def _model(out: Path, session: Session, tell: Tell) -> list[str]:
+    """Train the model; where that cannot be, such as with too few photos of a class, the list is whole without it."""
+    try:
+        return ["model"] if model.write(out / results.WORK, out / results.MODEL, session) else []
+    except (ParamsError, DataError, TrainingError) as error:
+        tell(f"no model was trained: {error}")
+        return []
+
+
+def due(found: Found, out: Path, encoder: str, *, with_model: bool = True) -> tuple[str, ...]:
     """The steps of STEPS that `clean` would take, as far as that is known before a photo is opened.
 
     Where a photo was only moved, `embed` is among them and will be left out.
     """
-    work = out / results.WORK
+    work, steps = out / results.WORK, STEPS if with_model else STEPS[:-1]
     seen = _read_seen(work)
     if seen.get("photos") != _digest_of_photos(found) or not _readable(work):
-        return STEPS
+        return steps
     if not _is_embedded(work, encoder):
-        return STEPS[1:]
+        return steps[1:]
     judged = seen.get("judged", {})
     labels = _digest([(p.path, p.label) for p in found.photos])
     same = seen.get("labels") == labels and judged.get("groups") == _digest(sorted(found.groups.items()))
-    return () if same and _whole(out) else STEPS[2:]
+    if same and _whole(out):
+        return steps[4:] if with_model and not (out / results.MODEL / "trace.zarr").exists() else ()
+    return steps[2:]
 
 
 def require_place(out: Path, root: Path) -> None:
@@ -484,6 +507,8 @@ def summary(cleaned: Cleaned) -> list[str]:
     )
     lines.append(f"List: {out / results.LABELS}")
     lines.append(f"Report: {out / results.REPORT}  (open it in a browser, decide, and save decisions.csv)")
+    if (out / results.MODEL / "trace.zarr").exists():
+        lines.append(f"Model: noisyctl predict --run {out / results.MODEL} --root NEW_PHOTOS")
     lines.append(f"Then: noisyctl apply decisions.csv --result {out} --out {out}ed")
     return lines
 

@@ -22,6 +22,7 @@ SAMPLE = 16  # photos that are opened
 FEWEST = 50  # photos of a run whose times are kept: of fewer, most of the time is that of starting
 JUDGE = 0.003  # seconds a photo: 713 took 3, 20,000 about 60 on one core (docs/results.md)
 EXACT = 3e-8  # seconds a pair of photos, of the exact neighbors: 75 for 50,000
+MODEL = 0.02  # seconds a photo: 713 took about 10
 OTHER = 2.0  # seconds: libraries, weights
 
 
@@ -31,12 +32,13 @@ def seconds_of(found: Found, due: tuple[str, ...], encoder: str, session: Sessio
     if not due:
         return 0.0, ""
     judge = JUDGE * number + EXACT * number**2 if "judge" in due else 0.0
+    model = MODEL * number if "model" in due else 0.0
     if (kept := _read(session).get(_key(encoder, session))) is not None and set(due) <= set(kept):
         return OTHER + number * sum(kept[step] for step in due), "as fast as the last time"
     if not {"prepare", "embed"} & set(due):
-        return OTHER + judge, "without a measurement"
+        return OTHER + judge + model, "without a measurement"
     each = measured(found, encoder, session)
-    total = OTHER + judge + number * sum(each[step] for step in due if step != "judge")
+    total = OTHER + judge + model + number * sum(each[step] for step in due if step in each)
     return total, f"measured on {min(SAMPLE, number)} of the photos"
 
 

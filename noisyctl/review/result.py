@@ -29,6 +29,7 @@ REPORT = "report.html"
 REPORT_PHOTOS = "report-photos"
 MODEL = "model"
 WORK = "work"
+MODEL = "model"
 ABOUT = "result.json"
 KIND = "result of clean"
 VERSION = 2

@@ -62,7 +62,7 @@ def test_the_planted_error_is_first_the_photos_stay_and_nothing_is_done_twice(
 ) -> None:
     before, out = tree(photos), tmp_path / "out"
     first = run(photos, out)
-    assert first.done == ("prepare", "embed", "judge", "report")
+    assert first.done == ("prepare", "embed", "judge", "report", "model")
     rows = result.read(out).rows
     assert len(rows) == 3 * EACH
     assert (rows[0].path, rows[0].given, rows[0].suggested, rows[0].verdict) == (
@@ -91,11 +91,11 @@ def test_a_corrected_label_redoes_the_judgement_alone_and_a_new_photo_all(
     out = tmp_path / "out"
     run(photos, out)
     (photos / WRONG).rename(photos / "red/red-0.png")  # moved to its class: another path, the same photo
-    assert run(photos, out).done == ("prepare", "judge", "report")
+    assert run(photos, out).done == ("prepare", "judge", "report", "model")
     assert result.read(out).by_path["red/red-0.png"].verdict == "keep"
 
     draw(photos / "red/new.png", "red", 99)
-    assert run(photos, out).done == ("prepare", "embed", "judge", "report")
+    assert run(photos, out).done == ("prepare", "embed", "judge", "report", "model")
     assert len(result.read(out).rows) == 3 * EACH + 1
 
 
@@ -110,7 +110,7 @@ def test_a_manifest_s_corrected_label_reads_no_photo_again(photos: Path, tmp_pat
     write(good)
     run(photos, out, manifest=manifest)
     write([(path, "red" if path == WRONG else label) for path, label in good])
-    assert run(photos, out, manifest=manifest).done == ("labels", "judge", "report")
+    assert run(photos, out, manifest=manifest).done == ("labels", "judge", "report", "model")
     relabeled = tree(out)["labels.csv"]
     fresh = tmp_path / "fresh"
     run(photos, fresh, manifest=manifest)
@@ -182,7 +182,7 @@ def test_the_command_beside_the_photos_or_inside_them(
         main()
     assert ended.value.code == 0
     said = json.loads(capsys.readouterr().out)
-    assert (said["photos"], said["done"]) == (3 * EACH, ["prepare", "embed", "judge", "report"])
+    assert (said["photos"], said["done"]) == (3 * EACH, ["prepare", "embed", "judge", "report", "model"])
     assert (photos.parent / "photos-clean/report.html").is_file()
 
 
@@ -222,7 +222,7 @@ def test_labels_of_several_people_become_one_and_stand_as_evidence(photos: Path,
 
     assert run(photos, out, manifest=manifest).done == ()
     write(one="blue/blue-4.png")  # the same consensus from other votes
-    assert run(photos, out, manifest=manifest).done == ("judge", "report")
+    assert run(photos, out, manifest=manifest).done == ("judge", "report", "model")
     assert result.read(out).by_path["blue/blue-4.png"].annotations[2] == ("cleo", "red")
 
     with manifest.open("w", newline="") as file:
@@ -253,7 +253,7 @@ def test_what_is_due_is_known_before_a_photo_is_opened(photos: Path, tmp_path: P
     assert due() == ()
     assert run(photos, out).seconds == {}
     (out / "labels.csv").unlink()
-    assert due() == ("judge", "report")
+    assert due() == ("judge", "report", "model")
     draw(photos / "red/new.png", "red", 99)
     assert due() == clean.STEPS
 
