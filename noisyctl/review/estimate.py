@@ -9,15 +9,17 @@ import math
 import os
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 
 from noisyctl import embedding
 from noisyctl.images import scan
 from noisyctl.review.clean import SIDE, Found
+from noisyctl.runs import record
 from noisyctl.session import Session
 
-FILE = "clean-speed.json"  # in the scratch folder
+FILE = Path(record.FOLDER, "clean-speed.json")  # in the scratch folder, which holds folders of ours alone
 SAMPLE = 16  # photos that are opened
 FEWEST = 50  # photos of a run whose times are kept: of fewer, most of the time is that of starting
 JUDGE = 0.003  # seconds a photo: 713 took 3, 20,000 about 60 on one core (docs/results.md)
@@ -68,7 +70,7 @@ def keep(number: int, seconds: Mapping[str, float], encoder: str, session: Sessi
     own = held.setdefault(_key(encoder, session), {})
     own |= {step: round(took / number, 6) for step, took in seconds.items()}
     path = session.scratch / FILE
-    partial = path.with_name(f".{FILE}.{os.getpid()}")
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_text(json.dumps(held, sort_keys=True))

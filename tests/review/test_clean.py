@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from noisyctl.artifacts import files
 from noisyctl.cli.main import main
 from noisyctl.errors import DataError, OutputError
 from noisyctl.review import clean, estimate, result
@@ -266,6 +267,7 @@ def test_the_estimate_is_the_last_time_s_or_measured(photos: Path, tmp_path: Pat
     seconds, source = estimate.seconds_of(found, clean.STEPS, encoder, session)
     assert source == "measured on 16 of the photos" and seconds > estimate.OTHER
     estimate.keep(100, dict.fromkeys(clean.STEPS, 100.0), encoder, session)
+    files.require_scratch(session.scratch)  # what is kept there does not make the folder another program's
     total = len(found.photos) * 4 + estimate.OTHER  # a second a photo and step
     assert estimate.seconds_of(found, clean.STEPS, encoder, session) == (total, "as fast as the last time")
     assert estimate.seconds_of(found, (), encoder, session) == (0.0, "")
