@@ -223,7 +223,10 @@ def test_labels_of_several_people_become_one_and_stand_as_evidence(photos: Path,
 
     assert run(photos, out, manifest=manifest).done == ()
     write(one="blue/blue-4.png")  # the same consensus from other votes
-    assert run(photos, out, manifest=manifest).done == ("judge", "report", "model")
+    assert run(photos, out, manifest=manifest).done == (
+        "judge",
+        "report",
+    )  # no label changed, so the model stays
     assert result.read(out).by_path["blue/blue-4.png"].annotations[2] == ("cleo", "red")
 
     with manifest.open("w", newline="") as file:
@@ -268,7 +271,7 @@ def test_the_estimate_is_the_last_time_s_or_measured(photos: Path, tmp_path: Pat
     assert source == "measured on 16 of the photos" and seconds > estimate.OTHER
     estimate.keep(100, dict.fromkeys(clean.STEPS, 100.0), encoder, session)
     files.require_scratch(session.scratch)  # what is kept there does not make the folder another program's
-    total = len(found.photos) * 4 + estimate.OTHER  # a second a photo and step
+    total = len(found.photos) * 5 + estimate.OTHER  # a second a photo and step
     assert estimate.seconds_of(found, clean.STEPS, encoder, session) == (total, "as fast as the last time")
     assert estimate.seconds_of(found, (), encoder, session) == (0.0, "")
     (session.scratch / estimate.FILE).write_text("[")  # damaged: measured again

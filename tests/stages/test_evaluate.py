@@ -19,6 +19,7 @@ from noisyctl.errors import ArtifactError, ParamsError
 from noisyctl.layout import Layout
 from noisyctl.nn.inference import evaluating
 from noisyctl.runs import reading, tasks
+from noisyctl.runs.samples import Samples
 from noisyctl.session import Session
 from stages import evaluate, train_method
 
@@ -280,7 +281,7 @@ def test_a_second_network_s_predictions_are_its_own(home: Path, tmp_path: Path) 
     train_method.run(pipeline.inputs(home, "decoupling", tmp_path / "run"), params, pipeline.session(home))
     made = store.read(tmp_path / "run/trace.zarr", TRACE)
     images = reading.read_images(home / "images.zarr")
-    task, held_out = tasks.make_task(images, torch.device("cpu"))
+    task, held_out = tasks.make_task(Samples.of_images(images), torch.device("cpu"))
     networks, _ = reading.read_networks(tmp_path / "run/networks.safetensors", "")
     for field, array in (("network1", "test_predictions"), ("network2", "test_predictions_of_network2")):
         with evaluating(networks[field]):
@@ -368,7 +369,12 @@ def test_only_a_selection_as_clean_calls_the_others_wrong(
     }
     trace(tmp_path / "run", ["a", "b"], **about, test_predictions=np.array([[0, 1]]))
     found = judge(tmp_path, truth(tmp_path / "t.zarr", [0, 1, 1, 1], [0, 1], ["a", "b"]))
-    assert found["detection"] == {"precision": pytest.approx(precision), "recall": recall, "auc": 1.0}
+    assert found["detection"] == {
+        "precision": pytest.approx(precision),
+        "recall": recall,
+        "auc": 1.0,
+        "average_precision": 1.0,
+    }
     assert found["selection"]["precision"]["last"] == 100.0  # of what was learned from, in either case
     assert found["selection"]["recall"]["last"] == pytest.approx(100 / 3)
     assert found["labels_kept"]["pct_no_label"] == 75.0
