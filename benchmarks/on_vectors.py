@@ -2,6 +2,7 @@
 
     python benchmarks/on_vectors.py --noise sym50 --noise asym40 --noise worse            all methods, seed 0
     python benchmarks/on_vectors.py --noise sym80 --method elr --method cross_entropy --seeds 3
+    python benchmarks/on_vectors.py --publish benchmarks/results/on_vectors.md            tables of what --out holds
 
 It runs in a folder whose params.yaml (benchmarks/on_vectors.yaml) names the data set, the noises and every method's epochs,
 and where `prepare-data`, `embed` and `mine-knn` have been run. For each noise and seed it makes the labels, the warm-ups and
@@ -12,11 +13,14 @@ accuracy of the last epoch, AUC and average precision of the list of wrong label
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from tabulate import tabulate
 
 from noisyctl import methods
 
@@ -54,16 +58,58 @@ def run(method: str, noise: str, seed: int, known: dict[str, Any]) -> None:
     known[key] = {"seconds": round(seconds, 1), **found}
 
 
+def summed_up(known: dict[str, Any]) -> str:
+    """A table for each noise: methods by test accuracy, each with its list of wrong labels and the time of its training."""
+    noises = list(dict.fromkeys(key.split("/")[1] for key in known))
+    lines: list[str] = []
+    for noise in noises:
+        head = ["method", "seeds", "accuracy, last epoch", "AUC", "average precision", "seconds"]
+        rows = []
+        for method in dict.fromkeys(key.split("/")[0] for key in known):
+            runs = [v for k, v in known.items() if k.startswith(f"{method}/{noise}/")]
+            if not runs:
+                continue
+            if whys := [one["failed"] for one in runs if "failed" in one]:
+                rows.append((-1.0, [method, str(len(runs)), whys[0], "", "", ""]))
+                continue
+            told = [one["test_accuracy"]["last"] for one in runs if one.get("test_accuracy")]
+            found = [[one["detection"][name] for one in runs] for name in ("auc", "average_precision")]
+            measured = [
+                _spread(told, 2) if told else "-",
+                *(_spread(values, 3) for values in found),
+                _spread([one["seconds"] for one in runs], 0),
+            ]
+            rows.append((statistics.fmean(told) if told else 0.0, [method, str(len(runs)), *measured]))
+        lines += ["", f"## {noise}", "", _table([r for _, r in sorted(rows, reverse=True)], head)]
+    return "\n".join(lines[1:]) + "\n"
+
+
+def _table(rows: list[list[str]], head: list[str]) -> str:
+    align = ("left", *("right" for _ in head[1:]))
+    return tabulate(rows, head, "github", disable_numparse=True, colalign=align)
+
+
+def _spread(values: list[float], digits: int) -> str:
+    deviation = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.{digits}f}{deviation}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--noise", action="append", required=True, help="block of `noises:`, repeatable")
+    parser.add_argument("--noise", action="append", default=[], help="block of `noises:`, repeatable")
     parser.add_argument("--method", action="append", help="only these methods, repeatable [all]")
     parser.add_argument("--seeds", type=int, default=1, help="seeds 0, 1, ... [1]")
     parser.add_argument(
         "--out", type=Path, default=Path("on_vectors.json"), help="file with what was measured"
     )
+    parser.add_argument(
+        "--publish", type=Path, help="write the tables of `--out` to this file, and run nothing"
+    )
     given = parser.parse_args()
     known: dict[str, Any] = json.loads(given.out.read_text()) if given.out.exists() else {}
+    if given.publish:
+        given.publish.write_text(summed_up(known))
+        return
     for method in given.method or methods.available():
         for noise in given.noise:
             for seed in range(given.seeds):
