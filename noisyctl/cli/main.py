@@ -42,7 +42,7 @@ COMMANDS = {  # module, with what it makes the command of where it makes several
     "apply": ("stages.apply", "Apply a person's decisions to a copy of the labels."),
     "revert": ("stages.revert", "Take back what apply did."),
     "audit": ("stages.audit", "Draw a random sample for a person, and bound the noise by the answers."),
-    "export": ("stages.export", "Write the list, with decisions, for other tools."),
+    "export": ("stages.export", "Write the list, with decisions, for other tools; or a model as ONNX."),
     "sweep": (
         "stages.sweep",
         "Plan and run a paper, or run a dvc.yaml, several stages at a time, here or on SLURM.",

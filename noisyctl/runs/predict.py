@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from noisyctl import embedding, methods
 from noisyctl.artifacts import csv_files, files
@@ -27,15 +27,17 @@ PRETRAIN = "noisyctl pretrain-simclr` or `noisyctl pretrain-moco"
 
 
 @dataclass(frozen=True)
-class _Intake:
+class Intake:
     """How images from files come to the networks: their side in pixels, their channels, and what is done to a block.
 
-    `seen` makes of a block of images [b h w ch] what the views take: the images themselves, or their vectors.
+    `seen` makes of a block of images [b h w ch] what the views take: the images themselves, or their vectors. `encoder` is
+    what makes vectors, a network and a function of a few images; None where the networks see images.
     """
 
     size: int
     channels: int
     seen: Callable[[Tensor], Tensor]
+    encoder: tuple[nn.Module, Callable[[Tensor], Tensor]] | None = None
 
 
 def predict(
@@ -49,13 +51,8 @@ def predict(
     labeled and how many were set aside. Raises ArtifactError where the run has no networks for images.
     """
     device = session.start()
-    networks, header = read_run(run, MADE_BY)
-    if not networks:
-        raise ArtifactError(
-            f"{run}: {header.method} trains no network, so it cannot label images; choose another run"
-        )
-    how = _preprocessing(header, run)
-    intake = _intake(run, how, device, session, weights)
+    networks, header, how = read_model(run)
+    intake = intake_of(run, how, device, session, weights)
     kind: Literal["gray", "rgb"] = "gray" if intake.channels == 1 else "rgb"
     aside: list[Quarantined] = []
     blocks = read_blocks(root, intake.size, kind, inference.BATCH, aside)
@@ -73,8 +70,18 @@ def predict(
     return {"images": count, "quarantined": len(aside)}
 
 
+def read_model(run: Path) -> tuple[dict[str, Any], RunHeader, Preprocessing]:
+    """The networks of a run, and how images are brought to them. Raises ArtifactError where it cannot label images."""
+    networks, header = read_run(run, MADE_BY)
+    if not networks:
+        raise ArtifactError(
+            f"{run}: {header.method} trains no network, so it cannot label images; choose another run"
+        )
+    return networks, header, _preprocessing(header, run)
+
+
 def _labeler(
-    networks: dict[str, Any], name: str, how: Preprocessing, intake: _Intake, device: torch.device
+    networks: dict[str, Any], name: str, how: Preprocessing, intake: Intake, device: torch.device
 ) -> Callable[[Any, list[str]], Iterator[list[str]]]:
     """What gives the rows of a block of images."""
     method = warmup if name == "warmup" else methods.load(name)
@@ -92,15 +99,21 @@ def _labeler(
     return label
 
 
-def _intake(
+def intake_of(
     run: Path, how: Preprocessing, device: torch.device, session: Session, weights: Path | None
-) -> _Intake:
+) -> Intake:
     """How images come to a run's networks. Raises ArtifactError where the encoder of its vectors is not at hand."""
     size, about = max(how.size), how.encoder
     if about is None:
-        return _Intake(size, len(how.mean), lambda images: images)
+        return Intake(size, len(how.mean), lambda images: images)
     if "weights" not in about:
-        return _Intake(size, about["channels"], _by_trained_here(run, about, device))
+        network, embed_few = _trained_here(run, about, device)
+
+        def seen(images: Tensor) -> Tensor:
+            with inference.evaluating(network):
+                return torch.cat([embed_few(block) for block in images.split(inference.BATCH)])
+
+        return Intake(size, about["channels"], seen, (network, embed_few))
     encoder = embedding.load(about["encoder"], weights, image_size=about["image_size"])
     if encoder.weights != about["weights"]:
         raise ArtifactError(
@@ -113,11 +126,14 @@ def _intake(
         found = embedding.features_of(encoder, images, device, autocast=autocast)
         return torch.cat(list(found)).to(device)
 
-    return _Intake(encoder.resize if about["from_files"] else size, about["channels"], embed)
+    few = (encoder.network, lambda images: encoder.network(encoder.prepared(images)).flatten(1))
+    return Intake(encoder.resize if about["from_files"] else size, about["channels"], embed, few)
 
 
-def _by_trained_here(run: Path, about: Mapping[str, Any], device: torch.device) -> Callable[[Tensor], Tensor]:
-    """The vectors of images by the encoder that `pretrain-*` trained, in whose folder the run lies."""
+def _trained_here(
+    run: Path, about: Mapping[str, Any], device: torch.device
+) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
+    """The encoder that `pretrain-*` trained, in whose folder the run lies, and what makes vectors of images with it."""
     place = run.absolute().parents[2] / "encoder.safetensors"
     found = read_label_free(place, "encoder", PRETRAIN) if place.exists() else None
     if found is None or found[1].digest != about["digest"]:
@@ -127,12 +143,7 @@ def _by_trained_here(run: Path, about: Mapping[str, Any], device: torch.device) 
         )
     encoder = found[0].to(device)
     plain = ImageViews(about["views"], about["mean"], about["std"]).plain
-
-    def embed(images: Tensor) -> Tensor:
-        with inference.evaluating(encoder):
-            return inference.outputs(encoder.features, images, plain)
-
-    return embed
+    return encoder, lambda images: encoder.features(plain(images))
 
 
 def _preprocessing(header: RunHeader, run: Path) -> Preprocessing:

@@ -1,6 +1,7 @@
 """Every method through its command on features instead of images; what was trained on the one never meets the other."""
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from sklearn.datasets import load_sample_images
 
 from noisyctl import methods
 from noisyctl.artifacts import store, tensor_files
@@ -115,11 +117,15 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def predict(*words: str) -> None:
+def python(*words: str) -> None:
     """In a process of its own: a state of networks alone does not pass the type checks of the tests."""
     call = "from noisyctl.cli.main import main; main()"
     place = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-c", call, "predict", *words], env=place, check=True)
+    subprocess.run([sys.executable, "-c", call, *words], env=place, check=True)
+
+
+def predict(*words: str) -> None:
+    python("predict", *words)
 
 
 FAST = ("--epochs", "2", "--batch-size", "16")
@@ -157,6 +163,59 @@ def test_predict_embeds_and_says_what_the_run_says_of_its_own_photos(
     given = trace.array("train_predictions")[-1]
     paths = store.read(project / "data" / dataset / "paths.zarr", PATHS).array("train_path")
     assert said == {path: names[label] for path, label in zip(paths, given, strict=True)}
+
+
+@pytest.mark.parametrize("on", ["images", "simclr", "files"])
+def test_a_model_as_onnx_labels_real_photos_as_predict_does(project: Path, on: str, tmp_path: Path) -> None:
+    """Two photos of scikit-learn, through ONNX Runtime and through predict."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    dataset, asked, run_at = {
+        "images": ("own", (), "warmup/default/given-s0"),
+        "simclr": ("own", ("--input", "features"), "simclr/warmup/default/given-s0"),
+        "files": ("files", ("--input", "features", "--pretrain", "timm:test_resnet"),
+                  "timm-test_resnet/warmup/default/given-s0"),
+    }[on]  # fmt: skip
+    if asked:
+        assert run("warmup", "--dataset", dataset, *asked, *FAST) == 0
+    place = project / "data" / dataset / run_at
+    weights = ("--weights", "weights.safetensors") if on == "files" else ()
+    out = tmp_path / "model.onnx"
+    python("export", "--model", "onnx", "--run", str(place), "--out", str(out), *weights)
+    session = onnxruntime.InferenceSession(out.read_bytes(), providers=["CPUExecutionProvider"])
+    about = json.loads(session.get_modelmeta().custom_metadata_map["noisyctl"])
+    assert about["class_names"] == ["green", "red"]
+    side = session.get_inputs()[0].shape[1]
+    (tmp_path / "real").mkdir()
+    pictures = load_sample_images()
+    for name, pixels in zip(pictures.filenames, pictures.images, strict=True):
+        Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC).save(
+            tmp_path / "real" / f"{Path(name).stem}.png"
+        )
+    predict("--run", str(place), "--root", str(tmp_path / "real"), "--out", str(tmp_path / "p.csv"), *weights)
+    files = sorted((tmp_path / "real").iterdir())
+    batch = np.stack([np.asarray(Image.open(file)) for file in files])
+    (found,) = session.run(None, {"images": batch})
+    said = list(csv.DictReader((tmp_path / "p.csv").open(newline="")))
+    assert [row["path"] for row in said] == [file.name for file in files]
+    assert [about["class_names"][c] for c in found.argmax(axis=1)] == [row["label"] for row in said]
+    assert found.max(axis=1) == pytest.approx([float(row["probability"]) for row in said], abs=1e-4)
+
+
+def test_only_a_model_that_noisyctl_exported_is_replaced(project: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    mine = tmp_path / "model.onnx"
+    mine.write_bytes(b"mine")
+    place = str(project / "data/own/warmup/default/given-s0")
+    assert run("export", "--model", "onnx", "--run", place, "--out", str(mine)) == 2
+    assert mine.read_bytes() == b"mine"
+
+
+def test_what_to_export_must_be_said(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("export", "--out", "x") == 2
+    assert "or --model onnx and --run DIR" in capsys.readouterr().err
+    assert run("export", "--model", "onnx", "--to", "cvat", "--out", "x") == 2
+    assert "give --run DIR" in capsys.readouterr().err
 
 
 def test_a_run_on_vectors_whose_encoder_has_other_weights_is_refused(
