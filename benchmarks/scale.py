@@ -74,7 +74,7 @@ def build_metrics(home: Path, count: int) -> list[str]:
             "method": name.split("/")[0],
             "seed": i % 5,
             "params": {f"param{j}": j / 7 for j in range(40)} | {"seed": i % 5},
-            "inputs": {key: "0" * 64 for key in ("images", "labels", "neighbors", "warmup")},
+            "inputs": dict.fromkeys(("images", "labels", "neighbors", "warmup"), "0" * 64),
             "verified_labels": False,
             "assumed": [],
             "nominal_noise": 0.4,

@@ -51,8 +51,10 @@ def fit(
 
     `held_out` are the images of other splits, by name. The method's predictions on them go to the trace; nothing in
     training sees them. `test_every` is after how many epochs they are predicted, and after the last one; 0 is after the
-    last one alone. In the other epochs the trace has -1 for them. It changes no trained byte. With precision bfloat16 the forward passes are autocast; weights, batch statistics, logits,
-    losses and the gradients of weights stay float32.
+    last one alone. In the other epochs the trace has -1 for them. It changes no trained byte.
+
+    With precision bfloat16 the forward passes are autocast; weights, batch statistics, logits, losses and the gradients of
+    weights stay float32.
 
     Raises TrainingError if a loss is not finite.
     """
