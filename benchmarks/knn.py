@@ -1,13 +1,17 @@
 """Neighbor mining against faiss alone, its memory out of core, and what an HNSW graph saves and misses.
 
     python benchmarks/knn.py pair --samples 50000 --threads 1 --out benchmarks/results/knn_pair.json
+    python benchmarks/knn.py pair --dim 512 --spread 0.02 --repeats 2 --out benchmarks/results/knn_pair_tight_2.json
+    python benchmarks/knn.py pair --dim 10 --confidence 5 --out benchmarks/results/knn_pair_softmax_5.json
     python benchmarks/knn.py memory --samples 1000000 --queries 2000 --out benchmarks/results/knn_memory.json
     python benchmarks/knn.py hnsw --samples 50000 --out benchmarks/results/knn_hnsw.json
 
 `pair` alternates the two (A B A B ...): A is `IndexFlatIP.search` of the k + 1 best of rows that are normalized and added
 beforehand, B is all of `mine` on the raw rows (reading, normalizing, search, float64 order, proof that nothing was missed).
 `memory` mines some queries among all rows of a Zarr v3 array in a process of its own and reports the peak of its memory.
-Features are Gaussian with standard deviations 1 / sqrt(i), as principal components decay; or --features, an .npy file.
+Features are Gaussian with standard deviations 1 / sqrt(i), as principal components decay; with --spread, rows of 10 tight
+clusters, so far from a center of norm 1; with --confidence, the softmax of logits whose class is so much ahead (1.5 times
+a Gaussian, dim classes); or --features, an .npy file.
 """
 
 import argparse
@@ -36,9 +40,21 @@ def blocks(options: argparse.Namespace) -> Iterator[np.ndarray]:
         yield from (values[i : i + ROWS] for i in range(0, len(values), ROWS))
         return
     rng, scale = np.random.default_rng(0), np.arange(1, options.dim + 1) ** -0.5
+    centers = rng.standard_normal((10, options.dim))
+    centers /= np.linalg.norm(centers, axis=1, keepdims=True)
     for start in range(0, options.samples, ROWS):
         rows = min(ROWS, options.samples - start)
-        yield (rng.standard_normal((rows, options.dim)) * scale).astype(np.float32)
+        values = rng.standard_normal((rows, options.dim))
+        if options.spread:
+            label = rng.integers(0, 10, rows)
+            values = centers[label] + options.spread * options.dim**-0.5 * values
+        elif options.confidence:
+            values[np.arange(rows), rng.integers(0, options.dim, rows)] += options.confidence
+            values = np.exp(1.5 * values)
+            values /= values.sum(axis=1, keepdims=True)
+        else:
+            values *= scale
+        yield values.astype(np.float32)
 
 
 def timed(call: Callable[[], Any]) -> tuple[float, float]:
@@ -159,6 +175,8 @@ def main() -> None:
     parser.add_argument("--engine", choices=("faiss", "torch"), default="faiss")
     parser.add_argument("--repeats", type=int, default=5, help="of A B")
     parser.add_argument("--queries", type=int, default=2000)
+    parser.add_argument("--spread", type=float, help="distance of a row from its cluster's center")
+    parser.add_argument("--confidence", type=float, help="lead of a row's class among the logits")
     parser.add_argument("--features", type=Path, help=".npy of float32 [samples dim]")
     parser.add_argument("--store", type=Path, help=argparse.SUPPRESS)
     graph = "links,construction,search"
@@ -176,7 +194,8 @@ def main() -> None:
     measured = modes[options.mode](options)
     if options.mode != "child":
         versions = {"torch": torch.__version__, "faiss": faiss.__version__, "numpy": np.__version__}
-        shape = {name: getattr(options, name) for name in ("samples", "dim", "k", "threads", "engine")}
+        names = ("samples", "dim", "k", "threads", "engine", "spread", "confidence")
+        shape = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
         simd = torch.backends.cpu.get_cpu_capability()
         machine = {"python": platform.python_version(), "cores": os.cpu_count(), "instructions": simd}
         command = " ".join(["python", "benchmarks/knn.py", *sys.argv[1:]])

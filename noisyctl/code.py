@@ -65,10 +65,10 @@ def files_of(stage: str) -> dict[str, Path]:
         module = waiting.pop()
         if module in found or module.split(".")[0] not in roots or _is_plumbing(module):
             continue
-        path = _source(module)
+        path = source_of(module)
         if path is not None:
             found[module] = path
-            waiting += [name for name in _imports(module, path) if _source(name) is not None]
+            waiting += [name for name in _imports(module, path) if source_of(name) is not None]
     return dict(sorted(found.items()))
 
 
@@ -98,7 +98,7 @@ def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
 
 def _find(package: str, name: str) -> str:
     """A module of the package, or of another distribution that offers it under the package's name as entry point."""
-    if _source(f"{package}.{name}") is None:
+    if source_of(f"{package}.{name}") is None:
         for point in importlib.metadata.entry_points(group=package):
             if point.name == name:
                 return point.module
@@ -109,7 +109,7 @@ def _is_plumbing(module: str) -> bool:
     return module in PLUMBING or module.startswith(("noisyctl.artifacts.", "noisyctl.cli."))
 
 
-def _source(module: str) -> Path | None:
+def source_of(module: str) -> Path | None:
     """Where a module's source lies, found without importing its package; None where there is no such module."""
     top, *below = module.split(".")
     spec = importlib.util.find_spec(top)
@@ -124,7 +124,7 @@ def _source(module: str) -> Path | None:
 
 
 def _is_package(module: str) -> bool:
-    source = _source(module)
+    source = source_of(module)
     return source is not None and source.name == "__init__.py"
 
 
@@ -141,10 +141,10 @@ def _imports(module: str, path: Path) -> Iterator[str]:
                 base = ".".join([*above, *base.split(".")]).rstrip(".")
             names = [f"{base}.{alias.name}" for alias in node.names]
             yield from names
-            if any(_source(name) is None for name in names):  # a name of the module itself
+            if any(source_of(name) is None for name in names):  # a name of the module itself
                 yield base
         elif isinstance(node, ast.Call) and (prefix := _named_package(node)):
-            yield from (f"{prefix}.{m.name}" for m in pkgutil.iter_modules([str(_source(prefix).parent)]))  # type: ignore[union-attr]
+            yield from (f"{prefix}.{m.name}" for m in pkgutil.iter_modules([str(source_of(prefix).parent)]))  # type: ignore[union-attr]
 
 
 def _named_package(call: ast.Call) -> str:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import ast
 import functools
-import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from noisyctl.code import source_of
 
 OURS = "ours"
 
@@ -128,10 +129,10 @@ class ModuleSpec:
 @functools.lru_cache
 def module_spec(module: str, class_name: str = "Params") -> ModuleSpec:
     """Read the first line of a module's docstring, the fields of `class_name` (inherited ones first) and `NEEDS`."""
-    found = importlib.util.find_spec(module)
-    if found is None or found.origin is None:
+    found = source_of(module)  # find_spec would import the package, and numpy with it
+    if found is None:
         raise ModuleNotFoundError(f"no module {module}")
-    tree = ast.parse(Path(found.origin).read_text())
+    tree = ast.parse(found.read_text())
     summary = (ast.get_docstring(tree) or "").split("\n")[0]
     return ModuleSpec(module.rsplit(".", 1)[-1], summary, tuple(_fields(tree, class_name)), _needs(tree))
 

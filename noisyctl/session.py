@@ -43,13 +43,17 @@ class Silent:
 
 @dataclass(frozen=True)
 class Session:
-    """Who computes, and who is shown how it goes on. `quiet`: a command prints one line of JSON and no more."""
+    """Who computes, and who is shown how it goes on. `quiet`: a command prints one line of JSON and no more.
+
+    `test_every`: after how many epochs a training predicts the test images; 0: after the last one alone.
+    """
 
     device: str = "auto"
     precision: str = "auto"
     threads: int = 0
     seed: int = 0
     quiet: bool = False
+    test_every: int = 1
     scratch: Path = field(default_factory=lambda: Path(os.environ.get("NOISYCTL_SCRATCH", ".noisyctl")))
     shows: Shows = Silent()
 

@@ -5,10 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from noisyctl import noise
-from noisyctl.artifacts import store
 from noisyctl.artifacts.files import Writes
-from noisyctl.artifacts.kinds import LABELS, NOISE, VERIFIED
 from noisyctl.cli.stage import Option, Stage, block_of, known_kind, modules_in
 from noisyctl.cli.types import WholeNumber
 from noisyctl.config import ParamsFile
@@ -39,6 +36,8 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
 
 def _params(file: ParamsFile, layout: Layout, given: Mapping[str, Any]) -> tuple[str, str]:
     """The block of the noise, if it has one, and the module of its kind. Raises ParamsError where none is named."""
+    from noisyctl import noise
+
     if given["kind"]:
         return "", known_kind(noise.REGISTRY, given["kind"], file, "")
     if layout.noise == "given":
@@ -53,12 +52,17 @@ def _params(file: ParamsFile, layout: Layout, given: Mapping[str, Any]) -> tuple
 
 
 def _inputs(given: Mapping[str, Any], layout: Layout, extra: Mapping[str, Any]) -> Inputs:
+    from noisyctl import noise
+
     images = given["images"] if noise.load(extra["kind"]).NEEDS else None
     return Inputs(extra["kind"], given["truth"], given["out"], images, given["verified_per_class"])
 
 
 def _writes(out: Path) -> Writes:
     """The labels, and beside them the facts about their noise and the verified labels."""
+    from noisyctl.artifacts import store
+    from noisyctl.artifacts.kinds import LABELS, NOISE, VERIFIED
+
     kinds = {out: LABELS, beside(out, "noise"): NOISE, beside(out, "verified"): VERIFIED}
     return Writes({path: store.Form(kind) for path, kind in kinds.items()})
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from noisyctl import datasets
 from noisyctl.artifacts.files import Writes
 from noisyctl.cli.stage import Option, Stage, known_kind, modules_in
 from noisyctl.config import ParamsFile
@@ -34,6 +33,8 @@ def _writes(out: Path) -> Writes:
 
 def _params(file: ParamsFile, layout: Layout, given: Mapping[str, Any]) -> tuple[str, str]:
     """The block of the data set, and the module of its kind: the block's `kind`, or the data set's own name."""
+    from noisyctl import datasets
+
     block = f"datasets.{layout.dataset}"
     kind = file.block(block).values.get("kind", layout.dataset)
     return block, known_kind(datasets.REGISTRY, kind, file, block)

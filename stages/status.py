@@ -1,15 +1,19 @@
 """Tell which artifacts exist, which are stale, and the one command that comes next."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from noisyctl.cli.cures import Chosen, complete
 from noisyctl.cli.made import params_now
 from noisyctl.cli.stage import Stage
 from noisyctl.layout import Layout
-from noisyctl.runs import fresh, record
 from noisyctl.session import Session
+
+if TYPE_CHECKING:  # numpy, which it imports, would make --help slow
+    from noisyctl.runs import fresh
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,8 @@ class Inputs:
 
 def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dict[str, Any]:
     """Each artifact of the default layout: missing, damaged, stale or there; and what to run next."""
+    from noisyctl.runs import fresh
+
     layout = inputs.layout
     headers = fresh.Headers(outdated=lambda place, digest: _outdated(session, place, digest))
     found: dict[str, Any] = {}
@@ -38,6 +44,8 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
 
 def _outdated(session: Session, place: Path, digest: str) -> tuple[str, str] | None:
     """Why the command that made an artifact would make another one today, and that command; see noisyctl/runs/record.py."""
+    from noisyctl.runs import record
+
     found = record.read(session.scratch, place, digest)
     if found is None:
         return None
@@ -47,6 +55,8 @@ def _outdated(session: Session, place: Path, digest: str) -> tuple[str, str] | N
 
 def _made(layout: Layout) -> list[fresh.Made]:
     """What the default layout holds, in the order of making."""
+    from noisyctl.runs import fresh
+
     if (layout.home / "features.zarr").exists():
         return _made_of_features(layout)
     images = layout.home / "images.zarr"
@@ -70,6 +80,8 @@ def _made(layout: Layout) -> list[fresh.Made]:
 
 def _made_of_features(layout: Layout) -> list[fresh.Made]:
     """Of your own embeddings, which have no images."""
+    from noisyctl.runs import fresh
+
     made = fresh.label_free(None, layout.home)
     labels = fresh.Made("labels", layout.labels, "noisyctl prepare-data")
     runs = [_run(layout, path) for path in sorted((layout.home / "runs").rglob("trace.zarr"))]
@@ -78,6 +90,8 @@ def _made_of_features(layout: Layout) -> list[fresh.Made]:
 
 def _run(layout: Layout, trace: Any) -> fresh.Made:
     """A run, by its place: its method, its noise and its seed."""
+    from noisyctl.runs import fresh
+
     method, cell = trace.parent.parent.name, trace.parent.name
     noise, _, seed = cell.rpartition("-s")
     at = replace(layout, noise=noise or "given", seed=int(seed) if seed.isdecimal() else 0)

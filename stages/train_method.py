@@ -1,7 +1,7 @@
 """Train one method on noisy labels."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from noisyctl import methods
 from noisyctl.cli.names import tell_renamed
 from noisyctl.cli.options import group
 from noisyctl.cli.stage import RUN, Option, Stage
+from noisyctl.cli.types import WholeNumber
 from noisyctl.layout import Layout
 from noisyctl.params import module_spec
 from noisyctl.session import Session
@@ -26,6 +27,7 @@ class Inputs:
     verified: Path | None = None
     params_file: str = "params.yaml"  # for the commands that a message names
     features: Path | None = None  # where networks see vectors instead of images
+    test_every: int = 1
 
 
 def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, Any]:
@@ -47,6 +49,7 @@ def run(inputs: Inputs, params: Any, session: Session = Session()) -> dict[str, 
     def note(text: str) -> None:
         print(text, file=sys.stderr)
 
+    session = replace(session, test_every=inputs.test_every)
     return train(inputs.method, sources, inputs.out, params, session, note) | {"out": str(inputs.out)}
 
 
@@ -75,6 +78,7 @@ def stage(name: str) -> Stage:
             given["verified"],
             extra["file"].path,
             given["features"] or layout.vectors,
+            1 if given["test_every"] is None else given["test_every"],
         )
 
     return Stage(
@@ -92,6 +96,11 @@ def stage(name: str) -> Stage:
             Option("neighbors", "neighbors.zarr", lambda layout: layout.neighbors),
             Option("clusters", "clusters.safetensors", lambda layout: layout.clusters),
             Option("verified", "verified.zarr: samples whose labels you have checked"),
+            Option(
+                "test_every",
+                "predict the test images after every N epochs and the last; 0: after the last alone [1]",
+                type=WholeNumber(),
+            ),
             Option(
                 "out",
                 "folder to write [data/SET/runs/METHOD/NOISE-sSEED]",

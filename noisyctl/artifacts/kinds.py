@@ -172,7 +172,12 @@ TRACE = Kind(
         "validation_predictions": Array(
             "int32", ("epoch", "validation_sample"), "predicted class of the held-out samples", optional=True
         ),
-        "<split>_predictions": Array("int32", ("epoch", "<split>_sample"), "predicted class", optional=True),
+        "<split>_predictions": Array(
+            "int32",
+            ("epoch", "<split>_sample"),
+            "predicted class; -1 in an epoch that was not tested",
+            optional=True,
+        ),
         "<split>_predictions_of_<name>": Array(
             "int32",
             ("epoch", "<split>_sample"),

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from noisyctl.layout import TRAINED_HERE
-from noisyctl.runs.fresh import has_clean_labels
 
 COMMAND = re.compile(r"`(noisyctl [^`]+)`")
 # the choices that a command takes, and the artifacts that it reads, by the names of the options
@@ -77,6 +76,8 @@ def complete(message: str, chosen: Chosen) -> str:
 
 def _exact(command: str, chosen: Chosen) -> str:
     """One command; unchanged where it is none of `TAKES`, or names its output already."""
+    from noisyctl.runs.fresh import has_clean_labels
+
     _, name, *rest = command.split(" ")
     if name == "inject-noise" and chosen.noise == "given" and "--noise" not in rest:
         if has_clean_labels(chosen.home):

@@ -39,7 +39,9 @@ def curves(path: Path, runs: Mapping[str, Float[np.ndarray, " e"]], label: str) 
     """A measure over epochs, a line a run; more than a legend holds have none."""
     figure, axes = _axes()
     for name, curve in runs.items():
-        axes.plot(np.arange(len(curve)), curve, label=_text(name))
+        known = np.flatnonzero(np.isfinite(curve))  # an epoch that was not measured is bridged
+        marker = "." if len(known) < len(curve) else None
+        axes.plot(known, curve[known], marker=marker, label=_text(name))
     axes.set(xlabel="epoch", ylabel=label)
     if 0 < len(runs) <= MOST_NAMED:
         axes.legend()

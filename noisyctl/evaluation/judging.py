@@ -58,7 +58,9 @@ def on_test_images(
     }
     for name, curve in curves.items():
         if "val_accuracy" in curves:  # clean labels that a user owns: Clothing1M's
-            by_split[name]["best_on_clean_validation"] = float(curve[curves["val_accuracy"].argmax()])
+            by_split[name]["best_on_clean_validation"] = store.finite_or_none(
+                curve[measures.best_epoch(curves["val_accuracy"])]
+            )
     return by_split | by_class, curves
 
 
@@ -80,9 +82,10 @@ def of_further_classifiers(trace: Arrays, truth: Mapping[str, np.ndarray]) -> di
         }
         if "network2" in curves:
             first = measures.accuracies(trace.array(f"{split}_predictions")[:, judged], labels[judged])
-            curves["both_networks"] = (first + curves["network2"]) / 2
+            second = trace.array(of_split["network2"])[:, judged]
+            curves["both_networks"] = (first + measures.accuracies(second, labels[judged])) / 2
         found[f"{split}_accuracy_of"] = {
-            who: {"initial": float(curve[0])} | measures.selection_rules(curve)
+            who: {"initial": store.finite_or_none(curve[0])} | measures.selection_rules(curve)
             for who, curve in curves.items()
             if len(curve)
         }

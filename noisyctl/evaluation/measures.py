@@ -16,22 +16,31 @@ from noisyctl.seeds import draw_seed
 
 
 def accuracies(predictions: Int[np.ndarray, "e n"], labels: Int[np.ndarray, " n"]) -> Float[np.ndarray, " e"]:
-    """Accuracy in percent, epoch by epoch."""
-    return 100 * (predictions == labels[None, :]).mean(axis=1)
+    """Accuracy in percent, epoch by epoch; NaN in one without predictions, which has -1 throughout."""
+    found = 100 * (predictions == labels[None, :]).mean(axis=1)
+    return np.where((predictions >= 0).any(axis=1), found, np.nan) if predictions.size else found
+
+
+def best_epoch(curve: Float[np.ndarray, " e"]) -> int:
+    """The first epoch in which a measure is highest; one that was not measured is none."""
+    return int(np.where(np.isnan(curve), -np.inf, curve).argmax())
 
 
 def known_accuracies(
     predictions: Int[np.ndarray, "e n"], labels: Int[np.ndarray, " n"]
 ) -> Float[np.ndarray, " f"]:
-    """Accuracy of the epochs that have predictions: those before the first have -1 throughout and are left out."""
-    return accuracies(predictions[(predictions >= 0).any(axis=1)], labels)
+    """The same from the first epoch on that has predictions."""
+    first = (predictions >= 0).any(axis=1).argmax() if predictions.size else 0
+    found = accuracies(predictions[first:], labels)
+    return found if np.isfinite(found).any() else found[:0]
 
 
 def top_accuracies(
     places: Int[np.ndarray, "e n k"], labels: Int[np.ndarray, " n"]
 ) -> Float[np.ndarray, " e"]:
     """Share of samples whose label is among the k likeliest classes."""
-    return 100 * (places == labels[None, :, None]).any(axis=2).mean(axis=1)
+    found = 100 * (places == labels[None, :, None]).any(axis=2).mean(axis=1)
+    return np.where((places >= 0).any(axis=(1, 2)), found, np.nan)
 
 
 def recall_by_class(
@@ -82,13 +91,14 @@ def selection_rules(
     `validation` has by the name of a rule what that rule makes highest over the epochs (the first of equals), such as the
     accuracy on held-out noisy labels: the curve's value there. Of refined labels nearly all are soon predicted as they are,
     so that many epochs are equal: then the last of them. Where `stage` numbers a method's stages, those rules choose
-    among the epochs of the last one; under `stage1_NAME` stands what they and `last` give for the first alone.
+    among the epochs of the last one; under `stage1_NAME` stands what they and `last` give for the first alone. Where not
+    every epoch was tested the best is that of the tested ones, and what an untested epoch would say is None.
     """
     rules = {
         "last": finite_or_none(curve[-1]),
         "mean_last_10": finite_or_none(curve[-10:].mean()),
-        "best_on_test_oracle": finite_or_none(curve.max()),
-        "gap_best_last": finite_or_none(curve.max() - curve[-1]),
+        "best_on_test_oracle": finite_or_none(curve[best_epoch(curve)]),
+        "gap_best_last": finite_or_none(curve[best_epoch(curve)] - curve[-1]),
     }
     parts = {"": np.arange(len(curve))}
     if stage is not None:
@@ -140,7 +150,7 @@ def over_epochs(
     found = {"last": finite_or_none(curve[-1])}
     found["best"] = None if np.isnan(curve).all() else finite_or_none(np.nanmax(curve))
     if test is not None:
-        found["at_best_on_test_oracle"] = finite_or_none(curve[test.argmax()])
+        found["at_best_on_test_oracle"] = finite_or_none(curve[best_epoch(test)])
     return found
 
 

@@ -8,7 +8,7 @@ of threads. So that the neighbors depend on none of these, every query is answer
   [2] The similarities of the proposed rows are computed in float64 and rounded to float32. They decide the order; of rows
       with equal similarities the one with the lower index comes first.
   [3] If rounding, or a tie, could mean that a row which was not proposed is as near as the k-th, the query is compared
-      with every row.
+      with every row: see `_centered`.
 
 An HNSW graph gives no limit for the rows that it does not propose, so its candidates are taken as they are. Step [3] then
 only serves queries for which the graph proposes fewer than k rows.
@@ -24,13 +24,14 @@ from torch import Tensor
 from torch.nn.functional import embedding
 
 from noisyctl.errors import ParamsError
+from noisyctl.parts import _centered
+from noisyctl.parts._order import Metric, keys_of, similarity_of, unpack
 
 EXTRA = 4  # candidates beyond k: the sample itself, and a few more to show that no nearer row was missed
 ROUNDING = 2**-23  # twice the largest relative error of rounding a similarity to float32
 # Queries and rows that are scored at a time, and float64 numbers of candidates held at a time (so that they fit a cache).
 SIZES = {"cpu": (512, 8192, 2**18), "cuda": (4096, 65536, 2**24)}
 
-Metric = Literal["cosine", "euclidean"]
 # An engine: from queries [q d] to the indices of the rows that it proposes [q f] (-1: none), and the limits [q].
 Propose = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -52,47 +53,17 @@ def search(
         found, limit = propose(queries)  # [1]
         size = max(1, _sizes(rows)[2] // (found.shape[1] * rows.shape[1]))
         pairs = zip(queries.split(size), found.clamp(min=0).split(size), strict=True)
-        similarity = torch.cat([_similarity(q[:, None], embedding(f, rows), metric)[:, 0] for q, f in pairs])
-        keys = _keys(similarity, found, own).topk(k).values  # [2]
-        kth = _unpack(keys)[1][:, -1].double()
+        similarity = torch.cat(
+            [similarity_of(q[:, None], embedding(f, rows), metric)[:, 0] for q, f in pairs]
+        )
+        keys = keys_of(similarity, found, own).topk(k).values  # [2]
+        kth = unpack(keys)[1][:, -1].double()
         sure = kth > limit + _error(queries, kth, metric)
         unsure = (~sure).nonzero()[:, 0]
         if len(unsure):
-            keys[unsure] = _among_all(queries[unsure], own[unsure], rows, k, metric)  # [3]
-    return _unpack(keys)
-
-
-def _among_all(
-    queries: Float32[Tensor, "q d"],
-    own: Int[Tensor, " q"],
-    rows: Float32[Tensor, "n d"],
-    k: int,
-    metric: Metric,
-) -> Int[Tensor, "q k"]:
-    """The keys (see `_keys`) of the k nearest rows, from a comparison with all rows, block by block."""
-    height, width, _ = SIZES["cpu"]
-    parts = list(zip(queries.split(height), own.split(height), strict=True))
-    best = [own.new_empty(len(q), 0) for q, _ in parts]
-    for index in torch.arange(len(rows), device=rows.device).split(width):
-        for i, (q, itself) in enumerate(parts):
-            keys = _keys(_similarity(q, rows[index], metric), index[None], itself)
-            keys = torch.cat([best[i], keys], dim=1)
-            best[i] = keys.topk(min(k, keys.shape[1])).values
-    return torch.cat(best)
-
-
-def _similarity(
-    queries: Float[Tensor, "*b q d"], rows: Float[Tensor, "*b n d"], metric: Metric
-) -> Float32[Tensor, "*b q n"]:
-    """The similarity that defines the order: the cosine of unit rows, or minus the squared distance.
-
-    It is computed in float64 and rounded to float32. Distances are summed up directly, so that equal rows have
-    exactly 0.
-    """
-    queries, rows = queries.double(), rows.double()
-    if metric == "cosine":
-        return (queries @ rows.mT).float()
-    return -torch.cdist(queries, rows, compute_mode="donot_use_mm_for_euclid_dist").square().float()
+            some = (queries[unsure], own[unsure], rows, keys[unsure])
+            keys[unsure] = _centered.among_all(*some, metric, _centered.Sizes(*_sizes(rows)))  # [3]
+    return unpack(keys)
 
 
 def _error(queries: Float32[Tensor, "q d"], kth: Float[Tensor, " q"], metric: Metric) -> Float[Tensor, " q"]:
@@ -109,27 +80,6 @@ def _error(queries: Float32[Tensor, "q d"], kth: Float[Tensor, " q"], metric: Me
         return unit + ROUNDING * kth.abs()
     norms, distance = queries.double().norm(dim=1), (-kth).sqrt()
     return unit * (2 * norms + distance) ** 2 + ROUNDING * distance**2 + d * float32.tiny
-
-
-def _keys(
-    similarity: Float32[Tensor, "q m"], index: Int[Tensor, "#q m"], own: Int[Tensor, " q"]
-) -> Int[Tensor, "q m"]:
-    """Each (similarity, index) as one integer: a larger similarity gives a larger key, of equal ones the lower index.
-
-    No two keys are equal, so topk of them does not depend on how ties are broken. The row `own` and missing rows come
-    last.
-    """
-    similarity = similarity.masked_fill((index == own[:, None]) | (index < 0), -torch.inf)
-    bits = (similarity + 0.0).view(torch.int32)  # + 0.0 turns -0.0 into 0.0
-    ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()
-    return (ordered << 32) + (0x7FFFFFFF - index)
-
-
-def _unpack(keys: Int[Tensor, "q k"]) -> tuple[Int[Tensor, "q k"], Float32[Tensor, "q k"]]:
-    """The indices and similarities that are in the keys."""
-    ordered = (keys >> 32).int()
-    bits = torch.where(ordered < 0, ordered ^ 0x7FFFFFFF, ordered)
-    return 0x7FFFFFFF - (keys & 0x7FFFFFFF), bits.view(torch.float32)
 
 
 def exact(engine: Literal["faiss", "torch"], rows: Float32[Tensor, "n d"], k: int, metric: Metric) -> Propose:

@@ -19,7 +19,8 @@ from torch import Generator, Tensor
 
 from noisyctl.errors import DataError, ParamsError
 from noisyctl.parts import _search
-from noisyctl.parts._search import Metric, Propose
+from noisyctl.parts._order import Metric
+from noisyctl.parts._search import Propose
 
 BLOCK = 8192  # rows that are read, and queries that are answered, at a time
 GRID = 2**26  # the entries of a unit row are rounded to multiples of 1 / GRID

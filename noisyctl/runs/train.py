@@ -68,6 +68,8 @@ def train_and_publish(
         "inputs": dict(training.inputs),
         **session.numerics(device, training.precision),
     }
+    if session.test_every != 1:
+        facts["test_every"] = session.test_every
     with hold(session.scratch, training.stage, facts, out) as scratch:
         fitted = fit(
             training.method,
@@ -81,6 +83,7 @@ def train_and_publish(
             held_out=training.held_out,
             report=session.report(training.shown_as or training.stage),
             precision=facts["precision"],
+            test_every=session.test_every,
         )
         publish(fitted, Origin(recorded, training.inputs, session.hardware(device)))
     return fitted

@@ -42,6 +42,7 @@ def fit(
     held_out: Mapping[str, Any] | None = None,
     report: Reporter | None = None,
     precision: Precision = "float32",
+    test_every: int = 1,
 ) -> Fitted:
     """Run `epochs` epochs of a method, continuing from the checkpoint in `scratch` if there is one.
 
@@ -49,8 +50,11 @@ def fit(
     run that was killed at any moment and resumed ends with the same bytes as one that was not.
 
     `held_out` are the images of other splits, by name. The method's predictions on them go to the trace; nothing in
-    training sees them. With precision bfloat16 the forward passes are autocast; weights, batch statistics, logits,
-    losses and the gradients of weights stay float32.
+    training sees them. `test_every` is after how many epochs they are predicted, and after the last one; 0 is after the
+    last one alone. In the other epochs the trace has -1 for them. It changes no trained byte.
+
+    With precision bfloat16 the forward passes are autocast; weights, batch statistics, logits, losses and the gradients of
+    weights stay float32.
 
     Raises TrainingError if a loss is not finite.
     """
@@ -71,11 +75,12 @@ def fit(
         task.monitor.check(epoch)
         scalars.append({key: float(value) for key, value in record.scalars.items()})
         with _autocast(task.device, precision):
-            _trace_epoch(method, state, task, record, epoch, held_out, scratch)
+            shown = held_out if _is_tested(epoch, epochs, test_every) else {}
+            _trace_epoch(method, state, task, record, epoch, shown, scratch)
         scratch.save(epoch + 1, *checkpoint.pack(state), scalars)
         if report:
             report(epoch, epochs, scalars[-1])
-    arrays = {key: scratch.rows(key, epochs) for key in scratch.row_names()} if epochs else {}
+    arrays = _rows(scratch, epochs, held_out) if epochs else {}
     for key in scalars[0] if scalars else ():
         arrays[f"scalar_{key}"] = np.array([row[key] for row in scalars])
     if len(task.validation_index):
@@ -83,6 +88,19 @@ def fit(
         arrays["validation"][task.validation_index.cpu().numpy()] = True
     with _autocast(task.device, precision):
         return Fitted(state, arrays | _last_epoch(method, state, task, held_out))
+
+
+def _is_tested(epoch: int, epochs: int, every: int) -> bool:
+    return epoch == epochs - 1 or (every > 0 and (epoch + 1) % every == 0)
+
+
+def _rows(scratch: Scratch, epochs: int, held_out: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The trace's vectors by name, stacked; held-out images have no prediction in an epoch that did not test them."""
+    found = {}
+    for key in scratch.row_names():
+        tested = any(key.startswith((f"{split}_predictions", f"{split}_top5")) for split in held_out)
+        found[key] = scratch.rows(key, epochs, NO_PREDICTION if tested else None)
+    return found
 
 
 def _trace_epoch(

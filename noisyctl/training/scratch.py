@@ -125,12 +125,17 @@ class Scratch:
             partial.write_bytes(file.getvalue())
         self._sums[place.name] = hashlib.sha256(file.getvalue()).hexdigest()
 
-    def rows(self, name: str, epochs: int) -> np.ndarray:
-        """The vectors `name` of all epochs, stacked.
+    def rows(self, name: str, epochs: int, unwritten: int | None = None) -> np.ndarray:
+        """The vectors `name` of all epochs, stacked; one that was never written is full of `unwritten`.
 
         Raises TrainingError if a row is missing, or is not what was written.
         """
-        return np.stack([self._read_row(f"{name}-{epoch}.npy") for epoch in range(epochs)])
+        files = [f"{name}-{epoch}.npy" for epoch in range(epochs)]
+        if unwritten is None:
+            return np.stack([self._read_row(file) for file in files])
+        read = {file: self._read_row(file) for file in files if file in self._sums}
+        none = np.full_like(next(iter(read.values())), unwritten)
+        return np.stack([read.get(file, none) for file in files])
 
     def _read_row(self, name: str) -> np.ndarray:
         try:

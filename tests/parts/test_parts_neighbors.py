@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from noisyctl.errors import DataError, ParamsError
-from noisyctl.parts import _search, neighbors
+from noisyctl.parts import _centered, _search, neighbors
 from noisyctl.seeds import stream
 
 ENGINES = ("faiss", "torch")
@@ -283,12 +283,103 @@ def test_few_queries_are_searched_twice(metric: Any) -> None:
     """What proves that nothing was missed must not doubt ordinary rows, or mining takes twice as long."""
     rows, _ = neighbors._read(draw(2000, 64), metric, torch.device("cpu"))
     doubted = []
-    real = _search._among_all
+    real = _centered.among_all
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_search, "_among_all", lambda q, *rest: doubted.append(len(q)) or real(q, *rest))
+        patch.setattr(_centered, "among_all", lambda q, *rest: doubted.append(len(q)) or real(q, *rest))
         for engine in ENGINES:
             neighbors._mine(rows, None, 20, metric, _search.exact(engine, rows, 20, metric))  # type: ignore[arg-type]
     assert sum(doubted) <= 4
+
+
+# --- rows so close together that a float32 score cannot tell them apart
+
+
+def tight(n: int, d: int, spread: float) -> Tensor:
+    """Four clusters whose rows are `spread` away from a center of norm 1."""
+    centers = torch.nn.functional.normalize(draw(4, d, "centers"))
+    label = torch.randint(0, 4, (n,), generator=stream(0, "label"))
+    return centers[label] + draw(n, d, "within") * spread / d**0.5
+
+
+def softmax(n: int, confidence: float) -> Tensor:
+    """What a classifier of ten classes gives, all but sure of each."""
+    logits = draw(n, 10, "logits") + confidence * torch.eye(10)[torch.arange(n) % 10]
+    return (1.5 * logits).softmax(dim=1)
+
+
+CLOSE = {
+    "spread of 5 %": tight(700, 48, 0.05),
+    "spread of 1 %": tight(700, 48, 0.01),
+    "spread of a thousandth: cosines are tied": tight(700, 48, 1e-3),
+    "hardly any spread": tight(700, 24, 1e-6),
+    "tight clusters, most rows twice": tight(700, 24, 0.02)[torch.arange(700) // 2],
+    "softmax": softmax(700, 4),
+    "softmax, very sure": softmax(700, 9),
+    "softmax, saturated": softmax(700, 40),
+}
+
+
+def brute_force(features: Tensor, k: int, metric: str) -> tuple[Tensor, Tensor]:
+    """All pairs in float64 by numpy, sorted stably: nearest first, equal ones by index."""
+    rows = neighbors._read(features, metric, torch.device("cpu"))[0].double().numpy()  # type: ignore[arg-type]
+    near = rows @ rows.T if metric == "cosine" else np.stack([-((rows - r) ** 2).sum(axis=1) for r in rows])
+    near = near.astype(np.float32)
+    np.fill_diagonal(near, -np.inf)
+    order = np.argsort(-near, axis=1, kind="stable")[:, :k]
+    return torch.from_numpy(order), torch.from_numpy(np.take_along_axis(near, order, axis=1))
+
+
+@both_metrics
+@both_engines
+@pytest.mark.parametrize("name", CLOSE)
+def test_close_rows_have_the_neighbors_of_float64(
+    name: str, engine: Any, metric: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recall 1 and the same order, in one block of rows or many, around few centers or many."""
+    expected, similarity = brute_force(CLOSE[name], 9, metric)
+    for groups, first in [(64, 512), (3, 32)]:
+        monkeypatch.setattr(_centered, "GROUPS", groups)
+        monkeypatch.setattr(_centered, "FIRST", first)
+        found = neighbors.mine(CLOSE[name], 9, engine, metric=metric)
+        assert torch.equal(found.similarity, similarity)
+        assert torch.equal(found.indices.long(), expected)
+
+
+@both_metrics
+@pytest.mark.parametrize("name", CLOSE)
+def test_any_center_gives_the_same_neighbors(name: str, metric: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A center far away costs time, not neighbors; nor does a poor proposal, here the first rows of all."""
+    rows, _ = neighbors._read(CLOSE[name], metric, torch.device("cpu"))
+    own = torch.arange(len(rows))
+
+    def first_rows(queries: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.arange(13).repeat(len(queries), 1), torch.full((len(queries),), torch.inf)
+
+    monkeypatch.setattr(
+        _centered, "_groups", lambda q, *_: [(rows[5], own.flip(0)[:300]), (-rows[9], own[:400])]
+    )
+    found, similarity = _search.search(rows, own, rows, 9, metric, first_rows)
+    expected = brute_force(CLOSE[name], 9, metric)
+    assert torch.equal(similarity, expected[1]) and torch.equal(found, expected[0])
+
+
+@both_metrics
+@pytest.mark.parametrize(
+    "features", [tight(3000, 256, 0.02), tight(3000, 256, 1e-3), softmax(3000, 4), softmax(3000, 9)]
+)
+def test_close_rows_are_not_compared_one_by_one(
+    features: Tensor, metric: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 9 million pairs few are left for float64: this is what makes tight clusters cheap."""
+    exact, dense, real = [], [], (_centered._exact, _centered._all_of)
+    monkeypatch.setattr(
+        _centered, "_exact", lambda p, b, who, *r: exact.append(len(who)) or real[0](p, b, who, *r)
+    )
+    monkeypatch.setattr(_centered, "_all_of", lambda p, b, *r: dense.append(len(b.rows)) or real[1](p, b, *r))
+    neighbors.mine(features, 20, metric=metric)
+    assert sum(exact) > 0, "the case is one that a float32 score cannot decide"
+    assert sum(exact) < 3000 * 120
+    assert set(dense) <= {_centered.FIRST}, "only the first rows, where ties are decided"
 
 
 # --- the graph
