@@ -38,6 +38,13 @@ class Grid:
     num_seeds: int
     presets: Profiles
 
+    def __post_init__(self) -> None:
+        if self.file.get("input") not in (None, "images"):
+            raise ParamsError(
+                f"{self.file.where('input')}: input is {self.file.get('input')}, and a plan's runs see images; leave it out, or "
+                "call warmup and train-method with --input features (docs/embedding.md)"
+            )
+
     @property
     def home(self) -> Path:
         """The folder that holds all data of this grid."""

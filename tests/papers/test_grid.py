@@ -57,6 +57,12 @@ def test_one_cell_per_method_noise_and_seed_and_one_pretraining_for_all(folder: 
         assert all("--params-file plans/defaults.yaml" in cell.command for cell in of.values())
 
 
+def test_a_grid_on_features_is_refused_and_not_trained_on_images(folder: Path) -> None:
+    (folder / "mine.yaml").write_text(PARAMS + "input: features\n")
+    with pytest.raises(ParamsError, match=r"mine.yaml:\d+: input is features, and a plan's runs see images"):
+        grid()
+
+
 def test_own_photos_have_truth_only_where_a_manifest_gives_it(folder: Path) -> None:
     text = PARAMS.replace("dataset: digits", "dataset: photos")
     photos = text[: text.index("noises")] + text[text.index("simclr") :]
