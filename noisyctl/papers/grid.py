@@ -41,8 +41,8 @@ class Grid:
     def __post_init__(self) -> None:
         if self.file.get("input") not in (None, "images"):
             raise ParamsError(
-                f"{self.file.where('input')}: input is {self.file.get('input')}, and a plan's runs see images; leave it out, "
-                "or call warmup and train-method with --input features (docs/embedding.md)"
+                f"{self.file.where('input')}: input is {self.file.get('input')}, and a plan's runs see images; "
+                "leave it out, or call warmup and train-method with --input features (docs/embedding.md)"
             )
 
     @property
