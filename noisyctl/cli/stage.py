@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import json
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from noisyctl import params
-from noisyctl.artifacts.files import Form, Networks, Writes
+from noisyctl.artifacts.files import MANIFEST, Folder, Form, Networks, Writes
 from noisyctl.config import ParamsFile
 from noisyctl.errors import ParamsError
 from noisyctl.layout import Layout
@@ -142,7 +143,16 @@ def holds_artifacts(folder: Path) -> bool:
     """Whether a folder holds an artifact of noisyctl, itself or in the folders that a data set's folder has."""
     held = list(folder.iterdir())
     below = [p for p in held if p.is_dir() and not p.is_symlink() and p.name in LAYOUT_FOLDERS]
-    return any(map(_is_artifact, held)) or any(map(_any_below, below))
+    return any(map(_is_artifact, held)) or any(map(_any_below, below)) or any(map(_is_sealed, below))
+
+
+def _is_sealed(folder: Path) -> bool:
+    """Whether a command filled this folder as a whole: a clone of a project may hold the metrics that git keeps alone."""
+    try:
+        kind = json.loads((folder / MANIFEST).read_text())["kind"]
+    except (KeyError, OSError, ValueError, TypeError):
+        return False
+    return Folder(kind).foreign(folder) is None
 
 
 def _any_below(folder: Path) -> bool:

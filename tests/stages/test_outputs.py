@@ -317,3 +317,28 @@ def test_what_appears_while_a_command_works_stays(tmp_path: Path) -> None:
         partial.write_text("path\n")
         (tmp_path / "p.csv").write_text("mine\n")
     assert (tmp_path / "p.csv").read_text() == "mine\n"
+
+
+def test_a_clone_of_the_project_takes_its_first_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of data/, git keeps the metrics alone: the folder holds no artifact, and is noisyctl's all the same."""
+    root = Path(__file__).parents[2]
+    listed = subprocess.run(
+        ["git", "ls-files", "data", "params.yaml"], cwd=root, capture_output=True, text=True, check=False
+    )
+    if listed.returncode:
+        pytest.skip("this is no git checkout, so nobody knows what a clone would hold")
+    for name in listed.stdout.splitlines():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(root / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NOISYCTL_SCRATCH", str(tmp_path / "scratch"))
+    assert (tmp_path / "data/digits/results/metrics.json").is_file()
+    from noisyctl import prepare_data as first
+
+    assert first()["train images"] == 1297
+    (tmp_path / "data/other/results").mkdir(parents=True)
+    (tmp_path / "data/other/results/metrics.json").write_text("mine")
+    with pytest.raises(OutputError, match="is a folder with other files"):
+        first(out="data/other")
