@@ -1,4 +1,4 @@
-# make repro: install, run the demonstration on digits, print its table.  make test: install, lint, test.
+# make install: .venv with noisyctl in it.  make repro: install, run the demonstration on digits, print its table.  make test: install, lint, test.
 # make attack: kill, starve and damage every command, and count what came of it.
 PYTHON ?= python3
 VENV := $(CURDIR)/.venv
@@ -6,7 +6,10 @@ BIN := $(VENV)/bin
 export PATH := $(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: repro test lint browser attack clean
+.PHONY: install repro test lint browser attack clean
+
+install: $(VENV)/.installed
+	@echo "noisyctl is in .venv: source .venv/bin/activate"
 
 repro: $(VENV)/.installed
 	$(BIN)/dvc repro
@@ -37,6 +40,7 @@ attack: $(VENV)/.installed-test
 	$(BIN)/python tests/attack.py --out attack.md
 
 $(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "installing noisyctl and PyTorch into .venv (about 6 GB, some minutes)"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[cpu]'
 	touch $@

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from noisyctl.cli.stage import Option, Stage
+from noisyctl.errors import DataError
 from noisyctl.session import Session
 
 DEFAULT = "efficientnet_lite0"
@@ -26,6 +27,10 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
     """Write labels.csv, labels.parquet, result.json, report.html and model/, and leave out what is up to date."""
     from noisyctl.review import clean, estimate
 
+    if not inputs.photos.is_dir():
+        raise DataError(
+            f"there is no folder {inputs.photos}; give the folder of the photos: `noisyctl clean FOLDER`"
+        )
     rule = clean.require_rule(inputs.consensus)
     found = clean.find_photos(inputs.photos, inputs.manifest, inputs.groups, rule)
     out = inputs.out or clean.default_out(inputs.photos)
@@ -38,7 +43,7 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
         tell(line)
     clean.require_place(out, found.root)
     if not session.quiet:
-        due = clean.due(found, out, inputs.encoder, with_model=inputs.model)
+        due = clean.due(found, out, inputs.encoder, seed=session.seed, with_model=inputs.model)
         tell(estimate.line(*estimate.seconds_of(found, due, inputs.encoder, session)))
     cleaned = clean.clean(found, out, session, inputs.encoder, tell, with_model=inputs.model)
     estimate.keep(len(cleaned.result.rows), cleaned.seconds, inputs.encoder, session)

@@ -65,8 +65,12 @@ class Commands(TyperGroup):
         if cmd_name not in COMMANDS:
             if ctx.resilient_parsing or cmd_name.startswith("-"):
                 return None
+            from noisyctl import methods
             from noisyctl.errors import ParamsError, suggest
 
+            if cmd_name.replace("-", "_") in methods.available():
+                name = cmd_name.replace("-", "_")
+                raise ParamsError(f"{cmd_name} is a method; train it with `noisyctl train-method {name}`")
             raise ParamsError(f"unknown command {cmd_name!r}; {suggest(cmd_name, COMMANDS)}")
         if ctx.resilient_parsing or set(sys.argv[1:2]) & {"--help"}:
             return _plain(cmd_name, COMMANDS[cmd_name][1])

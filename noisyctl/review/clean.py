@@ -208,7 +208,11 @@ def clean(
         report.write(result, out / results.REPORT, title=found.root.resolve().name)
         done.append("report")
     times.append(time.monotonic())
-    done += _model(out, session, tell) if with_model else []
+    if with_model and model.is_due(work, out / results.MODEL, session.seed):
+        tell(
+            f"list and report are ready: {out / results.REPORT}; now the model that labels new photos is trained"
+        )
+        done += _model(out, session, tell)
     times.append(time.monotonic())
     took = dict(zip(STEPS, np.diff(times).tolist(), strict=True))
     seconds = {step: took[step] for step in STEPS if step in done}
@@ -218,13 +222,14 @@ def clean(
 def _model(out: Path, session: Session, tell: Tell) -> list[str]:
     """Train the model; where that cannot be, such as with too few photos of a class, the list is whole without it."""
     try:
-        return ["model"] if model.write(out / results.WORK, out / results.MODEL, session) else []
+        model.write(out / results.WORK, out / results.MODEL, session)
+        return ["model"]
     except (ParamsError, DataError, TrainingError) as error:
         tell(f"no model was trained: {error}")
         return []
 
 
-def due(found: Found, out: Path, encoder: str, *, with_model: bool = True) -> tuple[str, ...]:
+def due(found: Found, out: Path, encoder: str, *, seed: int = 0, with_model: bool = True) -> tuple[str, ...]:
     """The steps of STEPS that `clean` would take, as far as that is known before a photo is opened.
 
     Where a photo was only moved, `embed` is among them and will be left out.
@@ -239,7 +244,7 @@ def due(found: Found, out: Path, encoder: str, *, with_model: bool = True) -> tu
     labels = _digest([(p.path, p.label) for p in found.photos])
     same = seen.get("labels") == labels and judged.get("groups") == _digest(sorted(found.groups.items()))
     if same and _whole(out):
-        return steps[4:] if with_model and not (out / results.MODEL / "trace.zarr").exists() else ()
+        return steps[4:] if with_model and model.is_due(work, out / results.MODEL, seed) else ()
     return steps[2:]
 
 
@@ -490,7 +495,7 @@ def summary(cleaned: Cleaned) -> list[str]:
         low, high = round(noise.low * total), round(noise.high * total)
         lines.append(
             f"About {round(noise.wrong * total)} of {total} labels look wrong, {noise.wrong:.1%} "
-            f"({noise.level:.0%} interval: {low} to {high})"
+            f"({noise.level:.0%} interval: {low} to {high} photos)"
         )
     if cleaned.unreadable:
         lines.append(f"{cleaned.unreadable} files could not be used: {out / results.WORK / 'quarantine.csv'}")

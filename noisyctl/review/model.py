@@ -24,14 +24,15 @@ WARMUP_EPOCHS, EPOCHS = 10, 30
 LARGEST_BATCH, FEWEST_STEPS = 128, 8  # photos in a batch, and batches in an epoch where there are few photos
 
 
-def write(work: Path, out: Path, session: Session) -> bool:
-    """Train the model on features and labels of the folder `work` and write it to the folder `out`.
-
-    False where it is there already, trained on these very features and labels with this seed.
-    """
+def is_due(work: Path, out: Path, seed: int) -> bool:
+    """Whether no model lies at `out` that was trained on these very features and labels with this seed."""
     features, labels = store.read(work / "features.zarr", FEATURES), store.read(work / "labels.zarr", LABELS)
-    if _is_of(out, features.digest, labels.digest, session.seed):
-        return False
+    return not _is_of(out, features.digest, labels.digest, seed)
+
+
+def write(work: Path, out: Path, session: Session) -> None:
+    """Train the model on features and labels of the folder `work` and write it to the folder `out`."""
+    features, labels = store.read(work / "features.zarr", FEATURES), store.read(work / "labels.zarr", LABELS)
     number = len(labels.array("noisy_labels"))
     batch_size = max(2, min(LARGEST_BATCH, number // FEWEST_STEPS))
     begin = warmup.Params(backbone="linear", networks=1, epochs=WARMUP_EPOCHS, batch_size=batch_size)
@@ -39,7 +40,6 @@ def write(work: Path, out: Path, session: Session) -> bool:
     warm_up(*places, work / "warmup", begin, session, features_path=features.path)
     sources = Sources(labels.path, work / "images.zarr", work / "warmup", features=features.path)
     train(METHOD, sources, out, methods.load(METHOD).Params(epochs=EPOCHS, batch_size=batch_size), session)
-    return True
 
 
 def _is_of(out: Path, features: str, labels: str, seed: int) -> bool:

@@ -247,3 +247,13 @@ def test_a_bar_keeps_count_and_time_on_a_narrow_terminal(monkeypatch: pytest.Mon
 )
 def test_times(seconds: float, text: str) -> None:
     assert progress._left(seconds) == (f"{text} left  " if text else "")
+
+
+@pytest.mark.parametrize("typed", ["elr", "two-stage"])
+def test_a_method_that_is_typed_as_a_command_is_told_its_command(
+    typed: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, typed) == 2
+    name = typed.replace("-", "_")
+    told = f"error: {typed} is a method; train it with `noisyctl train-method {name}`\n"
+    assert capsys.readouterr().err == told

