@@ -76,6 +76,8 @@ def test_a_stage_and_doctor_say_which_and_why(
     session = Session(device="cpu", threads=1, shows=Terminal())
     facts = session.numerics(CPU)
     assert capsys.readouterr().err == "precision bfloat16: this processor has AVX512_BF16\n"
+    session.numerics(CPU)
+    assert capsys.readouterr().err == ""  # once is enough
     assert facts["precision"] == "bfloat16"
     assert facts["layout"] == "channels_last"
     assert facts["units"].endswith(" AVX512_BF16")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 MOST_SCALARS = 2
@@ -59,6 +59,7 @@ class Terminal:
     """Shows on stderr: a bar where it is a terminal, else lines. `quiet` only notes what is at work, for `kept`."""
 
     quiet: bool = False
+    said: set[str] = field(default_factory=set, compare=False, repr=False)
 
     def epochs(self, what: str) -> Callable[[int, int, Mapping[str, float]], None]:
         """A bar, or a line an epoch."""
@@ -69,8 +70,9 @@ class Terminal:
         return steps(what, unit, self.quiet)
 
     def say(self, text: str) -> None:
-        """One line."""
-        if not self.quiet:
+        """One line; the same one, such as the precision of each step of `clean`, is not said twice."""
+        if not self.quiet and text not in self.said:
+            self.said.add(text)
             print(text, file=sys.stderr)
 
 
