@@ -27,6 +27,7 @@ COLUMNS = {
 
 
 BALANCED = "last, balanced"  # shown where a run's test classes are of unequal size, so that it is not `last`
+LEAST_GAP = 0.5  # between the two, in points
 RARE = ("best on noisy validation", "best on refined validation")  # shown where a run has it
 WITHOUT_TRUTH = {  # of own photos, whose right labels nobody knows
     "method": ("method",),
@@ -67,9 +68,15 @@ def table(runs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
         without = _columns(WITHOUT_TRUTH, groups)
         found = {title: cells for title, cells in without.items() if set(cells) - {NOTHING}}
     shown = {title: cells for title, cells in found.items() if title not in RARE or set(cells) - {NOTHING}}
-    if set(shown.get(BALANCED, ())) == {NOTHING} or shown.get(BALANCED) == shown.get("last"):
+    if not any(map(_is_imbalanced, runs.values())):
         shown.pop(BALANCED, None)
     return [list(shown), *(list(row) for row in zip(*shown.values(), strict=True))]
+
+
+def _is_imbalanced(run: Mapping[str, Any]) -> bool:
+    """Whether it matters that classes are of unequal size: the balanced accuracy differs by half a point or more."""
+    last, balanced = (dig(run, COLUMNS[title]) for title in ("last", BALANCED))
+    return isinstance(last, float) and isinstance(balanced, float) and abs(last - balanced) >= LEAST_GAP
 
 
 def _columns(

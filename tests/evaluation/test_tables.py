@@ -108,5 +108,7 @@ def test_balanced_accuracy_has_a_column_where_it_is_another_number() -> None:
         return "last, balanced" in tables.table({"elr/a-s0": {"method": "elr", **run}})[0]
 
     assert title(80.0)
+    assert title(90.5)
+    assert not title(90.4)
     assert not title(90.0)
     assert "last, balanced" not in tables.table(runs())[0]
