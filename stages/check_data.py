@@ -69,7 +69,10 @@ def _released(module: Any, root: str) -> dict[str, Any]:
         data = module.prepare(module.Params(root=root))
         images = {name: len(split.ids) for name, split in data.splits.items()}
     except DataError as error:
-        problems.append(str(error).removesuffix(f"; {module.RELEASE.cure}"))
+        release, said = module.RELEASE, str(error)
+        problems.append(
+            said.removesuffix(f"; {release.cure}").removesuffix(f"; {release.cure_at(str(root))}")
+        )
     return {"checked": "every byte, by published checksums", "images": images, "problems": problems}
 
 

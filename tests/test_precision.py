@@ -18,6 +18,7 @@ from noisyctl.nn.inference import evaluating, outputs
 from noisyctl.noise import semantic
 from noisyctl.pretraining import scan, simclr
 from noisyctl.runs import reading, tasks, train
+from noisyctl.runs.samples import Samples
 from noisyctl.session import Session
 from noisyctl.training import scratch
 from noisyctl.training.warmup import Params as WarmupParams
@@ -157,7 +158,7 @@ def test_networks_that_are_read_again_predict_what_the_run_did(
 ) -> None:
     """As predict computes, in float32: to rounding of a run in float32, to that of its precision of one in bfloat16."""
     images = store.read(home / "images.zarr", IMAGES)
-    task, held_out = tasks.make_task(images, CPU)
+    task, held_out = tasks.make_task(Samples.of_images(images), CPU)
     assert task.views is not None
     for asked, tolerance in (("float32", 1e-6), ("bfloat16", 0.03)):
         session = replace(pipeline.session(tmp_path), precision=asked)
