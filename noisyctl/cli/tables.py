@@ -21,4 +21,5 @@ def show(table: list[list[str]], title: str = "", elsewhere: str = "") -> None:
     print(tables.as_text(table, broken_titles=on_terminal), flush=True)
     if left_out:
         where = f"; all columns are in {elsewhere}" if elsewhere else ""
-        print(f"not shown on a terminal of this width: {', '.join(left_out)}{where}", file=sys.stderr)
+        titles = ", ".join(f'"{title}"' for title in left_out)
+        print(f"not shown on a terminal of this width: {titles}{where}", file=sys.stderr)

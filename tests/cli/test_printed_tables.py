@@ -56,5 +56,5 @@ def test_a_terminal_of_100_columns_shows_whole_names(tmp_path: Path) -> None:
     os.close(ours)
     assert max(map(len, lines)) <= 100
     assert [line.split()[0] for line in lines if "sym" not in line][-2:] == ["cross_entropy", "dividemix"]
-    assert "not shown on a terminal of this width: gap best - last" in done.stderr
+    assert 'not shown on a terminal of this width: "gap best - last"' in done.stderr
     assert "all columns are in t.csv" in done.stderr
