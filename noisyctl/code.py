@@ -7,6 +7,7 @@ imports: another method, or a new one, changes nothing. Backbones, which a netwo
 """
 
 import ast
+import functools
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -131,7 +132,7 @@ def _is_package(module: str) -> bool:
 def _imports(module: str, path: Path) -> Iterator[str]:
     """The names that a module's source imports: modules, and names in them that may be modules."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    for node in _statements(path.read_bytes()):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -145,6 +146,13 @@ def _imports(module: str, path: Path) -> Iterator[str]:
                 yield base
         elif isinstance(node, ast.Call) and (prefix := _named_package(node)):
             yield from (f"{prefix}.{m.name}" for m in pkgutil.iter_modules([str(source_of(prefix).parent)]))  # type: ignore[union-attr]
+
+
+@functools.cache
+def _statements(source: bytes) -> tuple[ast.AST, ...]:
+    """The statements and calls of a source that may import something. Many stages share files: each is parsed once."""
+    kinds = (ast.Import, ast.ImportFrom, ast.Call)
+    return tuple(node for node in ast.walk(ast.parse(source)) if isinstance(node, kinds))
 
 
 def _named_package(call: ast.Call) -> str:
