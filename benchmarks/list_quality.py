@@ -153,15 +153,20 @@ def embedded(images: Any, place: Path, image_size: int = 0) -> np.ndarray:
     return features
 
 
-def photos(options: argparse.Namespace) -> list[dict[str, Any]]:
-    paths = sorted(p.relative_to(options.root) for p in options.root.rglob("*.jpg"))
+def own_photos(root: Path, cache: Path) -> tuple[np.ndarray, list[str], np.ndarray]:
+    """Features [n d] of the photos below a folder, the names of their classes, and the class of each [n]."""
+    paths = sorted(p.relative_to(root) for p in root.rglob("*.jpg"))
     names, true = np.unique([p.parent.name for p in paths], return_inverse=True)
-    with FileImages(options.root, list(map(str, paths)), 256, 3, torch.device("cpu")) as images:
-        features = embedded(images, options.cache / "photos.npy")
+    with FileImages(root, list(map(str, paths)), 256, 3, torch.device("cpu")) as images:
+        return embedded(images, cache / "photos.npy"), names.tolist(), true
+
+
+def photos(options: argparse.Namespace) -> list[dict[str, Any]]:
+    features, names, true = own_photos(options.root, options.cache)
     rows = []
     for noise in PLANTED:
         for seed in range(1, options.seeds + 1):
-            labels = planted(noise, true, names.tolist(), np.random.default_rng(seed))
+            labels = planted(noise, true, names, np.random.default_rng(seed))
             for method in options.methods:
                 row = {"data": "photos", "noise": noise, "seed": seed}
                 rows.append(row | measured(method, features, labels, true, seed))

@@ -17,10 +17,16 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-import torch
-from list_quality import NOISES, PLANTED, by_noisyctl, calibration_error, cifar_pixels, embedded, planted
-
-from noisyctl.streaming import FileImages
+from list_quality import (
+    NOISES,
+    PLANTED,
+    by_noisyctl,
+    calibration_error,
+    cifar_pixels,
+    embedded,
+    own_photos,
+    planted,
+)
 
 matplotlib.use("svg")
 BINS = 10
@@ -61,15 +67,12 @@ def judged(
 
 
 def photos(options: argparse.Namespace) -> list[dict[str, Any]]:
-    paths = sorted(p.relative_to(options.root) for p in options.root.rglob("*.jpg"))
-    names, true = np.unique([p.parent.name for p in paths], return_inverse=True)
-    with FileImages(options.root, list(map(str, paths)), 256, 3, torch.device("cpu")) as images:
-        features = embedded(images, options.cache / "photos.npy")
+    features, names, true = own_photos(options.root, options.cache)
     rows = []
     for noise in PLANTED:
         found = []
         for seed in range(1, options.seeds + 1):
-            labels = planted(noise, true, names.tolist(), np.random.default_rng(seed))
+            labels = planted(noise, true, names, np.random.default_rng(seed))
             found.append(judged(features, labels, true, seed))
         clean, right = (np.concatenate(parts) for parts in zip(*found, strict=True))
         about = {"data": "photos", "noise": noise, "samples": len(true), "seeds": options.seeds}

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from noisyctl import methods
 from noisyctl.artifacts import store
 from noisyctl.artifacts.kinds import IMAGES, LABELS, TRUTH
+from noisyctl.cli.main import main
 from noisyctl.datasets import digits
 from noisyctl.noise import symmetric
 from noisyctl.pretraining import scan, simclr
@@ -24,6 +26,17 @@ from stages import (
 )
 
 SIZE = 256
+
+
+def command(*words: str) -> int:
+    """The exit code of a command that is called in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["noisyctl", *words])
+        try:
+            main()
+        except SystemExit as ended:
+            return int(ended.code or 0)
+    return 0
 
 
 def session(home: Path, seed: int = 0) -> Session:

@@ -6,26 +6,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pipeline import command as run
 from safetensors.torch import save_file
 
 from noisyctl import embedding
 from noisyctl.artifacts import store
 from noisyctl.artifacts.kinds import FEATURES, IMAGES, NEIGHBORS
-from noisyctl.cli.main import main
 from noisyctl.errors import DataError
 
 timm = pytest.importorskip("timm")
-
-
-def run(*words: str) -> int:
-    """The exit code of a command."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["noisyctl", *words])
-        try:
-            main()
-        except SystemExit as ended:
-            return int(ended.code or 0)
-    return 0
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pipeline import command as run
 from safetensors.torch import save_file
 from sklearn.datasets import load_sample_images
 
 from noisyctl import methods
 from noisyctl.artifacts import store, tensor_files
 from noisyctl.artifacts.kinds import PATHS, TRACE
-from noisyctl.cli.main import main
 from noisyctl.nn.networks import NetworkSpec, spec_from_json
 from noisyctl.runs.samples import VECTORS
 
@@ -27,17 +27,6 @@ SMALL = {
     "batch_size": 32, "cluster_batch_size": 32, "correction_epoch": 1, "ramp_epochs": 1, "start_epoch": 1,
     "stage1_epochs": 1, "retrain_epoch": 1, "finetune_epoch": 1,
 }  # fmt: skip
-
-
-def run(*words: str) -> int:
-    """The exit code of a command."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["noisyctl", *words])
-        try:
-            main()
-        except SystemExit as ended:
-            return int(ended.code or 0)
-    return 0
 
 
 @pytest.fixture(scope="module")
