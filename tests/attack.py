@@ -51,8 +51,10 @@ class Stage:
     """A command and where its output lies: `words` make the output, `older` another one that it replaces.
 
     `places` are the artifacts that it writes, below `out`; `shared` says that `out` is a folder that may hold other files.
-    `inputs` are the artifacts that it reads, below the folder of the small pipeline. `trains` is set where an unfinished run
-    lies in the scratch folder.
+    `inputs` are the artifacts that it reads, below the folder of the small pipeline. `bare` are inputs that carry no digest,
+    such as a manifest: they are deleted, but no bit of them is changed. `trains` is set where an unfinished run lies in the
+    scratch folder. `inner` are folders in `out` whose files are outputs of their own, and `notes` files that tell when and
+    of what they were made, and are not compared. `removes` says that the command takes away what `older` wrote.
     """
 
     name: str
@@ -62,6 +64,29 @@ class Stage:
     inputs: tuple[str, ...] = ()
     shared: bool = False
     trains: bool = False
+    bare: tuple[str, ...] = ()
+    inner: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    removes: bool = False
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """What lies at `out` before: the older output, or nothing."""
+        return ("replace",) if self.removes else ("replace", "new")
+
+    def artifacts(self, out: Path) -> dict[str, dict[str, bytes]]:
+        """What is published below `out`, by name; hidden files, foreign ones and notes are not."""
+        found, folders = {}, [out] if out.is_dir() else []
+        for folder in folders:
+            for path in folder.iterdir():
+                name = path.relative_to(out).as_posix()
+                if path.name.startswith(".") or path.name in FOREIGN or name in self.notes:
+                    continue
+                if name in self.inner:
+                    folders.append(path)
+                else:
+                    found[name] = bytes_of(path)
+        return found
 
 
 def stages(at: Path) -> list[Stage]:
@@ -213,6 +238,71 @@ def stages(at: Path) -> list[Stage]:
             ("plan", "--params-file", f"{at}/params.yaml", "--seed", "1"),
             "out/cells.yaml",
         ),
+        *of_review(at),
+    ]
+
+
+def of_review(at: Path) -> list[Stage]:
+    """The commands around the list of `clean`, on the few photos of the small pipeline."""
+    result, other = ("--result", f"{at}/photos-clean"), ("--result", f"{at}/other-clean")
+    listed = ("photos-clean/labels.csv", "photos-clean/result.json")
+    apply = ("apply", f"{at}/decisions.csv", *result)
+    photos, notes = ("clean", f"{at}/photos", "--manifest"), ("work/seen.json",)
+    decided = ("--decisions", f"{at}/decisions.csv")
+    export = ("export", *result, "--to", "huggingface")
+    cleaning = {
+        "bare": ("right.csv",),
+        "shared": True,
+        "inner": ("work", "work/warmup", "model"),
+        "notes": notes,
+    }
+    return [
+        Stage("clean", (*photos, f"{at}/right.csv"), (*photos, f"{at}/fewer.csv"), "out", **cleaning),
+        Stage(
+            "clean (other labels)",
+            (*photos, f"{at}/right.csv"),
+            (*photos, f"{at}/other.csv"),
+            "out",
+            **cleaning,
+        ),
+        Stage(
+            "report",
+            ("report", *result),
+            ("report", *other),
+            "out/report.html",
+            listed,
+        ),
+        Stage(
+            "apply",
+            (*apply, "--as", "copies"),
+            apply,
+            "out/cleaned",
+            listed,
+            bare=("decisions.csv",),
+        ),
+        Stage("revert", ("revert", "out/cleaned"), apply, "out/cleaned", removes=True),
+        Stage(
+            "audit",
+            ("audit", *result, "--n", "8"),
+            ("audit", *other, "--n", "6"),
+            "out/audit",
+            listed,
+        ),
+        Stage(
+            "export",
+            (*export, *decided, "--as", "copies"),
+            export,
+            "out/for-training",
+            listed,
+            bare=("decisions.csv",),
+        ),
+        Stage(
+            "export --model onnx",
+            ("export", "--model", "onnx", "--run", f"{at}/runs/ce"),
+            ("export", "--model", "onnx", "--run", f"{at}/warmup"),
+            "out/model.onnx",
+            ("runs/ce",),
+        ),
     ]
 
 
@@ -240,9 +330,33 @@ def make_pipeline(at: Path) -> None:
     (at / "checked.csv").write_text("\n".join(["path,label", *rows[:4]]) + "\n")
     kept = folder.Params(root=str(at / "photos"), image_size=8, keep="files")
     prepare_data.run(prepare_data.Inputs("folder", at / "kept"), kept)
+    clean_photos(at, rows)
     (at / "photos/a/broken.png").write_bytes(b"no image")
     shutil.copy(HERE.parent / "params.yaml", at)
     shutil.rmtree(at / "all")
+
+
+def clean_photos(at: Path, rows: Sequence[str]) -> None:
+    """Two results of clean, on these rows of a manifest and on others, and a person's decisions on the first."""
+    from noisyctl.review import decisions, result
+    from noisyctl.session import Session
+    from stages import clean
+
+    other = [*(f"{row[:-1]}{'ab'[i % 3 == 0]}" for i, row in enumerate(rows[:12])), *rows[12:]]
+    for name, lines in (("fewer", rows[:-1]), ("other", other)):
+        (at / f"{name}.csv").write_text("\n".join(["path,label", *lines]) + "\n")
+    quiet = Session(device="cpu", precision="float32", threads=1, quiet=True, scratch=at / "scratch")
+    for name, manifest in (("photos", "right"), ("other", "other")):
+        wanted = clean.Inputs(at / "photos", at / f"{name}-clean", at / f"{manifest}.csv", model=False)
+        clean.run(wanted, session=quiet)
+    listed = result.read(at / "photos-clean")
+    kept, moved, dropped = listed.rows[:3]
+    taken = (
+        decisions.Decision(kept, "keep", kept.given, "", 0),
+        decisions.Decision(moved, "relabel", "ab"[moved.given == "a"], "", 0),
+        decisions.Decision(dropped, "drop", "", "", 0),
+    )
+    (at / "decisions.csv").write_text(decisions.as_csv(taken, listed.digest))
 
 
 def in_child(act: Callable[[], object], cwd: Path) -> tuple[int, str]:
@@ -291,7 +405,8 @@ def command(stage: Stage, words: Sequence[str]) -> Callable[[], None]:
     def call() -> None:
         os.environ["NOISYCTL_SCRATCH"] = "scratch"
         common = () if stage.name == "plan" else COMMON
-        sys.argv = ["noisyctl", *words, *common, "--out", stage.out]
+        place = () if words[0] == "revert" else ("--out", stage.out)
+        sys.argv = ["noisyctl", *words, *common, *place]
         try:
             cli.app()
         except NoisyctlError as error:
@@ -311,15 +426,6 @@ def bytes_of(path: Path) -> dict[str, bytes]:
         elif p.is_file():
             found[name] = p.read_bytes()
     return found
-
-
-def artifacts(out: Path) -> dict[str, dict[str, bytes]]:
-    """What is published below `out`, by name; hidden files and foreign ones are not."""
-    if not out.is_dir():
-        return {}
-    return {
-        p.name: bytes_of(p) for p in out.iterdir() if not p.name.startswith(".") and p.name not in FOREIGN
-    }
 
 
 def _in_use(hidden: Path) -> bool:
@@ -365,20 +471,25 @@ class Bench:
     def begin(self, stage: Stage) -> None:
         """Run the stage undisturbed, and its older form; count its file operations."""
         self.stage = stage
-        self.expected, self.older, self.steps = {}, self.root / "older", {}
+        self.older, self.steps = self.root / "older", {}
+        ends: list[dict[str, dict[str, bytes]]] = []
         shutil.rmtree(self.older, ignore_errors=True)
         self.fresh()
         self.make_older()
         self.trial.rename(self.older)
-        for mode in ("new", "replace"):
+        for mode in stage.modes:
             self.fresh(mode)
             code, said = in_child(self._counted, self.trial)
             assert code == 0, (stage.name, said)
             self.steps[mode] = int((self.root / "count").read_text())
-            self.expected[mode] = artifacts(self.trial / "out")
-        assert self.expected["new"] == self.expected["replace"], (
-            f"{stage.name}: what stood there changed the output"
-        )
+            ends.append(self.found())
+        self.goal = ends[0]
+        other = [name for name in ends[0].keys() | ends[-1].keys() if ends[0].get(name) != ends[-1].get(name)]
+        assert not other, f"{stage.name}: what stood there changed the output: {other}"
+
+    def found(self) -> dict[str, dict[str, bytes]]:
+        """The outputs that lie there now."""
+        return self.stage.artifacts(self.trial / "out")
 
     def _counted(self) -> None:
         fault = faults.Fault()
@@ -419,7 +530,7 @@ class Bench:
             self.strangers += [self.trial / "out" / name for name in FOREIGN]
         for path in self.strangers:
             path.write_bytes(FOREIGN[path.name])
-        self.old = artifacts(self.trial / "out")
+        self.old = self.found()
 
     def fail(self, attack: str, kind: str, text: str) -> None:
         self.tally.bad[self.stage.name, attack, kind] += 1
@@ -441,7 +552,7 @@ class Bench:
 
     def check_kept(self, attack: str, about: str) -> None:
         """Every artifact is the old or the new one; nothing of a stranger's is lost; inputs are as they were."""
-        there, new = artifacts(self.trial / "out"), self.expected["new"]
+        there, new = self.found(), self.goal
         for name in self.old.keys() | there.keys():
             found = there.get(name)
             if found is None and name in new:
@@ -460,9 +571,9 @@ class Bench:
         code, said = in_child(command(self.stage, self.stage.words), self.trial)
         if not self.check_said(attack, code, said, f"{about}, again"):
             return
-        if code:
+        if code and not (self.stage.removes and self.found() == self.goal):
             self.fail(attack, "other", f"{about}: the second run was refused: {said}")
-        elif artifacts(self.trial / "out") != self.expected["new"]:
+        elif self.found() != self.goal:
             self.fail(attack, "silent", f"{about}: the second run gave another output")
         self.check_kept(attack, f"{about}, again")
         hidden = [p for p in self.trial.rglob(".*-*") if p not in self.strangers and not _in_use(p)]
@@ -473,7 +584,7 @@ class Bench:
     def killed(self, number: int, exchange: bool = True) -> None:
         attack = "kill" if exchange else "kill, no exchange"
         for i in range(number):
-            mode = ("replace", "new")[i % 2] if exchange else "replace"
+            mode = self._mode(i) if exchange else "replace"
             at, phase = self._spread(i, number, mode)
             self.fresh(mode)
             about = f"{mode}, {phase} operation {at} of {self.steps[mode]}"
@@ -492,6 +603,9 @@ class Bench:
                 self.check_kept(attack, about)
             self.check_again(attack, about)
 
+    def _mode(self, i: int) -> str:
+        return self.stage.modes[i % len(self.stage.modes)]
+
     def _spread(self, i: int, number: int, mode: str) -> tuple[int, str]:
         steps = self.steps[mode]
         at = min(int((i + self.rng.random()) * steps / number), steps - 1)
@@ -499,9 +613,9 @@ class Bench:
 
     def full(self, number: int) -> None:
         """Operations fail from one on; files may not grow beyond a size; a small file system is full."""
-        largest = max(len(b) for held in self.expected["new"].values() for b in held.values())
+        largest = max((len(b) for held in self.goal.values() for b in held.values()), default=1)
         for i in range(number):
-            mode = ("replace", "new")[i % 2]
+            mode = self._mode(i)
             at, _ = self._spread(i, number, mode)
             self.fresh(mode)
             limit = self.rng.randrange(largest) if i % 3 == 2 else None
@@ -520,9 +634,9 @@ class Bench:
 
     def full_file_system(self, number: int, mount: "Mount") -> None:
         for i in range(number):
-            mode = ("replace", "new")[i % 2]
+            mode = self._mode(i)
             self.fresh(mode)
-            sizes = [len(b) for held in self.expected["new"].values() for b in held.values()]
+            sizes = [len(b) for held in self.goal.values() for b in held.values()]
             free = self.rng.randrange(sum(-(-size // PAGE) * PAGE for size in sizes) + PAGE)
             about = f"{mode}, {free} bytes are free"
             with mount.of(self.trial, free):
@@ -535,7 +649,7 @@ class Bench:
         self.tally.trials[self.stage.name, attack] += 1
         self.tally.refused[self.stage.name, attack] += code != 0
         self.check_said(attack, code, said, about)
-        if code == 0 and artifacts(self.trial / "out") != self.expected["new"]:
+        if code == 0 and self.found() != self.goal:
             self.fail(attack, "silent", f"{about}: exit 0 with another output")
         self.check_kept(attack, about)
         hidden = [p for p in (self.trial / "out").rglob(".*.partial-*") if p not in self.strangers]
@@ -582,6 +696,8 @@ class Bench:
             found = [p for place in where() for p in ([place] if place.is_file() else place.rglob("*"))]
             found = [p for p in found if p.is_file() and not p.is_symlink() and p.stat().st_size]
             found = [p for p in found if p not in self.strangers and p.name != "broken.png"]
+            notes = [self.trial / "out" / name for name in self.stage.notes]
+            found = [p for p in found if p not in notes]
             if not found:
                 return
             file = self.rng.choice(sorted(found))
@@ -589,7 +705,7 @@ class Bench:
             place, bit = self.rng.randrange(len(whole)), self.rng.randrange(8)
             file.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
             about = f"{file.relative_to(self.root)}, bit {bit} of byte {place}"
-            self.old = artifacts(self.trial / "out")
+            self.old = self.found()
             code, said = in_child(command(self.stage, self.stage.words), self.trial)
             if file.is_relative_to(self.at):
                 file.write_bytes(whole)
@@ -597,14 +713,14 @@ class Bench:
             self.tally.trials[self.stage.name, attack] += 1
             self.tally.refused[self.stage.name, attack] += code != 0
             self.check_said(attack, code, said, about)
-            if code == 0 and artifacts(self.trial / "out") != self.expected["new"]:
+            if code == 0 and (self.stage.removes or self.found() != self.goal):
                 self.fail(attack, "silent", f"{about}: exit 0 with another output")
             self.check_kept(attack, about)
 
     def two_at_once(self, number: int) -> None:
         attack = "two processes"
         for i in range(number):
-            self.fresh(("replace", "new")[i % 2])
+            self.fresh(self._mode(i))
             note = self.root / "second"
             wait = self.rng.random() * 0.2
 
@@ -628,16 +744,17 @@ class Bench:
             self.check_said(attack, other, also_said, "the second")
             if code and other:
                 self.fail(attack, "other", f"both were refused: {said} {also_said}")
-            if artifacts(self.trial / "out") != self.expected["new"]:
+            if self.found() != self.goal:
                 self.fail(attack, "silent", "two processes gave another output")
             self.check_again(attack, f"the second {wait:.3f} s later")
 
     def vanished(self, number: int) -> None:
         """An input goes away while it is read."""
         attack = "input deleted"
-        for i in range(number if self.stage.inputs else 0):
-            self.fresh(("replace", "new")[i % 2])
-            gone, away = self.at / self.rng.choice(self.stage.inputs), self.root / "away"
+        inputs = self.stage.inputs + self.stage.bare
+        for i in range(number if inputs else 0):
+            self.fresh(self._mode(i))
+            gone, away = self.at / self.rng.choice(inputs), self.root / "away"
             at = self.rng.randrange(1, 12)
 
             def act(gone: Path = gone, at: int = at, away: Path = away) -> None:
@@ -651,7 +768,7 @@ class Bench:
             self.tally.trials[self.stage.name, attack] += 1
             self.tally.refused[self.stage.name, attack] += code != 0
             self.check_said(attack, code, said, about)
-            if code == 0 and artifacts(self.trial / "out") != self.expected["new"]:
+            if code == 0 and self.found() != self.goal:
                 self.fail(attack, "silent", f"{about}: exit 0 with another output")
             self.check_kept(attack, about)
             self.check_again(attack, about)
@@ -660,7 +777,7 @@ class Bench:
         """The clock goes back while the command runs, and what stands there is from the future."""
         attack = "clock set back"
         for i in range(number):
-            self.fresh(("replace", "new")[i % 2])
+            self.fresh(self._mode(i))
             for path in self.trial.rglob("*"):
                 os.utime(path, (2**31, 2**31), follow_symlinks=False)
             step = (1e-3, 3600.0, 86400.0)[i % 3]
@@ -672,7 +789,7 @@ class Bench:
             code, said = in_child(act, self.trial)
             self.tally.trials[self.stage.name, attack] += 1
             self.check_said(attack, code, said, "")
-            if code or artifacts(self.trial / "out") != self.expected["new"]:
+            if code or self.found() != self.goal:
                 self.fail(attack, "silent", f"the clock changed the outcome: exit {code}: {said}")
             self.check_again(attack, f"back by {step} s")
 

@@ -326,11 +326,16 @@ def exists(path: Path) -> bool:
     return path.exists()
 
 
-def remove_remains(path: Path) -> None:
-    """Remove what killed processes left beside `path`. What a live process or one of another host writes stays."""
-    for remains in _remains(path):
-        if remains.dead or remains.path in (_sibling(path, "partial"), _sibling(path, "old")):
-            remove(remains.path)
+def remove_remains(path: Path) -> bool:
+    """Remove what killed processes left beside `path`, and tell whether there was any.
+
+    What a live process or one of another host writes stays.
+    """
+    own = (_sibling(path, "partial"), _sibling(path, "old"))
+    left = [remains.path for remains in _remains(path) if remains.dead or remains.path in own]
+    for remains in left:
+        remove(remains)
+    return bool(left)
 
 
 def discard(path: Path) -> None:
@@ -458,7 +463,8 @@ def _sibling(path: Path, role: str) -> Path:
 def _remains(path: Path) -> list[_Remains]:
     """The hidden siblings of `path`; a name that only looks like one is passed over."""
     form = re.compile(rf"\.{re.escape(path.name)}\.(partial|old)-([A-Za-z0-9._]+)-([0-9]+)")
-    found = [(p, form.fullmatch(p.name)) for p in sorted(path.parent.iterdir())]
+    beside = sorted(path.parent.iterdir()) if path.parent.is_dir() else []
+    found = [(p, form.fullmatch(p.name)) for p in beside]
     return [_Remains(p, match[1], match[2], int(match[3])) for p, match in found if match]
 
 

@@ -69,6 +69,8 @@ def read_fields(path: Path, separator: str) -> list[tuple[int, list[str]]]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, delimiter=separator, strict=True)
             return [(number, fields) for number, fields in enumerate(reader, start=1) if fields]
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 (byte {error.start}); save it as CSV UTF-8") from error
     except csv.Error as error:

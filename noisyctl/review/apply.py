@@ -232,7 +232,13 @@ def _write_plain(path: Path, rows: Sequence[Sequence[str]]) -> None:
 
 
 def revert(cleaned: Path) -> None:
-    """Remove what apply wrote. Raises OutputError where it is not as apply left it; then nothing is removed."""
+    """Remove what apply wrote, and what a revert that was killed has left of it.
+
+    Raises OutputError where it is not as apply left it; then nothing is removed.
+    """
+    files.recover(cleaned)
+    if files.remove_remains(cleaned) and not cleaned.exists():
+        return
     cure = "nothing was removed. Move away what is yours, or remove the folder by hand"
     if cleaned.is_symlink():
         raise OutputError(f"{cleaned} is a link; give the folder that it leads to, {cleaned.resolve()}")

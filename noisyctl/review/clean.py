@@ -203,9 +203,11 @@ def clean(
     done += ["judge"] if judgement is not None else []
     times.append(time.monotonic())
     result = results.read(out)
-    if judgement is not None or not (out / results.REPORT).is_file():
+    if _report_is_due(found, out, seen):
         tell("writing the report")
-        report.write(result, out / results.REPORT, title=found.root.resolve().name)
+        report.write(result, out / results.REPORT, title=_title(found))
+        seen["report"] = _shown(found, out)
+        _write_seen(work, seen)
         done.append("report")
     times.append(time.monotonic())
     if with_model and model.is_due(work, out / results.MODEL, session.seed):
@@ -243,9 +245,12 @@ def due(found: Found, out: Path, encoder: str, *, seed: int = 0, with_model: boo
     judged = seen.get("judged", {})
     labels = _digest([(p.path, p.label) for p in found.photos])
     same = seen.get("labels") == labels and judged.get("groups") == _digest(sorted(found.groups.items()))
-    if same and _whole(out):
-        return steps[4:] if with_model and model.is_due(work, out / results.MODEL, seed) else ()
-    return steps[2:]
+    if not (same and _whole(out)):
+        return steps[2:]
+    left = ["report"] if _report_is_due(found, out, seen) else []
+    if with_model and model.is_due(work, out / results.MODEL, seed):
+        left.append("model")
+    return tuple(left)
 
 
 def require_place(out: Path, root: Path) -> None:
@@ -287,18 +292,17 @@ def default_out(root: Path) -> Path:
 def _prepared(found: Found, work: Path, seen: dict[str, Any], session: Session) -> list[str]:
     """Images and labels of these photos; only the labels where no photo has changed."""
     photos, labels = _digest_of_photos(found), _digest([(p.path, p.label) for p in found.photos])
-    if seen.get("photos") == photos and _readable(work):
-        if seen.get("labels") == labels:
-            return []
+    known = seen.get("photos") == photos and _readable(work)
+    if known and seen.get("labels") == labels:
+        return []
+    with files.publish(work / PHOTOS, MANIFEST) as partial:
+        rows = [COLUMNS, *((p.path, p.label) for p in found.photos)]
+        with partial.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(rows)  # to the letter: prepare takes no text of it for a quoted one
+    if known:
         _relabel(found, work)
         done = ["labels"]
     else:
-        with files.publish(work / PHOTOS, MANIFEST) as partial:
-            rows = [COLUMNS, *((p.path, p.label) for p in found.photos)]
-            with partial.open("w", newline="", encoding="utf-8") as file:
-                csv.writer(file).writerows(
-                    rows
-                )  # to the letter: prepare takes no text of it for a quoted one
         params = Params(root=str(found.root), manifest=str(work / PHOTOS), image_size=SIDE, keep="files")
         prepare("folder", work, params, session)
         done = ["prepare"]
@@ -435,6 +439,23 @@ def _whole(out: Path) -> bool:
     except NoisyctlError:
         return False
     return True
+
+
+# --- [5] report
+
+
+def _report_is_due(found: Found, out: Path, seen: Mapping[str, Any]) -> bool:
+    """Whether no report lies there, or one of another list."""
+    return seen.get("report") != _shown(found, out) or not (out / results.REPORT).is_file()
+
+
+def _shown(found: Found, out: Path) -> str:
+    """Changes with the list that a report shows, and with its title."""
+    return _digest([(out / results.ABOUT).read_text(encoding="utf-8"), _title(found)])
+
+
+def _title(found: Found) -> str:
+    return found.root.resolve().name
 
 
 # --- what was seen

@@ -8,7 +8,7 @@
     OUT/result.json      where the photos lie, the classes, the estimated noise, and the digest of labels.csv
 
 The digest is the sha256 of what the list says, whatever file holds it. A person's decisions carry it, so that decisions
-made on another list are refused.
+made on another list are refused. result.json has a checksum of its own beside it.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ WORK = "work"
 MODEL = "model"
 ABOUT = "result.json"
 KIND = "result of clean"
-VERSION = 2
+VERSION = 3
 
 KEEP, RELABEL, LOOK, DROP, DUPLICATE = "keep", "relabel", "look", "drop", "duplicate"
 VERDICTS = (RELABEL, DROP, LOOK, DUPLICATE, KEEP)  # in the order in which people read them
@@ -166,7 +166,14 @@ def as_about(
             "high": noise.high,
             "level": noise.level,
         }
+    about["checksum"] = _checksum(about)
     return json.dumps(about, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _checksum(about: Mapping[str, Any]) -> str:
+    """The sha256 of what result.json says beside it."""
+    said = {name: value for name, value in about.items() if name != "checksum"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def digest_of(labels: LabelList) -> str:
@@ -242,6 +249,8 @@ def _read_about(folder: Path) -> dict[str, Any]:
         raise ArtifactError(
             f"{path} has version {about.get('schema_version')}, this noisyctl reads {VERSION}; {REMAKE}"
         )
+    if about.get("checksum") != _checksum(about):
+        raise ArtifactError(f"{path} is not as clean wrote it; {REMAKE}")
     return about
 
 

@@ -11,6 +11,7 @@ import folders
 import pytest
 from test_decisions import rows_of, write
 
+from noisyctl.artifacts import files
 from noisyctl.datasets import folder
 from noisyctl.errors import DataError, OutputError
 from noisyctl.review import apply, decisions, photos, result
@@ -207,6 +208,22 @@ def test_revert_refuses_what_is_not_as_apply_left_it(
     with pytest.raises(OutputError, match="nothing was removed"):
         apply.revert(tmp_path / "cleaned")
     assert folders.tree(tmp_path) == before
+
+
+def test_revert_ends_a_revert_that_was_killed(
+    listed: Result, decided: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply.apply([decided], listed, tmp_path / "cleaned")
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            files, "remove", lambda path: None
+        )  # as if the process had ended after hiding the folder
+        apply.revert(tmp_path / "cleaned")
+    assert list(tmp_path.glob(".cleaned.*"))
+    apply.revert(tmp_path / "cleaned")
+    assert not list(tmp_path.glob(".cleaned.*"))
+    with pytest.raises(OutputError, match="is no folder"):
+        apply.revert(tmp_path / "cleaned")
 
 
 def test_revert_refuses_folders_of_others(listed: Result, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from PIL import Image
 
 from noisyctl.artifacts import files
 from noisyctl.cli.main import main
-from noisyctl.errors import DataError, OutputError
+from noisyctl.errors import ArtifactError, DataError, OutputError
 from noisyctl.review import clean, estimate, result
 from noisyctl.session import Session
 from stages import clean as stages_clean
@@ -117,6 +118,40 @@ def test_a_manifest_s_corrected_label_reads_no_photo_again(photos: Path, tmp_pat
     fresh = tmp_path / "fresh"
     run(photos, fresh, manifest=manifest)
     assert tree(fresh)["labels.csv"] == relabeled  # the same as from nothing
+    assert tree(fresh)["work/photos.csv"] == tree(out)["work/photos.csv"]
+
+
+def test_a_clean_killed_after_the_list_writes_the_report_of_that_list(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    run(photos, out)
+    former = (out / "report.html").read_text()
+    (photos / WRONG).rename(photos / "red/red-0.png")
+
+    def killed(*args: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(clean.report, "write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(photos, out)
+    listed = result.read(out)
+    assert former == (out / "report.html").read_text() and listed.digest not in former
+    assert "report" in clean.due(clean.find_photos(photos), out, "efficientnet_lite0")
+    assert "report" in run(photos, out).done
+    assert listed.digest in (out / "report.html").read_text()
+
+
+def test_a_changed_figure_of_the_result_is_found(photos: Path, tmp_path: Path) -> None:
+    run(photos, tmp_path / "out")
+    about = tmp_path / "out/result.json"
+    text = about.read_text()
+    changed = re.sub(r'("wrong": 0\.\d)', r"\g<1>9", text)
+    assert changed != text
+    about.write_text(changed)
+    with pytest.raises(ArtifactError, match="not as clean wrote it"):
+        result.read(tmp_path / "out")
 
 
 def test_parts_are_recognized_and_all_their_photos_judged(photos: Path, tmp_path: Path) -> None:
