@@ -1,4 +1,4 @@
-"""Label a folder of images with a run's model alone."""
+"""Label a folder of images, or vectors, with a run's model alone."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any
 
 from noisyctl.artifacts import csv_files, files
 from noisyctl.cli.stage import Option, Stage, one
+from noisyctl.errors import ParamsError
 from noisyctl.session import Session
 
 PREDICTIONS = files.Text((",".join(csv_files.PREDICTIONS),))
@@ -14,17 +15,31 @@ PREDICTIONS = files.Text((",".join(csv_files.PREDICTIONS),))
 @dataclass(frozen=True)
 class Inputs:
     run: Path
-    root: Path
+    root: Path | None
     out: Path
     weights: Path | None = None
+    features: Path | None = None
 
 
 def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dict[str, Any]:
     """Write predictions.csv: path, label, probability; unreadable files are listed with an empty label."""
-    from noisyctl.runs.predict import predict
+    from noisyctl.runs.predict import predict, predict_vectors
 
+    if inputs.features is not None:
+        done = predict_vectors(inputs.run, inputs.features, inputs.out, session)
+        return done | {"out": str(inputs.out)}
+    assert inputs.root is not None
     done = predict(inputs.run, inputs.root, inputs.out, session, weights=inputs.weights)
     return done | {"out": str(inputs.out)}
+
+
+def _inputs(given: Any, layout: Any, extra: Any) -> Inputs:
+    """Raises ParamsError where it is not clear what to label."""
+    if (given["root"] is None) == (given["features"] is None):
+        raise ParamsError(
+            "give --root, a folder of images, or --features, an .npy file of vectors; one of them"
+        )
+    return Inputs(given["run"], given["root"], given["out"], given["weights"], given["features"])
 
 
 STAGE = Stage(
@@ -32,10 +47,11 @@ STAGE = Stage(
     summary="Label a folder of images with a run's model alone.",
     example="noisyctl predict --run data/photos/runs/mixnn/given-s0 --root photos --out predictions.csv",
     run=run,
-    inputs=lambda given, layout, extra: Inputs(given["run"], given["root"], given["out"], given["weights"]),
+    inputs=_inputs,
     options=(
         Option("run", "folder of a run", required=True),
-        Option("root", "folder of images", required=True),
+        Option("root", "folder of images"),
+        Option("features", "of a run on vectors of your own: .npy file of vectors, one row per sample"),
         Option("weights", "of a run on vectors: the file of the encoder's weights, if they came from one"),
         Option("out", "file to write", lambda layout: Path("predictions.csv"), writes=one(PREDICTIONS)),
     ),

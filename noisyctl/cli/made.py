@@ -8,7 +8,7 @@ from typing import Any
 
 from noisyctl import code
 from noisyctl.cli.options import COMMON
-from noisyctl.cli.resolve import Call, resolve
+from noisyctl.cli.resolve import Call, asked, resolve
 from noisyctl.cli.stage import Stage, specs_of
 from noisyctl.errors import NoisyctlError
 from noisyctl.runs import record
@@ -31,18 +31,26 @@ def note(call: Call, given: dict[str, Any]) -> None:
     stage, words, params = code.stage_of(call.stage.words, call.module), typed(call.stage, own), _params(call)
     sources = code.digests_of(stage)
     for path, digest in digests.items():
-        record.write(call.session.scratch, path, record.Record(digest, words, own, stage, sources, params))
+        made = record.Record(digest, words, own, stage, sources, params, call.asked)
+        record.write(call.session.scratch, path, made)
 
 
 def params_now(found: record.Record) -> dict[str, Any] | None:
-    """The params that a record's command would take today; None where it can no longer be resolved."""
+    """The params that a record's command would take today; None where it can no longer be resolved.
+
+    Where code and params.yaml are as they were, the params are too, and the module that declares them, which may import
+    torch, is left alone.
+    """
     from noisyctl.cli.main import stage_named
 
     try:
         stage = stage_named(found.command)
         given = dict.fromkeys([name for name, *_ in COMMON] + [option.name for option in stage.options])
         given |= dict.fromkeys([*specs_of(stage), "set"]) | {"json": False}
-        return _params(resolve(stage, given | dict(found.given)))
+        given |= dict(found.given)
+        if asked(stage, given).values == found.asked and found.code == code.digests_of(found.stage):
+            return dict(found.params)
+        return _params(resolve(stage, given))
     except (NoisyctlError, ImportError):
         return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,30 @@ NUMBERS = ("seed", "threads")
 
 
 @dataclasses.dataclass(frozen=True)
+class Asked:
+    """What a command is asked for, before the module is imported that says which params there are.
+
+    `layers` are where its params come from, the later ones before the earlier ones, and `options` those of the command line.
+    """
+
+    layout: Layout
+    session: Session
+    file: config.ParamsFile
+    paths: dict[str, Any]
+    block: str
+    module: str | None
+    layers: tuple[config.Layer, ...]
+    options: dict[str, Any]
+    sets: dict[str, Any]
+
+    @property
+    def values(self) -> list[Any]:
+        """All that decides the params, beside the code, as JSON holds it: the params are the same where this is the same."""
+        given = [self.module, [dict(layer.values) for layer in self.layers], self.options, self.session.seed]
+        return list(json.loads(json.dumps(given, sort_keys=True, default=str)))
+
+
+@dataclasses.dataclass(frozen=True)
 class Call:
     """A command with everything resolved: what is read and written, the params with the source of each, and who computes."""
 
@@ -29,6 +54,7 @@ class Call:
     session: Session
     file: config.ParamsFile
     module: str | None
+    asked: list[Any]
 
 
 def resolve(stage: Stage, given: dict[str, Any]) -> Call:
@@ -36,6 +62,24 @@ def resolve(stage: Stage, given: dict[str, Any]) -> Call:
 
     Raises NoisyctlError.
     """
+    found = asked(stage, given)
+    resolved: Any = None
+    sources: dict[str, str] = {}
+    if found.module:
+        model = importlib.import_module(found.module).Params
+        read = [
+            config.Layer({k: _read_option(model, k, v)}, f"--{k.replace('_', '-')}")
+            for k, v in found.options.items()
+        ]
+        resolved, sources = config.resolve(model, [*found.layers, *read], found.block)
+    check_parameters(found.file, found.sets, found.block)
+    extra = {"params": resolved, "file": found.file, "kind": (found.module or "").rpartition(".")[2]}
+    inputs = stage.inputs(found.paths, found.layout, extra)
+    return Call(stage, inputs, resolved, sources, found.session, found.file, found.module, found.values)
+
+
+def asked(stage: Stage, given: dict[str, Any]) -> Asked:
+    """What the options `given` and the present params.yaml ask for. Raises NoisyctlError."""
     place = given["params_file"]
     if place and not Path(place).is_file():
         wrong = "is a folder" if Path(place).is_dir() else "does not exist"
@@ -48,14 +92,10 @@ def resolve(stage: Stage, given: dict[str, Any]) -> Call:
     check_dataset(file, layout)
     paths = {o.name: _path(o, given.get(o.name), layout) for o in stage.options}
     block, module = stage.params(file, layout, paths) if stage.params else ("", "")
-    resolved: Any = None
-    sources: dict[str, str] = {}
-    if module:
-        model = importlib.import_module(module).Params
-        resolved, sources = _resolve_params(stage, model, file, block, layout, given, sets)
-    check_parameters(file, sets, block)
-    extra = {"params": resolved, "file": file, "kind": module.rpartition(".")[2]}
-    return Call(stage, stage.inputs(paths, layout, extra), resolved, sources, session, file, module)
+    layers = _layers(stage, file, block, layout, sets) if module else ()
+    own = {o.name for o in stage.options}
+    options = {k: v for k, v in given.items() if k in specs_of(stage) and k not in own and v is not None}
+    return Asked(layout, session, file, paths, block, module, layers, options if module else {}, sets)
 
 
 def settings(file: config.ParamsFile, given: dict[str, Any], sets: dict[str, Any]) -> tuple[Layout, Session]:
@@ -119,29 +159,18 @@ def _path(option: Option, value: Any, layout: Layout) -> Any:
     return Path(value) if option.kind is Path else value
 
 
-def _resolve_params(
-    stage: Stage,
-    model: Any,
-    file: config.ParamsFile,
-    block: str,
-    layout: Layout,
-    given: dict[str, Any],
-    sets: dict[str, Any],
-) -> tuple[Any, dict[str, str]]:
+def _layers(
+    stage: Stage, file: config.ParamsFile, block: str, layout: Layout, sets: dict[str, Any]
+) -> tuple[config.Layer, ...]:
+    """Where the params of a command come from, but for its options: presets, the block of params.yaml, and --set."""
     layer = file.block(block) if block else config.Layer({}, "params")
     if stage.by_kind:
         layer = config.Layer({k: v for k, v in layer.values.items() if k != "kind"}, layer.place, layer.lines)
-    own = {o.name for o in stage.options}
-    options = {k: v for k, v in given.items() if k in specs_of(stage) and k not in own and v is not None}
     prefix = f"{block}."
     overrides = {k[len(prefix) :]: v for k, v in sets.items() if block and k.startswith(prefix)}
     presets = stage.presets(layout).get(block, {}) if stage.presets else {}
     preset = config.Layer(presets, f"what {block} is without a block in params.yaml")
-    layers = [preset, layer, config.Layer(overrides, "--set")]
-    layers += [
-        config.Layer({k: _read_option(model, k, v)}, f"--{k.replace('_', '-')}") for k, v in options.items()
-    ]
-    return config.resolve(model, layers, block)
+    return preset, layer, config.Layer(overrides, "--set")
 
 
 def _read_option(model: Any, name: str, value: Any) -> Any:

@@ -70,13 +70,7 @@ def prepare(params: Params) -> FeatureData:
 
 def read_features(path: Path) -> tuple[Float32[np.ndarray, "n d"], tuple[int, ...]]:
     """The array as float32, which is read in blocks, and its constant columns."""
-    source = _read_npy(path)
-    if source.ndim != 2 or 0 in source.shape:
-        raise DataError(f"{path} has the shape {source.shape}; save one row per sample: (samples, features)")
-    if source.dtype.kind not in "fiub":
-        raise DataError(
-            f"{path} holds {source.dtype}; save real numbers: np.save(path, array.astype(np.float32))"
-        )
+    source = read_rows(path)
     features = source if source.dtype == np.float32 else np.empty(source.shape, np.float32)
     infinite: list[int] = []
     constant = np.ones(source.shape[1], bool)
@@ -91,6 +85,18 @@ def read_features(path: Path) -> tuple[Float32[np.ndarray, "n d"], tuple[int, ..
         message = f"NaN, infinite or beyond float32 in {len(infinite)} rows ({few(infinite)}, counted from 0)"
         raise DataError(f"{path}: {message}; remove those samples or compute them again")
     return features, tuple(np.flatnonzero(constant).tolist())
+
+
+def read_rows(path: Path) -> np.ndarray:
+    """A memory-mapped array of real numbers, one row per sample, as it lies in the file. Raises DataError."""
+    source = _read_npy(path)
+    if source.ndim != 2 or 0 in source.shape:
+        raise DataError(f"{path} has the shape {source.shape}; save one row per sample: (samples, features)")
+    if source.dtype.kind not in "fiub":
+        raise DataError(
+            f"{path} holds {source.dtype}; save real numbers: np.save(path, array.astype(np.float32))"
+        )
+    return source
 
 
 def _read_npy(path: Path) -> np.ndarray:

@@ -14,6 +14,7 @@ from scipy.sparse.csgraph import connected_components
 # different things have 0.86. Copies of 60 of them, by their median: mirrored 0.95, brighter 0.95, turned by 3 degrees 0.93,
 # saved with JPEG quality 50 0.91; cut by 5 % 0.88, of half the size 0.82: most of these two are not found.
 NEARLY_EQUAL = 0.9
+EQUAL = 1 - 1e-6  # of vectors of which it is not known what makes them alike: only equal ones are copies
 CONTENT_ID = re.compile(
     r"([0-9a-f]{16})-\d+"
 )  # of a further copy of the same bytes (section "ids" of docs/data.md)

@@ -105,19 +105,21 @@ def judge(
     rng: np.random.Generator,
     progress: Progress = lambda done, total: None,
     people: Votes | None = None,
+    alike: float = duplicates.NEARLY_EQUAL,
 ) -> Judgement:
     """Judge n labels (positions in `class_names`) by d features of each sample, such as those of a pretrained encoder.
 
     `ids` name the samples; those of equal files are recognized (`duplicates.same_bytes`). `groups` hold equal values for
     samples that may not vouch for each other: of one product, person or video. `people` are several people's labels of these
-    samples, of which `labels` are the consensus. Everything random comes from `rng`; the same arguments give the same bytes
-    with the same number of threads. Raises DataError where there are fewer than ten samples or
-    two classes, where features are not finite, or all equal.
+    samples, of which `labels` are the consensus. Samples whose features have a cosine of at least `alike` count as copies:
+    the default is for photos as the default encoder sees them. Everything random comes from `rng`; the same arguments give
+    the same bytes with the same number of threads. Raises DataError where there are fewer than ten samples or two classes,
+    where features are not finite, or all equal.
     """
     _require(features, labels, class_names, ids, paths, groups)
     used, compact = np.unique(labels, return_inverse=True)
     progress(0, 100)
-    data = _prepared(features, compact, len(used), ids, groups, rng, progress)
+    data = _prepared(features, compact, len(used), ids, groups, rng, progress, alike)
     first, settings = _opinions(data, np.ones(len(labels)))
     progress(60, 100)
     fit = combined(list(first.values()), compact)
@@ -222,6 +224,7 @@ def _prepared(
     groups: np.ndarray | None,
     rng: np.random.Generator,
     progress: Progress,
+    alike: float,
 ) -> _Data:
     """[1]"""
     n = len(labels)
@@ -229,7 +232,7 @@ def _prepared(
     k = min(MINED, n - 1)
     mined = neighbors.mine(rows, k, report=lambda done, total: progress(5 + 30 * done // total, 100))
     indices, similarity = mined.indices.numpy().astype(np.int64), mined.similarity.numpy()
-    copies = duplicates.copies_of(indices, similarity, duplicates.same_bytes(ids))
+    copies = duplicates.copies_of(indices, similarity, duplicates.same_bytes(ids), alike)
     own = [] if groups is None else [np.unique(groups, return_inverse=True)[1].reshape(n)]
     together = duplicates.joined(n, [], [copies, *own])
     kernel = kernel_ridge.kernel_features(rows, rng)

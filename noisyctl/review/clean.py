@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 import numpy as np
+from jaxtyping import Shaped
 
 from noisyctl.artifacts import files, label_list, store
 from noisyctl.artifacts.kinds import FEATURES, IMAGES, LABELS, PATHS
@@ -44,7 +45,7 @@ from noisyctl.datasets.folder import (
     sorted_classes,
 )
 from noisyctl.errors import DataError, NoisyctlError, OutputError, ParamsError, TrainingError
-from noisyctl.opinions import Judgement, judge
+from noisyctl.opinions import Judgement, duplicates, judge
 from noisyctl.review import annotators, model, report
 from noisyctl.review import result as results
 from noisyctl.runs.embedding import embed_images
@@ -192,14 +193,14 @@ def clean(
     require_place(out, found.root)
     work = out / results.WORK
     work.mkdir(parents=True, exist_ok=True)
-    seen = _read_seen(work)
-    _write_seen(work, seen)  # from here on the folder is known as one of clean's
+    seen = read_seen(work)
+    write_seen(work, seen)  # from here on the folder is known as one of clean's
     times = [time.monotonic()]
     done = _prepared(found, work, seen, session)
     times.append(time.monotonic())
     done += _embedded(work, encoder, session)
     times.append(time.monotonic())
-    judgement = _judged(found, out, seen, session)
+    judgement = judged(found, out, seen, session)
     done += ["judge"] if judgement is not None else []
     times.append(time.monotonic())
     result = results.read(out)
@@ -207,21 +208,21 @@ def clean(
         tell("writing the report")
         report.write(result, out / results.REPORT, title=_title(found))
         seen["report"] = _shown(found, out)
-        _write_seen(work, seen)
+        write_seen(work, seen)
         done.append("report")
     times.append(time.monotonic())
     if with_model and model.is_due(work, out / results.MODEL, session.seed):
         tell(
             f"list and report are ready: {out / results.REPORT}; now the model that labels new photos is trained"
         )
-        done += _model(out, session, tell)
+        done += trained_model(out, session, tell)
     times.append(time.monotonic())
     took = dict(zip(STEPS, np.diff(times).tolist(), strict=True))
     seconds = {step: took[step] for step in STEPS if step in done}
     return Cleaned(out, tuple(done), _count(work / "quarantine.csv"), judgement, result, seconds)
 
 
-def _model(out: Path, session: Session, tell: Tell) -> list[str]:
+def trained_model(out: Path, session: Session, tell: Tell) -> list[str]:
     """Train the model; where that cannot be, such as with too few photos of a class, the list is whole without it."""
     try:
         model.write(out / results.WORK, out / results.MODEL, session)
@@ -237,14 +238,14 @@ def due(found: Found, out: Path, encoder: str, *, seed: int = 0, with_model: boo
     Where a photo was only moved, `embed` is among them and will be left out.
     """
     work, steps = out / results.WORK, STEPS if with_model else STEPS[:-1]
-    seen = _read_seen(work)
+    seen = read_seen(work)
     if seen.get("photos") != _digest_of_photos(found) or not _readable(work):
         return steps
     if not _is_embedded(work, encoder):
         return steps[1:]
-    judged = seen.get("judged", {})
-    labels = _digest([(p.path, p.label) for p in found.photos])
-    same = seen.get("labels") == labels and judged.get("groups") == _digest(sorted(found.groups.items()))
+    former = seen.get("judged", {})
+    labels = digest_of([(p.path, p.label) for p in found.photos])
+    same = seen.get("labels") == labels and former.get("groups") == digest_of(sorted(found.groups.items()))
     if not (same and _whole(out)):
         return steps[2:]
     left = ["report"] if _report_is_due(found, out, seen) else []
@@ -258,7 +259,6 @@ def require_place(out: Path, root: Path) -> None:
 
     Raises OutputError; nothing is written.
     """
-    files.require_place(out, "--out")
     real, photos = Path(os.path.realpath(out)), Path(os.path.realpath(root))
     if real == photos or photos in real.parents:
         raise OutputError(f"{out} lies among the photos in {root}; nothing was written. Choose another --out")
@@ -266,6 +266,12 @@ def require_place(out: Path, root: Path) -> None:
         raise OutputError(
             f"{out} is a folder around the photos in {root}; nothing was written. Choose another --out"
         )
+    require_former_or_new(out)
+
+
+def require_former_or_new(out: Path) -> None:
+    """Refuse what is neither a former result, nor an empty folder, nor nothing at all. Raises OutputError."""
+    files.require_place(out, "--out")
     if out.is_dir() and any(out.iterdir()):
         ours = STATE.foreign(out / results.WORK / SEEN) is None
         if not ours:
@@ -291,7 +297,7 @@ def default_out(root: Path) -> Path:
 
 def _prepared(found: Found, work: Path, seen: dict[str, Any], session: Session) -> list[str]:
     """Images and labels of these photos; only the labels where no photo has changed."""
-    photos, labels = _digest_of_photos(found), _digest([(p.path, p.label) for p in found.photos])
+    photos, labels = _digest_of_photos(found), digest_of([(p.path, p.label) for p in found.photos])
     known = seen.get("photos") == photos and _readable(work)
     if known and seen.get("labels") == labels:
         return []
@@ -306,7 +312,7 @@ def _prepared(found: Found, work: Path, seen: dict[str, Any], session: Session) 
         params = Params(root=str(found.root), manifest=str(work / PHOTOS), image_size=SIDE, keep="files")
         prepare("folder", work, params, session)
         done = ["prepare"]
-    _write_seen(work, seen | {"photos": photos, "labels": labels})
+    write_seen(work, seen | {"photos": photos, "labels": labels})
     seen |= {"photos": photos, "labels": labels}
     return done
 
@@ -342,7 +348,7 @@ def _digest_of_photos(found: Found) -> str:
         (found.root / photo.path).stat() if (found.root / photo.path).is_file() else None
         for photo in found.photos
     ]
-    return _digest(
+    return digest_of(
         [
             (p.path, s.st_size if s else -1, s.st_mtime_ns if s else -1)
             for p, s in zip(found.photos, stats, strict=True)
@@ -373,23 +379,23 @@ def _is_embedded(work: Path, encoder: str) -> bool:
 # --- [4] judge
 
 
-def _judged(found: Found, out: Path, seen: dict[str, Any], session: Session) -> Judgement | None:
+def judged(found: Found, out: Path, seen: dict[str, Any], session: Session) -> Judgement | None:
     """The list, written; None where it is there and was made from the same features, labels and groups."""
     work = out / results.WORK
     features, labels = store.read(work / "features.zarr", FEATURES), store.read(work / "labels.zarr", LABELS)
-    paths = store.read(work / "paths.zarr", PATHS).array("train_path")
+    ids, paths = _ids_and_paths(work, labels)
     parts = {photo.path: photo.part for photo in found.photos}
     made_from = {
         "features": features.digest,
         "labels": labels.digest,
-        "groups": _digest(sorted(found.groups.items())),
-        "parts": _digest(sorted(parts.items())),
+        "groups": digest_of(sorted(found.groups.items())),
+        "parts": digest_of(sorted(parts.items())),
         "seed": session.seed,
         "version": VERSION,
     }
     said = found.annotations
     if said is not None:
-        made_from["annotations"] = _digest(sorted(said.by_path.items()))
+        made_from["annotations"] = digest_of(sorted(said.by_path.items()))
     if seen.get("judged") == made_from and _whole(out):
         return None
     names = tuple(labels.attributes["class_names"])
@@ -401,12 +407,13 @@ def _judged(found: Found, out: Path, seen: dict[str, Any], session: Session) -> 
         features.array("features"),
         labels.array("noisy_labels"),
         names,
-        store.read(work / "images.zarr", IMAGES).array("train_id"),
+        ids,
         paths,
         groups,
         numpy_stream(session.seed, "clean"),
         session.progress("judge", "hundredths"),
         None if said is None else said.votes(paths.tolist(), names),
+        duplicates.NEARLY_EQUAL if (work / "images.zarr").exists() else duplicates.EQUAL,
     )
     rows = listed(judgement, () if said is None else [said.by_path[path] for path in paths.tolist()])
     label_list.write(out, rows)
@@ -424,8 +431,19 @@ def _judged(found: Found, out: Path, seen: dict[str, Any], session: Session) -> 
     with files.publish(out / results.ABOUT, ABOUT) as partial:
         partial.write_text(about, encoding="utf-8")
     seen["judged"] = made_from
-    _write_seen(work, seen)
+    write_seen(work, seen)
     return judgement
+
+
+def _ids_and_paths(
+    work: Path, labels: store.Artifact
+) -> tuple[Shaped[np.ndarray, " n"], Shaped[np.ndarray, " n"]]:
+    """The ids of the samples, and the paths of their photos, "" for vectors, which have none."""
+    if (work / "images.zarr").exists():
+        ids = store.read(work / "images.zarr", IMAGES).array("train_id")
+        return ids, store.read(work / "paths.zarr", PATHS).array("train_path")
+    ids = labels.array("train_id")
+    return ids, np.full(len(ids), "", np.dtypes.StringDType())
 
 
 def _noise(value: float, low: float, high: float, total: int) -> results.Noise:
@@ -451,7 +469,7 @@ def _report_is_due(found: Found, out: Path, seen: Mapping[str, Any]) -> bool:
 
 def _shown(found: Found, out: Path) -> str:
     """Changes with the list that a report shows, and with its title."""
-    return _digest([(out / results.ABOUT).read_text(encoding="utf-8"), _title(found)])
+    return digest_of([(out / results.ABOUT).read_text(encoding="utf-8"), _title(found)])
 
 
 def _title(found: Found) -> str:
@@ -461,7 +479,7 @@ def _title(found: Found) -> str:
 # --- what was seen
 
 
-def _read_seen(work: Path) -> dict[str, Any]:
+def read_seen(work: Path) -> dict[str, Any]:
     """What the artifacts in the work folder were made from; nothing where that cannot be read."""
     try:
         held = json.loads((work / SEEN).read_text(encoding="utf-8"))
@@ -470,12 +488,12 @@ def _read_seen(work: Path) -> dict[str, Any]:
         return {}
 
 
-def _write_seen(work: Path, seen: Mapping[str, Any]) -> None:
+def write_seen(work: Path, seen: Mapping[str, Any]) -> None:
     with files.publish(work / SEEN, STATE) as partial:
         partial.write_text(json.dumps({"clean": dict(seen)}, sort_keys=True), encoding="utf-8")
 
 
-def _digest(value: Any) -> str:
+def digest_of(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, ensure_ascii=True).encode()).hexdigest()
 
 
@@ -507,8 +525,21 @@ def found_lines(found: Found) -> list[str]:
 
 def summary(cleaned: Cleaned) -> list[str]:
     """The result in about ten lines."""
+    out = cleaned.out
+    lines = headline(cleaned)
+    lines.append(f"List: {out / results.LABELS}")
+    lines.append(f"Report: {out / results.REPORT}  (open it in a browser, decide, and save decisions.csv)")
+    if (out / results.MODEL / "trace.zarr").exists():
+        lines.append(f"Model: noisyctl predict --run {out / results.MODEL} --root NEW_PHOTOS")
+    lines.append(f"Then: noisyctl apply decisions.csv --result {out} --out {out}ed")
+    return lines
+
+
+def headline(cleaned: Cleaned) -> list[str]:
+    """How many labels look wrong, of which classes, and what the list says of them."""
     result, out = cleaned.result, cleaned.out
     rows, noise, total = result.rows, result.noise, len(result.rows)
+    what = "photos" if result.has_photos else "samples"
     lines = []
     if not cleaned.done:
         lines.append("Nothing has changed since the last time, and nothing was done.")
@@ -516,7 +547,7 @@ def summary(cleaned: Cleaned) -> list[str]:
         low, high = round(noise.low * total), round(noise.high * total)
         lines.append(
             f"About {round(noise.wrong * total)} of {total} labels look wrong, {noise.wrong:.1%} "
-            f"({noise.level:.0%} interval: {low} to {high} photos)"
+            f"({noise.level:.0%} interval: {low} to {high} {what})"
         )
     if cleaned.unreadable:
         lines.append(f"{cleaned.unreadable} files could not be used: {out / results.WORK / 'quarantine.csv'}")
@@ -526,16 +557,11 @@ def summary(cleaned: Cleaned) -> list[str]:
     if copies:
         by_id = result.by_id
         other = sum(by_id[row.duplicate_of].given != row.given for row in copies if row.duplicate_of in by_id)
-        lines.append(f"Copies: {len(copies)} photos repeat another one, {other} of them with another label")
+        lines.append(f"Copies: {len(copies)} {what} repeat another one, {other} of them with another label")
     counts = {verdict: sum(row.verdict == verdict for row in rows) for verdict in results.VERDICTS}
     lines.append(
         "Verdicts: " + ", ".join(f"{verdict} {number}" for verdict, number in counts.items() if number)
     )
-    lines.append(f"List: {out / results.LABELS}")
-    lines.append(f"Report: {out / results.REPORT}  (open it in a browser, decide, and save decisions.csv)")
-    if (out / results.MODEL / "trace.zarr").exists():
-        lines.append(f"Model: noisyctl predict --run {out / results.MODEL} --root NEW_PHOTOS")
-    lines.append(f"Then: noisyctl apply decisions.csv --result {out} --out {out}ed")
     return lines
 
 

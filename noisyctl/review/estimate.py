@@ -44,6 +44,11 @@ def seconds_of(found: Found, due: tuple[str, ...], encoder: str, session: Sessio
     return total, f"measured on {min(SAMPLE, number)} of the photos"
 
 
+def without_photos(number: int, *, with_model: bool) -> float:
+    """About how many seconds so many vectors take."""
+    return OTHER + JUDGE * number + EXACT * number**2 + (MODEL * number if with_model else 0.0)
+
+
 def measured(found: Found, encoder: str, session: Session) -> dict[str, float]:
     """Seconds a photo of the steps that open photos, from a few of them, spread over all."""
     number = min(SAMPLE, len(found.photos))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from noisyctl.errors import DataError, ParamsError
-from noisyctl.review.result import Listed, Result
+from noisyctl.review.result import LABELS, PARQUET, Listed, Result
 
 As = Literal["links", "copies"]
 AS = ("links", "copies")
@@ -54,7 +54,12 @@ def content_of(path: Path) -> str:
 
 
 def require_root(result: Result) -> None:
-    """Raise DataError where the folder of the photos is not there."""
+    """Raise DataError where the folder of the photos is not there, or the list is of vectors, which have no photos."""
+    if not result.has_photos:
+        raise DataError(
+            f"the list in {result.folder} was made of vectors, and there are no photos that this command could work on; "
+            f"take {result.folder / LABELS} or {PARQUET}"
+        )
     if not result.root.is_dir():
         raise DataError(
             f"{result.root}, the folder of the photos, is not there; if they were moved, give the folder with --root"

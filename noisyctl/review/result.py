@@ -118,6 +118,11 @@ class Result:
         return {row.id: row for row in self.rows}
 
     @cached_property
+    def has_photos(self) -> bool:
+        """Whether the list is of photos, and not of vectors alone."""
+        return any(row.path for row in self.rows)
+
+    @cached_property
     def by_path(self) -> dict[str, Listed]:
         return {row.path: row for row in self.rows if row.path}
 

@@ -1,4 +1,4 @@
-"""A run's model on images of your own: from a folder of images to predictions.csv."""
+"""A run's model on images of your own, or on vectors: from a folder or an .npy file to predictions.csv."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -6,14 +6,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from noisyctl import embedding, methods
 from noisyctl.artifacts import csv_files, files
 from noisyctl.datasets import Quarantined
+from noisyctl.datasets.features import read_features
 from noisyctl.datasets.folder import read_blocks
-from noisyctl.errors import ArtifactError
+from noisyctl.errors import ArtifactError, DataError
 from noisyctl.nn import inference
 from noisyctl.runs.headers import Preprocessing, RunHeader
 from noisyctl.runs.reading import read_label_free, read_run
@@ -68,6 +70,38 @@ def predict(
         quarantine = sorted(aside, key=lambda item: item.path)
         csv_files.write(file, ([item.path, "", ""] for item in quarantine))
     return {"images": count, "quarantined": len(aside)}
+
+
+def predict_vectors(run: Path, array: Path, out: Path, session: Session) -> dict[str, Any]:
+    """Label every row of the .npy file `array` with the networks of a run on vectors, and write predictions.csv to `out`.
+
+    A row is the number of the vector from 0 on, label, probability. Gives how many were labeled. Raises ArtifactError where
+    the run is not on vectors, DataError where the vectors are not such as it was trained on.
+    """
+    device = session.start()
+    networks, header = read_run(run, MADE_BY)
+    how = header.preprocessing
+    if not networks or how is None or how.views != VECTORS:
+        raise ArtifactError(
+            f"{run} does not label vectors; give a run on vectors, or --root with a folder of images"
+        )
+    rows, _ = read_features(array)
+    if rows.shape[1] != len(how.mean):
+        raise DataError(
+            f"{array} has {rows.shape[1]} columns, {run} was trained on vectors of {len(how.mean)}"
+        )
+    label = _labeler(networks, header.method, how, Intake(1, len(how.mean), lambda block: block), device)
+    report = session.progress("predict", "vectors")
+    with (
+        files.publish(out, files.Text((",".join(csv_files.PREDICTIONS),))) as partial,
+        partial.open("w", newline="", encoding="utf-8") as file,
+    ):
+        csv_files.write(file, [csv_files.PREDICTIONS])
+        for start in range(0, len(rows), inference.BATCH):
+            block = np.array(rows[start : start + inference.BATCH])
+            csv_files.write(file, label(block, [str(row) for row in range(start, start + len(block))]))
+            report(start + len(block), len(rows))
+    return {"vectors": len(rows)}
 
 
 def read_model(run: Path) -> tuple[dict[str, Any], RunHeader, Preprocessing]:
@@ -151,6 +185,8 @@ def _preprocessing(header: RunHeader, run: Path) -> Preprocessing:
     how = header.preprocessing
     if how is None or (how.views == VECTORS and how.encoder is None):
         what = "how images are brought to the networks" if how is None else "its encoder"
+        if how is not None:
+            what += " (a run on vectors of your own labels vectors: --features NEW.npy)"
         raise ArtifactError(
             f"{run}: networks.safetensors does not say {what}, so it cannot label images; make the run again with "
             f"`{MADE_BY}` where its images are at hand"

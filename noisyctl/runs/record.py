@@ -27,7 +27,8 @@ class Record:
 
     `digest` is the artifact's own: a record whose artifact has been replaced since says nothing. `command` is the command's
     words, such as ("mine-knn", "--k", "20"), and `given` its options by name. `stage` is the name by which `code.files_of`
-    knows the code; `code` the sha256 of each of its modules; `params` the resolved params.
+    knows the code; `code` the sha256 of each of its modules; `params` the resolved params, and `asked` what they were made
+    of: the block of params.yaml, options and presets.
     """
 
     digest: str
@@ -36,6 +37,7 @@ class Record:
     stage: str
     code: Mapping[str, str]
     params: Mapping[str, Any]
+    asked: Sequence[Any]
 
     @property
     def shown(self) -> str:

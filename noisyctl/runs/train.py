@@ -89,11 +89,9 @@ def train_and_publish(
     return fitted
 
 
-def preprocessing_of(samples: Samples, class_names: list[str]) -> Preprocessing | None:
-    """None of vectors whose images are not at hand: nobody can tell how new images become such vectors."""
-    if samples.images is None:
-        return None
-    size = image_size(samples.images)
+def preprocessing_of(samples: Samples, class_names: list[str]) -> Preprocessing:
+    """How new samples are brought to the networks. Of vectors whose images are not at hand no encoder is known."""
+    size = samples.size if samples.images is None else image_size(samples.images)
     return Preprocessing(class_names, samples.mean, samples.std, samples.recipe, size, samples.encoder)
 
 

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -69,6 +70,14 @@ def test_other_code_and_other_params_are_told_and_the_command_is_the_one_that_wa
     assert found[features] == "stale: was made by other code than it is now (noisyctl.pretraining.simclr)"
     assert found[neighbors] == "there"
     assert found["next"] == "noisyctl pretrain-simclr --backbone small_cnn --width 2 --epochs 1"
+
+
+def test_status_of_what_is_up_to_date_imports_no_torch(made) -> None:  # type: ignore[no-untyped-def]
+    ask = "import sys; from noisyctl.cli.main import app; app(standalone_mode=False); print('torch' in sys.modules)"
+    words = ("status", "--noise", "sym", "--json")
+    done = subprocess.run([sys.executable, "-c", ask, *words], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+    assert set(json.loads(done.stdout.rpartition("False")[0]).values()) == {"there", "noisyctl evaluate"}
 
 
 def test_a_record_of_a_former_artifact_says_nothing(made) -> None:  # type: ignore[no-untyped-def]
