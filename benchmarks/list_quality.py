@@ -3,12 +3,16 @@ r"""How good the list of wrong labels is, beside cleanlab and a plain vote of ne
     python benchmarks/list_quality.py photos --root PHOTOS --out benchmarks/results/list_quality
     python benchmarks/list_quality.py cifar-n --pixels cifar10-jpeg.npz --labels cifar-n-labels.npz \
         --out benchmarks/results/list_quality
+    python benchmarks/list_quality.py cifar-100 --pixels cifar100-jpeg.npz --samples 10000 --seeds 2 \
+        --out benchmarks/results/list_quality
 
 `photos`: a folder CLASS/*.jpg or PART/CLASS/*.jpg of the ten classes in SIMILAR (alexeygrigorev/clothing-dataset-small,
 CC0), whose labels are taken as right and noise is planted in. `cifar-n`: CIFAR-10 (JPEG re-encoding) with its human labels,
-enlarged to 160 pixels for the encoder. Features are those of `noisyctl embed`, kept in --cache between runs. Each command
-replaces its own rows in OUT.csv and writes the means to OUT.md. cleanlab: 5-fold logistic regression (C = 0.001,
-standardized), ranked by self-confidence, counted by `num_label_issues`; it is optional: `pip install 'noisyctl[compare]'`.
+enlarged to 160 pixels for the encoder. `cifar-100`: as many images of each class of CIFAR-100 (JPEG re-encoding, enlarged to
+128 pixels), with planted noise: 100 classes, and few photos of each. Features are those of `noisyctl embed`, kept in --cache
+between runs. Each command replaces its own rows in OUT.csv and writes the means to OUT.md. cleanlab: 5-fold logistic
+regression (C = 0.001, standardized), ranked by self-confidence, counted by `num_label_issues`; it is optional:
+`pip install 'noisyctl[compare]'`.
 """
 
 import argparse
@@ -24,6 +28,7 @@ import torch
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from noisyctl.datasets.cifar100 import SUPERCLASSES
 from noisyctl.embedding import features_of, load
 from noisyctl.opinions import judge
 from noisyctl.parts import neighbors
@@ -34,7 +39,9 @@ SIMILAR = {
     "longsleeve": "t-shirt", "shirt": "outwear", "outwear": "shirt", "hat": "shoes", "shoes": "hat",
 }  # fmt: skip
 PLANTED = {"uniform 10 %": 0.1, "class-dependent 20 %": 0.2, "similar pairs 20 %": 0.2, "uniform 30 %": 0.3}
-NOISES = (*PLANTED, "worse", "aggre", "random1")
+HUMAN = ("worse", "aggre", "random1")
+PLANTED_100 = {"uniform 20 %": 0.2, "superclass 20 %": 0.2, "class-dependent 40 %": 0.4}
+NOISES = (*PLANTED, *HUMAN, *PLANTED_100)
 COLUMNS = (
     "data", "noise", "seed", "method", "samples", "wrong", "average_precision", "auc", "precision_at_n",
     "calibration_error", "estimated_over_true", "interval", "suggestion_right", "cpu_seconds",
@@ -53,6 +60,23 @@ def planted(noise: str, true: np.ndarray, names: list[str], rng: np.random.Gener
         "similar": similar[true],
     }[noise.split()[0]]
     return np.where(chosen, other, true)
+
+
+def planted_100(noise: str, true: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Labels of CIFAR-100 with noise: to any other class, to another one of the superclass, or to the next by name."""
+    classes = len(set(true.tolist()))
+    names = sorted(name for group in SUPERCLASSES.values() for name in group)
+    groups = np.array([[names.index(name) for name in group] for group in SUPERCLASSES.values()])
+    others = np.zeros((classes, groups.shape[1] - 1), int)
+    for group in groups:
+        for name in group:
+            others[name] = [other for other in group if other != name]
+    other = {
+        "uniform": (true + rng.integers(1, classes, len(true))) % classes,
+        "superclass": others[true, rng.integers(0, others.shape[1], len(true))],
+        "class-dependent": (true + 1) % classes,
+    }[noise.split()[0]]
+    return np.where(rng.random(len(true)) < PLANTED_100[noise], other, true)
 
 
 def by_noisyctl(features: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> Answer:
@@ -189,7 +213,7 @@ def cifar_n(options: argparse.Namespace) -> list[dict[str, Any]]:
     features = embedded(pixels, options.cache / "cifar10-160.npy", 160)
     stored, rows = np.load(options.labels), []
     true = stored["c10_clean"][: options.samples].astype(np.int64)
-    for noise in NOISES[len(PLANTED) :]:
+    for noise in HUMAN:
         labels = stored[f"c10_{noise}"][: options.samples].astype(np.int64)
         for method in options.methods:
             row = {"data": "CIFAR-10N", "noise": noise, "seed": 1}
@@ -198,13 +222,31 @@ def cifar_n(options: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
+def cifar_100(options: argparse.Namespace) -> list[dict[str, Any]]:
+    stored, rows = np.load(options.pixels), []
+    each = options.samples // 100
+    chosen = np.concatenate([np.flatnonzero(stored["y_train"] == k)[:each] for k in range(100)])
+    true = stored["y_train"][chosen].astype(np.int64)
+    place = options.cache / f"cifar100-{each}-128.npy"
+    pixels = torch.empty(0) if place.exists() else cifar_pixels(options.pixels, 50_000)[chosen]
+    features = embedded(pixels, place, 128) if len(pixels) else np.load(place)
+    for noise in PLANTED_100:
+        for seed in range(1, options.seeds + 1):
+            labels = planted_100(noise, true, np.random.default_rng(seed))
+            for method in options.methods:
+                row = {"data": "CIFAR-100", "noise": noise, "seed": seed}
+                rows.append(row | measured(method, features, labels, true, seed))
+                print(rows[-1], flush=True)
+    return rows
+
+
 def table(rows: list[dict[str, Any]]) -> str:
     """Means over the seeds, the best average precision of each data set and noise in bold."""
     lines = [
-        "Made by `python benchmarks/list_quality.py photos` and `cifar-n`; means over the seeds. `in interval`: runs whose",
-        "true number lies in the 95 % interval. Choices were made with other seeds of the photos, but for two that were",
-        "made after an earlier form of this table was seen: a tenth of the number in the interval, and the share of both",
-        "passes in it.",
+        "Made by `python benchmarks/list_quality.py photos`, `cifar-n` and `cifar-100`; means over the seeds.",
+        "`in interval`: runs whose true number lies in the 95 % interval. Choices were made with other seeds of the",
+        "photos, but for two that were made after an earlier form of this table was seen: a tenth of the number in the",
+        "interval, and the share of both passes in it.",
         "",
         "| data | noise | method | samples | seeds | AP | AUC | precision at N | calibration error | estimated / true"
         " | in interval | suggestion right | CPU s |",
@@ -241,6 +283,9 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+DATA = {"photos": photos, "cifar-n": cifar_n, "cifar-100": cifar_100}
+
+
 def publish(rows: list[dict[str, Any]], out: Path) -> None:
     place = out.with_suffix(".csv")
     kept = list(csv.DictReader(place.open())) if place.exists() else []
@@ -261,7 +306,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("data", choices=("photos", "cifar-n"))
+    parser.add_argument("data", choices=tuple(DATA))
     parser.add_argument("--root", type=Path)
     parser.add_argument("--pixels", type=Path)
     parser.add_argument("--labels", type=Path)
@@ -271,7 +316,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("/tmp/list_quality"))
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    publish(photos(options) if options.data == "photos" else cifar_n(options), options.out)
+    publish(DATA[options.data](options), options.out)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from noisyctl.artifacts import store
+from noisyctl.artifacts.kinds import TRACE
 from noisyctl.cli.main import main
 from noisyctl.errors import DataError, OutputError
-from noisyctl.review import apply, photos, result, vectors
+from noisyctl.review import apply, photos, result, vectors, why
 from noisyctl.session import Session
 
 NAMES = np.array(["cat", "dog", "owl"])
@@ -139,3 +141,26 @@ def test_decisions_on_vectors_have_no_photos_to_apply_to(given: vectors.Vectors,
         photos.require_root(listed)
     with pytest.raises(DataError, match="made of vectors"):
         apply.apply([], listed, tmp_path / "cleaned")
+
+
+def test_why_shows_how_the_model_learned_a_sample_and_what_was_decided(
+    given: vectors.Vectors, tmp_path: Path
+) -> None:
+    run(given, tmp_path / "out")
+    listed = result.read(tmp_path / "out")
+    wrong, right = listed.by_id[str(WRONG[0])], listed.rows[-1]
+    decisions = tmp_path / "decisions.csv"
+    decisions.write_text(
+        f"id,path,given,decision,label,result\n{wrong.id},,{wrong.given},relabel,cat,{listed.digest}\n"
+    )
+    trace = store.read(tmp_path / "out/model/trace.zarr", TRACE)
+    about = why.facts(listed, wrong.id, decisions=[decisions])
+    training = about["training"]
+    assert training["method"] == "smp"
+    assert training["losses"] == pytest.approx(trace.array("losses")[:, WRONG[0]].tolist(), abs=1e-6)
+    assert training["losses"][-1] > 5 * training["median_loss"][-1]  # it never learned the wrong label
+    assert (wrong.given, training["predicted"][-1]) == ("dog", "cat")
+    assert about["decisions"] == [{"file": str(decisions), "decision": "relabel", "label": "cat"}]
+    told = why.text(about)
+    assert "while smp was trained" in told and "relabel cat" in told
+    assert why.facts(listed, right.id, decisions=[decisions])["decisions"] == []
