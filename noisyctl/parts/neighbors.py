@@ -9,6 +9,7 @@ of blocks nor on the number of threads. An HNSW graph, which is faster and not e
 Features are read in blocks and held once, in float32. Nothing of size n x n is ever held.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -28,6 +29,9 @@ JUDGED = 1000  # number of queries on which the recall is measured
 LARGEST = 1e18  # limit of a row's norm, whose square is still a float32
 
 Report = Callable[[int, int], None]  # called with the number of answered queries and of all queries
+Answer = tuple[Tensor, Tensor]  # of a block of queries: indices and similarities
+# called with the number of a block and what answers it; gives the answer, which may have been kept from an earlier call
+Keep = Callable[[int, Callable[[], Answer]], Answer]
 Engine = Literal["auto", "faiss", "torch"]
 
 
@@ -59,16 +63,18 @@ def mine(
     device: torch.device | str | None = None,
     queries: Int[Tensor, " q"] | None = None,
     report: Report = lambda done, total: None,
+    keep: Keep = lambda number, answer: answer(),
 ) -> Neighbors:
     """Exact neighbors, among all rows, of every row or of the rows `queries`.
 
     Without `device` the search runs where the features are, or on the CPU if they are an array. `report` is called
-    with the number of answered queries and of all queries. Raises ParamsError if there are not more than k rows, and
-    DataError if a row is not finite or, for the cosine, zero, or if all rows are equal.
+    with the number of answered queries and of all queries. `keep` may keep the answer of each block of queries, and give
+    one that it has kept. Raises ParamsError if there are not more than k rows, and DataError if a row is not finite or, for
+    the cosine, zero, or if all rows are equal.
     """
     rows = _checked_rows(features, k, metric, device)
     propose = _search.exact(choose_engine(engine, rows.device), rows, k, metric)
-    return Neighbors(*_mine(rows, queries, k, metric, propose, report))
+    return Neighbors(*_mine(rows, queries, k, metric, propose, report, keep))
 
 
 @torch.no_grad()
@@ -82,6 +88,7 @@ def mine_hnsw(
     search: int,
     metric: Metric = "cosine",
     report: Report = lambda done, total: None,
+    keep: Keep = lambda number, answer: answer(),
 ) -> Neighbors:
     """Neighbors by an HNSW graph of faiss, on the CPU, and their recall.
 
@@ -91,7 +98,7 @@ def mine_hnsw(
     _search.import_faiss()
     rows = _checked_rows(features, k, metric, "cpu")
     propose = _search.hnsw(rows, k, links, construction, search)
-    indices, similarity = _mine(rows, None, k, metric, propose, report)
+    indices, similarity = _mine(rows, None, k, metric, propose, report, keep)
     drawn = torch.randperm(len(rows), generator=rng, device=rng.device)[:JUDGED].cpu()
     _, exact = _mine(rows, drawn, k, metric, _search.exact("faiss", rows, k, metric))
     as_near = similarity[drawn] >= exact[:, -1:]  # of equally near rows any one counts as found
@@ -223,13 +230,15 @@ def _mine(
     metric: Metric,
     propose: Propose,
     report: Report = lambda done, total: None,
+    keep: Keep = lambda number, answer: answer(),
 ) -> tuple[Int32[Tensor, "q k"], Float32[Tensor, "q k"]]:
     queries = torch.arange(len(rows)) if queries is None else queries
     indices = torch.empty(len(queries), k, dtype=torch.int32, device=rows.device)
     similarity = torch.empty(len(queries), k, device=rows.device)
-    for start in range(0, len(queries), BLOCK):
+    for number, start in enumerate(range(0, len(queries), BLOCK)):
         part = slice(start, start + BLOCK)
         own = queries[part].to(rows.device)
-        indices[part], similarity[part] = _search.search(rows[own], own, rows, k, metric, propose)
+        search = functools.partial(_search.search, rows[own], own, rows, k, metric, propose)
+        indices[part], similarity[part] = keep(number, search)
         report(min(start + BLOCK, len(queries)), len(queries))
     return indices, similarity

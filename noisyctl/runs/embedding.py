@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Float32
 
 from noisyctl import embedding
-from noisyctl.artifacts import store, tensor_files
-from noisyctl.artifacts.files import exists
+from noisyctl.artifacts import store
 from noisyctl.artifacts.kinds import FEATURES
 from noisyctl.embedding import BLOCK, Encoder, features_of
 from noisyctl.params import Params as Base
 from noisyctl.params import param
+from noisyctl.runs.blocks import Blocks
 from noisyctl.runs.reading import read_images
 from noisyctl.runs.samples import images_of_splits
 from noisyctl.session import Session
@@ -134,20 +134,11 @@ def _features(
     report: Report,
 ) -> Float32[np.ndarray, "n d"]:
     """The features of a split, block after block, each kept in the scratch folder as soon as it is there."""
-    blocks: list[torch.Tensor] = []
-    while exists(_block(scratch, split, len(blocks))):
-        tensors, _ = tensor_files.read(_block(scratch, split, len(blocks)), "the same command")
-        blocks.append(tensors["features"])
+    there, blocks = Blocks(scratch, split), list[torch.Tensor]()
+    while (block := there.read(len(blocks))) is not None:
+        blocks.append(block["features"])
     missing = features_of(encoder, pixels, device, autocast=autocast, skip=BLOCK * len(blocks), report=report)
     for features in missing:
-        tensor_files.write(
-            _block(scratch, split, len(blocks)),
-            {"features": features},
-            {"kind": "checkpoint", "split": split},
-        )
+        there.write(len(blocks), {"features": features})
         blocks.append(features)
     return torch.cat(blocks).numpy()
-
-
-def _block(scratch: Scratch, split: str, number: int) -> Path:
-    return scratch.folder / "blocks" / f"{split}-{number}.safetensors"

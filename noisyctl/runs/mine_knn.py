@@ -1,5 +1,6 @@
 """From features to the nearest neighbors of every training sample."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,8 +34,10 @@ def mine(features_path: Path, out: Path, params: Params, session: Session) -> di
     Where images.zarr lies in the default place, stale features are refused with an ArtifactError.
     """
     from noisyctl.artifacts import store
-    from noisyctl.artifacts.kinds import FEATURES, NEIGHBORS
+    from noisyctl.artifacts.kinds import FEATURES
     from noisyctl.runs import fresh
+    from noisyctl.runs.blocks import Blocks
+    from noisyctl.training.scratch import hold
 
     device = session.start()  # a device that is not there is told first
     images = features_path.parent.parent / "images.zarr"  # where it lies by default
@@ -43,7 +46,18 @@ def mine(features_path: Path, out: Path, params: Params, session: Session) -> di
         fresh.require([made["features"]])
     features = store.read(features_path, FEATURES)
     space = params.space if params.space in features else "features"
-    mined, engine = _mined(features.checked_rows(space), params, session, device)
+    made_of = params.model_dump() | {"features": features.digest, "seed": session.seed, "device": str(device)}
+    with hold(session.scratch, "mine-knn", made_of, out) as scratch:
+        blocks = Blocks(scratch, "queries")
+        mined, engine = _mined(features.checked_rows(space), params, session, device, blocks)
+        return _write(out, mined, engine, features, space, params)
+
+
+def _write(out: Path, mined: Any, engine: str, features: Any, space: str, params: Params) -> dict[str, Any]:
+    """Write neighbors.zarr and give the facts about it."""
+    from noisyctl.artifacts import store
+    from noisyctl.artifacts.kinds import NEIGHBORS
+
     facts = {
         "k": params.k,
         "space": space,
@@ -59,15 +73,20 @@ def mine(features_path: Path, out: Path, params: Params, session: Session) -> di
     return facts | {"samples": len(mined.indices)}
 
 
-def _mined(rows: Any, params: Params, session: Session, device: Any) -> tuple[Any, str]:
-    """The neighbors, and the engine that found them."""
+def _mined(rows: Any, params: Params, session: Session, device: Any, blocks: Any) -> tuple[Any, str]:
+    """The neighbors, and the engine that found them. Answers that `blocks` holds are not searched for again."""
     from noisyctl.parts import neighbors
     from noisyctl.seeds import stream
+
+    def keep(number: int, answer: Callable[[], tuple[Any, Any]]) -> tuple[Any, Any]:
+        found = blocks.kept(number, lambda: dict(zip(("indices", "similarity"), answer(), strict=True)))
+        return found["indices"].to(device), found["similarity"].to(device)
 
     report = session.progress("mine-knn", "samples")
     if params.engine == "hnsw":
         rng = stream(session.seed, "mine-knn", "recall")
         graph = {name: getattr(params, f"hnsw_{name}") for name in ("links", "construction", "search")}
-        return neighbors.mine_hnsw(rows, params.k, rng, **graph, report=report), "hnsw"
+        return neighbors.mine_hnsw(rows, params.k, rng, **graph, report=report, keep=keep), "hnsw"
     engine = neighbors.choose_engine(params.engine, device)
-    return neighbors.mine(rows, params.k, params.engine, device=device, report=report), engine
+    mined = neighbors.mine(rows, params.k, params.engine, device=device, report=report, keep=keep)
+    return mined, engine

@@ -114,3 +114,32 @@ def test_progress_is_printed_by_the_stage(
     assert said[-1] == f"mine-knn  {N:,}/{N:,} samples" and said[0].startswith(
         "mine-knn  8,192/8,492 samples"
     )
+
+
+def test_a_mining_that_was_stopped_goes_on_with_the_blocks_that_are_there(
+    features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = Session(device="cpu", threads=1, quiet=True, scratch=tmp_path / "scratch")
+    inputs, params = mine_knn.Inputs(features, tmp_path / "n.zarr"), mine_knn.Params(k=3)
+    monkeypatch.setattr(neighbors, "BLOCK", 2048)
+    number = -(-N // 2048)
+    search, asked = neighbors._search.search, []
+
+    def counted(queries: object, own: object, *rest: object) -> object:
+        if len(asked) == 2:
+            asked.append(0)
+            raise KeyboardInterrupt
+        asked.append(len(own))  # type: ignore[arg-type]
+        return search(queries, own, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(neighbors._search, "search", counted)
+    with pytest.raises(KeyboardInterrupt):
+        mine_knn.run(inputs, params, session)
+    mine_knn.run(inputs, params, session)
+    assert len(asked) == number + 1  # two before, one that was interrupted, and the rest
+    assert not list((tmp_path / "scratch/scratch").iterdir())
+    monkeypatch.setattr(neighbors._search, "search", search)
+    monkeypatch.setattr(neighbors, "BLOCK", N)
+    whole = mine(features, tmp_path / "whole.zarr", k=3)
+    resumed = store.read(tmp_path / "n.zarr", NEIGHBORS)
+    assert resumed.digest == whole.digest
