@@ -338,6 +338,15 @@ def remove_remains(path: Path) -> bool:
     return bool(left)
 
 
+def remove_remains_in(folder: Path) -> None:
+    """Remove what killed processes left of anything in `folder`. What a live process or one of another host writes stays."""
+    form = re.compile(r"\..+\.(partial|old)-([A-Za-z0-9._]+)-([0-9]+)")
+    found = [(p, form.fullmatch(p.name)) for p in sorted(folder.iterdir())] if folder.is_dir() else []
+    for path, match in found:
+        if match and _Remains(path, match[1], match[2], int(match[3])).dead:
+            remove(path)
+
+
 def discard(path: Path) -> None:
     """Remove a file or a folder, if it is there, so that nobody finds a part of it: it is first renamed out of sight."""
     hidden = _sibling(path, "partial")

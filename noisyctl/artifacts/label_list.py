@@ -169,6 +169,10 @@ def _rounded(values: Sequence[float]) -> list[str]:
 def _csv_rows(path: Path) -> tuple[list[str], list[list[str]]]:
     try:
         text = path.read_bytes().decode("utf-8-sig")  # with its line ends: a cell may hold any
+    except OSError as error:
+        raise ArtifactError(
+            f"{path} cannot be read ({error.strerror}); make it again with `noisyctl clean`"
+        ) from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8; save it as CSV UTF-8") from error
     first = text.partition("\n")[0]

@@ -53,6 +53,7 @@ from noisyctl.runs.judging import listed
 from noisyctl.runs.prepare_data import prepare
 from noisyctl.seeds import numpy_stream
 from noisyctl.session import Session
+from noisyctl.training.scratch import FOLDER
 
 STEPS = ("prepare", "embed", "judge", "report", "model")
 PHOTOS, SEEN = "photos.csv", "seen.json"  # in OUT/work
@@ -193,6 +194,9 @@ def clean(
     require_place(out, found.root)
     work = out / results.WORK
     work.mkdir(parents=True, exist_ok=True)
+    files.remove_remains_in(
+        session.scratch / FOLDER
+    )  # of a step that is up to date, and will not look there again
     seen = read_seen(work)
     write_seen(work, seen)  # from here on the folder is known as one of clean's
     times = [time.monotonic()]

@@ -28,6 +28,7 @@ from noisyctl.artifacts import files, store, tensor_files
 from noisyctl.artifacts.kinds import TRACE
 from noisyctl.errors import ArtifactError, TrainingError
 
+FOLDER = "scratch"  # of unfinished runs, in the scratch folder of a session
 CHECKPOINT = "checkpoint.safetensors"
 ABOUT = "about.json"  # lists what the digest in the folder's name is made of
 
@@ -177,7 +178,7 @@ def hold(
     files.require_scratch(root)
     about = facts_of(stage, facts, os.path.relpath(out, root))
     mark = fingerprint(about)
-    folder = root / "scratch" / f"{stage}-{mark[:16]}"
+    folder = root / FOLDER / f"{stage}-{mark[:16]}"
     with _lock(folder) as lock:
         try:
             lock.truncate(0)

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -350,3 +351,18 @@ def test_a_model_that_is_missing_or_of_other_labels_is_made_and_the_list_is_told
     assert any(text.startswith("list and report are ready: ") for text in said)
     assert clean.due(found, out, "efficientnet_lite0") == ()
     assert clean.due(found, out, "efficientnet_lite0", seed=1) == ("model",)
+
+
+def test_what_a_killed_step_left_in_the_scratch_folder_goes_with_the_next_clean(
+    photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    run(photos, out)
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    left = tmp_path / f"scratch/scratch/.train-method-smp-0.partial-{files._host()}-{gone.pid}"
+    other = tmp_path / "scratch/scratch/.train-method-smp-0.partial-elsewhere-1"
+    for folder in (left, other):
+        folder.mkdir(parents=True)
+    assert run(photos, out).done == ()
+    assert not left.exists() and other.exists()  # of another machine, whose process may be alive
