@@ -58,6 +58,8 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
 
 def _in_words(listed: Mapping[str, "Listed"]) -> Iterator[list[str]]:
     """Of each run: where its list lies, how many labels look wrong, whether to trust it, and its first rows."""
+    from noisyctl.cli.tables import printable
+
     for name, run in listed.items():
         about = run.about
         yield [
@@ -68,17 +70,12 @@ def _in_words(listed: Mapping[str, "Listed"]) -> Iterator[list[str]]:
         if len(listed) <= MOST_RUNS_SHOWN:
             has_paths = any(row["path"] for row in run.first)
             shown = ["path" if column == "id" and has_paths else column for column in SHOWN]
-            rows = [shown, *([_printable(str(row[column])) for column in shown] for row in run.first)]
+            rows = [shown, *([printable(str(row[column])) for column in shown] for row in run.first)]
             widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
             yield [
                 f"  {'  '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))}".rstrip()
                 for row in rows
             ]
-
-
-def _printable(text: str) -> str:
-    """Names come from data: what would steer a terminal is a question mark."""
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _inputs(given: Any, layout: Any, extra: Any) -> Inputs:

@@ -1,4 +1,7 @@
-"""Printing tables: the rows go to stdout, so that `| grep` and `> file` get them; what is said about them to stderr."""
+"""Printing tables: the rows go to stdout, so that `| grep` and `> file` get them; what is said about them to stderr.
+
+Names that come from data are printed without what would steer a terminal.
+"""
 
 import shutil
 import sys
@@ -23,3 +26,8 @@ def show(table: list[list[str]], title: str = "", elsewhere: str = "") -> None:
         where = f"; all columns are in {elsewhere}" if elsewhere else ""
         titles = ", ".join(f'"{title}"' for title in left_out)
         print(f"not shown on a terminal of this width: {titles}{where}", file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """Names come from data: what would steer a terminal is a question mark."""
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -1,5 +1,6 @@
 """A run's model on images of your own: from a folder of images to predictions.csv."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,8 @@ def predict(
     A row is path, label, probability; unreadable files are listed with an empty label. Images are decoded, labeled and
     written in blocks: a folder of any size takes the memory of one batch. For a run on vectors each image is first embedded
     by the encoder that made them; `weights` is the file of its weights, where they came from one. Gives how many images were
-    labeled and how many were set aside. Raises ArtifactError where the run has no networks for images.
+    labeled, how many of each label, the most frequent first, and how many were set aside. Raises ArtifactError where the run
+    has no networks for images.
     """
     device = session.start()
     networks, header, how = read_model(run)
@@ -56,18 +58,20 @@ def predict(
     kind: Literal["gray", "rgb"] = "gray" if intake.channels == 1 else "rgb"
     aside: list[Quarantined] = []
     blocks = read_blocks(root, intake.size, kind, inference.BATCH, aside)
-    report, count = session.progress("predict", "images"), 0
+    report, count, labels = session.progress("predict", "images"), 0, Counter[str]()
     form = files.Text((",".join(csv_files.PREDICTIONS),))
     label = _labeler(networks, header.method, how, intake, device)
     with files.publish(out, form) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         csv_files.write(file, [csv_files.PREDICTIONS])
         for images, ids, share in blocks:
-            csv_files.write(file, label(images, ids))
+            rows = list(label(images, ids))
+            csv_files.write(file, rows)
+            labels.update(name for _, name, _ in rows)
             count += len(ids)
             report(count + len(aside), round((count + len(aside)) / share))
         quarantine = sorted(aside, key=lambda item: item.path)
         csv_files.write(file, ([item.path, "", ""] for item in quarantine))
-    return {"images": count, "quarantined": len(aside)}
+    return {"images": count, "quarantined": len(aside), "labels": dict(labels.most_common())}
 
 
 def read_model(run: Path) -> tuple[dict[str, Any], RunHeader, Preprocessing]:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,32 @@ def test_blocks_say_what_all_images_at_once_would(run: Path, photos: Path, tmp_p
     assert found[: len(expected)] == expected and len(expected) == 26
     assert found[len(expected) :] == [f"{path},," for path in json.loads(quarantine.replace("'", '"'))]
     assert {row[0] for row in rows if row[0].startswith("'")} == {"'=1+1.png", "'@notes.txt"}
+
+
+def test_the_last_line_counts_photos_labels_and_what_could_not_be_read(run: Path, photos: Path) -> None:
+    script = f"""
+        import sys
+        from pathlib import Path
+        from stages import predict
+        from noisyctl.session import Session
+        inputs = predict.Inputs(Path({str(run)!r}), Path({str(photos)!r}), Path({str(run.parent / "p.csv")!r}))
+        found = predict.run(inputs, None, Session(device="cpu", threads=1, quiet=True))
+        print(predict.STAGE.text(found))
+        print(found["labels"])
+    """
+    line, counts = python(script).splitlines()
+    with (run.parent / "p.csv").open(newline="") as file:
+        labels = Counter(row["label"] for row in csv.DictReader(file) if row["label"])
+    assert json.loads(counts.replace("'", '"')) == dict(labels)
+    shown = ", ".join(f"{name} {number}" for name, number in labels.most_common(8))
+    shown += f" and {len(labels) - 8} more labels" if len(labels) > 8 else ""
+    assert line == f"26 photos labeled: {shown}; 6 files could not be read; {run.parent / 'p.csv'}"
+
+
+def test_names_in_the_last_line_do_not_steer_the_terminal() -> None:
+    found = {"images": 3, "quarantined": 0, "labels": {"a\x1b[2J": 2, "b": 1}, "out": "p.csv"}
+    assert predict.STAGE.text is not None
+    assert predict.STAGE.text(found) == "3 photos labeled: a?[2J 2, b 1; all could be read; p.csv"
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 31, 100])
