@@ -36,14 +36,15 @@ def test_it_ends_when_every_run_is_judged_and_in_the_table(
         assert run("status", "--dataset", "own", "--json") == 0
         return json.loads(capsys.readouterr().out)["next"], text.splitlines()[-1]
 
-    assert said() == ("noisyctl evaluate --dataset own", "Next: noisyctl evaluate --dataset own")
+    judge = "noisyctl evaluate --dataset own --input features"
+    assert said() == (judge, f"Next: {judge}")
     assert run("evaluate", "--dataset", "own") == 0
-    assert said()[0] == "noisyctl table --dataset own"
+    assert said()[0] == "noisyctl table --dataset own --input features"
     assert run("table", "--dataset", "own") == 0
     done = "All done: every run is judged (metrics.json) and in the table (table.md)."
     assert said() == ("", done)
     assert run("train-method", "knn_vote", "--dataset", "own", "--temperature", "0.5") == 0
-    assert said()[0] == "noisyctl evaluate --dataset own"  # the table is of the former run
+    assert said()[0] == judge  # the table is of the former run
 
 
 def test_names_that_a_person_knows_stand_aligned_and_first_what_is_wrong() -> None:
