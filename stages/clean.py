@@ -86,7 +86,12 @@ STAGE = Stage(
         Option(
             "groups", "table of photos that belong together, as those of one product: columns path, group"
         ),
-        Option("encoder", f"{DEFAULT}, or timm:NAME", lambda layout: DEFAULT, metavar="name"),
+        Option(
+            "encoder",
+            f"{DEFAULT}, or timm:NAME; by its features every opinion, such as a vote of similar photos, judges a label",
+            lambda layout: DEFAULT,
+            metavar="name",
+        ),
         Option("no_model", "train no model that labels new photos", flag=True),
         Option("out", "folder to write [NAME-clean]"),
     ),

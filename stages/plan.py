@@ -148,13 +148,18 @@ def _inputs(given: Any, layout: Layout, extra: Any) -> Inputs:
 
 STAGE = Stage(
     name="plan",
-    summary="Plan the runs of a paper's tables, or of a grid: the cells, the pipeline that runs them, and the costs.",
+    summary="Plan the runs of a paper's tables, or of a grid: the cells, which are one command each, and what they cost.",
     example="noisyctl plan scanmix --table 3 --budget smoke",
     run=run,
     show=show,
     inputs=_inputs,
     options=(
-        Option("paper", "a folder of papers/; none: the demonstration", metavar="name", argument=True),
+        Option(
+            "paper",
+            "a folder of papers/, in which a row says what answers a printed row; none: the demonstration",
+            metavar="name",
+            argument=True,
+        ),
         Option("table", "printed tables of the paper [all]", multiple=True, metavar="name"),
         Option("budget", "full, or a block of papers/budgets.yaml", lambda layout: "full", metavar="name"),
         Option(

@@ -64,7 +64,7 @@ STAGE = Stage(
     options=(
         Option(
             "profile",
-            f"block of `warmups:`; without one there are {', '.join(PROFILES)}",
+            f"named settings of a warm-up: a block of `warmups:`; without one there are {', '.join(PROFILES)}",
             lambda layout: "default",
             type=str,
         ),
