@@ -43,7 +43,11 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
         tell(line)
     clean.require_place(out, found.root)
     if not session.quiet:
-        due = clean.due(found, out, inputs.encoder, seed=session.seed, with_model=inputs.model)
+        changed = clean.since_last(found, out)
+        choices: dict[str, Any] = {"seed": session.seed, "with_model": inputs.model}
+        due = clean.due(found, out, inputs.encoder, **choices, changed=changed)
+        if changed is not None and (line := changed.line(due)):
+            tell(line)
         tell(estimate.line(*estimate.seconds_of(found, due, inputs.encoder, session)))
     cleaned = clean.clean(found, out, session, inputs.encoder, tell, with_model=inputs.model)
     estimate.keep(len(cleaned.result.rows), cleaned.seconds, inputs.encoder, session)

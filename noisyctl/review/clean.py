@@ -23,8 +23,9 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast, get_args
 
 import numpy as np
@@ -47,6 +48,7 @@ from noisyctl.errors import DataError, NoisyctlError, OutputError, ParamsError, 
 from noisyctl.opinions import Judgement, judge
 from noisyctl.review import annotators, model, report
 from noisyctl.review import result as results
+from noisyctl.review.since import Since, since
 from noisyctl.runs.embedding import embed_images
 from noisyctl.runs.judging import listed
 from noisyctl.runs.prepare_data import prepare
@@ -231,15 +233,35 @@ def _model(out: Path, session: Session, tell: Tell) -> list[str]:
         return []
 
 
-def due(found: Found, out: Path, encoder: str, *, seed: int = 0, with_model: bool = True) -> tuple[str, ...]:
+def since_last(found: Found, out: Path) -> Since | None:
+    """What happened to the photos since they were last made a list of; None where that is not known."""
+    work = out / results.WORK
+    seen = _read_seen(work)
+    if not seen.get("photos") or not _readable(work) or not (work / PHOTOS).is_file():
+        return None
+    changed = since({p.path: p.label for p in found.photos}, found.root, work / PHOTOS, work)
+    return replace(changed, same_files=_digest_of_photos(found, changed.former) == seen["photos"])
+
+
+def due(
+    found: Found,
+    out: Path,
+    encoder: str,
+    *,
+    seed: int = 0,
+    with_model: bool = True,
+    changed: Since | None = None,
+) -> tuple[str, ...]:
     """The steps of STEPS that `clean` would take, as far as that is known before a photo is opened.
 
-    Where a photo was only moved, `embed` is among them and will be left out.
+    `changed` is what `since_last` gives. Without it, `embed` is among the steps where a photo was only moved, though it will
+    be left out.
     """
     work, steps = out / results.WORK, STEPS if with_model else STEPS[:-1]
     seen = _read_seen(work)
     if seen.get("photos") != _digest_of_photos(found) or not _readable(work):
-        return steps
+        kept = changed is not None and changed.only_moved and _is_embedded(work, encoder)
+        return tuple(step for step in steps if step != "embed" or not kept)
     if not _is_embedded(work, encoder):
         return steps[1:]
     judged = seen.get("judged", {})
@@ -336,17 +358,20 @@ def _readable(work: Path) -> bool:
     return all(artifact.inputs.get("images") == images.digest for artifact in made)
 
 
-def _digest_of_photos(found: Found) -> str:
-    """Changes when a photo is added, removed or written anew; not when its label is corrected in a manifest."""
+def _digest_of_photos(found: Found, former: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Changes when a photo is added, removed, moved or written anew; not when its label is corrected in a manifest.
+
+    Moved photos count as where they were before, if their `former` paths are given by the present ones.
+    """
     stats = [
         (found.root / photo.path).stat() if (found.root / photo.path).is_file() else None
         for photo in found.photos
     ]
     return _digest(
-        [
-            (p.path, s.st_size if s else -1, s.st_mtime_ns if s else -1)
+        sorted(
+            (former.get(p.path, p.path), s.st_size if s else -1, s.st_mtime_ns if s else -1)
             for p, s in zip(found.photos, stats, strict=True)
-        ]
+        )
     )
 
 
