@@ -22,6 +22,7 @@ import hashlib
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -541,8 +542,9 @@ def summary(cleaned: Cleaned) -> list[str]:
         low, high = round(noise.low * total), round(noise.high * total)
         lines.append(
             f"About {round(noise.wrong * total)} of {total} labels look wrong, {noise.wrong:.1%} "
-            f"({noise.level:.0%} interval: {low} to {high} photos)"
+            f"({noise.level:.0%} interval: {low} to {high} photos): an estimate of the total"
         )
+    lines += _by_verdict(rows, estimated=noise is not None)
     if cleaned.unreadable:
         lines.append(f"{cleaned.unreadable} files could not be used: {out / results.WORK / 'quarantine.csv'}")
     lines += _by_class(rows)
@@ -552,15 +554,31 @@ def summary(cleaned: Cleaned) -> list[str]:
         by_id = result.by_id
         other = sum(by_id[row.duplicate_of].given != row.given for row in copies if row.duplicate_of in by_id)
         lines.append(f"Copies: {len(copies)} photos repeat another one, {other} of them with another label")
-    counts = {verdict: sum(row.verdict == verdict for row in rows) for verdict in results.VERDICTS}
-    lines.append(
-        "Verdicts: " + ", ".join(f"{verdict} {number}" for verdict, number in counts.items() if number)
-    )
     lines.append(f"List: {out / results.LABELS}")
     lines.append(f"Report: {out / results.REPORT}  (open it in a browser, decide, and save decisions.csv)")
     if (out / results.MODEL / "trace.zarr").exists():
         lines.append(f"Model: noisyctl predict --run {out / results.MODEL} --root NEW_PHOTOS")
     lines.append(f"Then: noisyctl apply decisions.csv --result {out} --out {out}ed")
+    return lines
+
+
+def _by_verdict(rows: tuple[results.Listed, ...], *, estimated: bool) -> list[str]:
+    """How many labels the list names, and why these are not as many as the estimate of the total says."""
+    counts = Counter(row.verdict for row in rows)
+    wrong = [f"{name} {counts[name]}" for name in (results.RELABEL, results.DROP) if counts[name]]
+    said = (
+        [f"{counts[results.RELABEL] + counts[results.DROP]} likely wrong ({', '.join(wrong)})"]
+        if wrong
+        else []
+    )
+    others = ((results.LOOK, "doubtful"), (results.DUPLICATE, "copies"), (results.KEEP, "seem right"))
+    said += [f"{counts[name]} {meaning} ({name})" for name, meaning in others if counts[name]]
+    lines = [f"Named one by one, by verdict: {', '.join(said)}"]
+    if estimated:
+        lines.append(
+            "The estimate adds up how probable it is of every label that it is wrong: doubtful ones count in part, so the "
+            "two numbers differ"
+        )
     return lines
 
 

@@ -79,6 +79,12 @@ def test_the_planted_error_is_first_the_photos_stay_and_nothing_is_done_twice(
     text = "\n".join(clean.summary(first))
     assert f"of {3 * EACH} labels look wrong" in text
     assert "green should be red (1)" in text
+    total, named, why, *_ = clean.summary(first)
+    assert total.endswith(" photos): an estimate of the total")
+    assert (
+        named == f"Named one by one, by verdict: 1 likely wrong (relabel 1), {3 * EACH - 1} seem right (keep)"
+    )
+    assert why.startswith("The estimate adds up how probable it is of every label that it is wrong")
 
     written = tree(out)
     again = run(photos, out)
