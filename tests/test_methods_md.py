@@ -117,7 +117,7 @@ def test_costs_of_methods_that_can_be_counted_by_hand(
         cross_entropy: (1, 1),
         elr_plus: (4, 2),  # two networks, each beside the other's weight average
         jo_src: (4, 2),  # two views, student and teacher
-        m_correction: (3, 1),  # the division, the guess on unmixed images, mixed images
+        m_correction: (3, 1),  # the losses at the start, the guess on unmixed images, mixed images
         knn_vote: (0, 0),
     }
     for method, (forward, backward) in by_hand.items():
