@@ -59,7 +59,7 @@ STAGE = Stage(
         given["encoder"],
         given["clusters"],
         given["run"],
-        given["features"] or layout.vectors,
+        layout.vectors,
     ),
     options=(
         Option(
