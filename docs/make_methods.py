@@ -1,9 +1,10 @@
-"""Write docs/methods.md and the methods table of README.md from the methods' sources and the results measured.
+"""Write docs/methods.md from the methods' sources and the results measured; and two tables of README.md.
 
     python docs/make_methods.py
 
 Costs come from benchmarks/results/costs.yaml (benchmarks/costs.py), accuracies from benchmarks/results/methods.json, metrics
-of runs on the reference toy (benchmarks/methods.yaml); what was not measured is a dash.
+of runs on the reference toy (benchmarks/methods.yaml); what was not measured is a dash. The README has a table of the
+methods, and of the demonstration's results from data/digits/results/metrics.json.
 """
 
 import json
@@ -13,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from noisyctl.artifacts import metrics
+from noisyctl.evaluation import tables
 from noisyctl.params import Needs
 from stages import methods
 
@@ -20,6 +23,18 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 BEGIN = "<!-- methods: written by `python docs/make_methods.py` -->"
 END = "<!-- end of methods -->"
+DEMONSTRATION = ROOT / "data" / "digits" / "results" / "metrics.json"
+BEGIN_RESULTS = "<!-- results of the demonstration: written by `python docs/make_methods.py` -->"
+END_RESULTS = "<!-- end of results -->"
+RESULTS_SHOWN = {  # columns of data/digits/table.md, and how the README calls them
+    "method": "method",
+    "last": "last",
+    "mean of last 10": "mean of last 10",
+    "best on test (oracle)": "best on test",
+    "detection precision": "precision",
+    "recall": "recall",
+    "AUC": "AUC",
+}
 HEAD = """\
 # Methods
 
@@ -71,11 +86,22 @@ def _row(name: str, row: methods.Row) -> str:
     return f"| `{name}` | {paper} | noisyctl/methods/{name}.py | {needs} |"
 
 
+def results() -> str:
+    """The demonstration's results as the README shows them: some columns of data/digits/table.md."""
+    head, *rows = tables.table(metrics.read(DEMONSTRATION)["runs"])
+    places = [head.index(title) for title in RESULTS_SHOWN]
+    shown = [list(RESULTS_SHOWN.values()), *([row[i] for i in places] for row in rows)]
+    return tables.render(shown, "md").split("\n\n", 1)[1].rstrip()
+
+
 def readme(old: str) -> str:
-    """The README with a new table between its marks."""
-    before, _, rest = old.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+    """The README with new tables between their marks."""
+    for begin, new, end in ((BEGIN_RESULTS, results(), END_RESULTS), (BEGIN, table(), END)):
+        if begin in old:
+            before, _, rest = old.partition(begin)
+            _, _, after = rest.partition(end)
+            old = f"{before}{begin}\n{new}\n{end}{after}"
+    return old
 
 
 def measured_costs(results: Path) -> dict[str, dict[str, float]]:

@@ -31,7 +31,7 @@ class Layout:
     """The default of every path option. `noise` is a block of `noises:`, or `given` for the user's own labels.
 
     `input` is what networks see: `images`, or the `features` of the encoder; what is trained on these lies in its folder.
-    `beside` is the folder of features that were named by their place: it stands for the encoder's.
+    `named` are features that were named by their place: networks see these, and their folder stands for the encoder's.
     """
 
     dataset: str = "digits"
@@ -40,7 +40,7 @@ class Layout:
     seed: int = 0
     root: Path = Path("data")
     input: str = "images"
-    beside: Path | None = None
+    named: Path | None = None
 
     @property
     def home(self) -> Path:
@@ -66,8 +66,8 @@ class Layout:
     @property
     def encoder(self) -> Path:
         """Where features lie: your own in the data set's folder, an encoder's in that of its pretraining."""
-        if self.beside is not None:
-            return self.beside
+        if self.named is not None:
+            return self.named.parent
         return self.home if (self.home / "features.zarr").exists() else self.home / folder_of(self.pretrain)
 
     @property
@@ -84,8 +84,8 @@ class Layout:
 
     @property
     def vectors(self) -> Path | None:
-        """The features, where networks see these."""
-        return self.features if self.input == "features" else None
+        """The features that networks see; None where they see images."""
+        return self.named or (self.features if self.input == "features" else None)
 
     @property
     def clusters(self) -> Path:

@@ -4,11 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from noisyctl.artifacts import files
 from noisyctl.cli.stage import Option, Stage, one
+from noisyctl.review.cleaned import CLEANED
 from noisyctl.session import Session
-
-CLEANED = files.Folder("labels that apply cleaned")
 
 
 @dataclass(frozen=True)

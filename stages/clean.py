@@ -44,7 +44,11 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
         tell(line)
     clean.require_place(out, found.root)
     if not session.quiet:
-        due = clean.due(found, out, inputs.encoder, seed=session.seed, with_model=inputs.model)
+        changed = clean.since_last(found, out)
+        choices: dict[str, Any] = {"seed": session.seed, "with_model": inputs.model}
+        due = clean.due(found, out, inputs.encoder, **choices, changed=changed)
+        if changed is not None and (line := changed.line(due)):
+            tell(line)
         tell(estimate.line(*estimate.seconds_of(found, due, inputs.encoder, session)))
     cleaned = clean.clean(found, out, session, inputs.encoder, tell, with_model=inputs.model)
     estimate.keep(len(cleaned.result.rows), cleaned.seconds, inputs.encoder, session)
@@ -136,7 +140,12 @@ STAGE = Stage(
         Option(
             "groups", "table of photos that belong together, as those of one product: columns path, group"
         ),
-        Option("encoder", f"{DEFAULT}, or timm:NAME", lambda layout: DEFAULT, metavar="name"),
+        Option(
+            "encoder",
+            f"{DEFAULT}, or timm:NAME; by its features every opinion, such as a vote of similar photos, judges a label",
+            lambda layout: DEFAULT,
+            metavar="name",
+        ),
         Option("no_model", "train no model that labels new photos", flag=True),
         Option("out", "folder to write [NAME-clean]"),
     ),

@@ -37,7 +37,7 @@ def _inputs(given: Any, layout: Layout, extra: Any) -> Inputs:
 
         num_classes = count_classes(given["images"])
     places = (given["images"], given["encoder"], given["neighbors"], given["out"])
-    return Inputs(*places, num_classes, given["features"] or layout.vectors)
+    return Inputs(*places, num_classes, layout.vectors)
 
 
 STAGE = Stage(

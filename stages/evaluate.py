@@ -6,7 +6,6 @@ What metrics.json and plots/ hold is told in docs/metrics.md. A key is there whe
 import itertools
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from noisyctl.artifacts import files
 from noisyctl.cli.stage import Option, Stage, one
 from noisyctl.cli.types import WholeNumber
 from noisyctl.errors import ArtifactError, ParamsError
+from noisyctl.runs.question import Question as Inputs
 from noisyctl.session import Session
 
 if TYPE_CHECKING:
@@ -25,28 +25,11 @@ MOST_RUNS_SHOWN = 3  # of more runs the paths and counts are printed, and no row
 SHOWN = ("rank", "id", "given", "suggested", "clean_probability", "verdict")
 
 
-@dataclass(frozen=True)
-class Inputs:
-    runs: tuple[Path, ...]
-    out: Path
-    truth: Path | None = None
-    noise: tuple[Path, ...] = ()
-    encoder: Path | None = None
-    images: Path | None = None
-    loss_epochs: tuple[int, ...] = ()
-    tsne: int = 0
-    verified: Path | None = None
-    paths: Path | None = None
-    labels: tuple[Path, ...] = ()
-    labels_given: bool = False
-
-
 def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dict[str, Any]:
     """Write metrics.json, plots/*.tsv, figures/*.png and samples/*.csv for every run found below the given folders."""
-    from noisyctl.runs.evaluate import Question, evaluate
+    from noisyctl.runs.evaluate import evaluate
 
-    asked = {name: value for name, value in vars(inputs).items() if name != "out"}
-    metrics, listed = evaluate(Question(**asked), inputs.out, RESULTS, session)
+    metrics, listed = evaluate(inputs, RESULTS, session)
     if not session.quiet:
         for line in itertools.chain.from_iterable(_in_words(listed)):
             print(line, file=sys.stderr)
@@ -58,6 +41,8 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
 
 def _in_words(listed: Mapping[str, "Listed"]) -> Iterator[list[str]]:
     """Of each run: where its list lies, how many labels look wrong, whether to trust it, and its first rows."""
+    from noisyctl.cli.tables import printable
+
     for name, run in listed.items():
         about = run.about
         yield [
@@ -68,17 +53,12 @@ def _in_words(listed: Mapping[str, "Listed"]) -> Iterator[list[str]]:
         if len(listed) <= MOST_RUNS_SHOWN:
             has_paths = any(row["path"] for row in run.first)
             shown = ["path" if column == "id" and has_paths else column for column in SHOWN]
-            rows = [shown, *([_printable(str(row[column])) for column in shown] for row in run.first)]
+            rows = [shown, *([printable(str(row[column])) for column in shown] for row in run.first)]
             widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
             yield [
                 f"  {'  '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))}".rstrip()
                 for row in rows
             ]
-
-
-def _printable(text: str) -> str:
-    """Names come from data: what would steer a terminal is a question mark."""
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _inputs(given: Any, layout: Any, extra: Any) -> Inputs:

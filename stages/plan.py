@@ -1,4 +1,7 @@
-"""Plan the runs of a paper's tables, or of a grid of methods and seeds; or write cells.yaml of the demonstration."""
+"""Plan the runs of a paper's tables, or of a grid of methods and seeds; or write cells.yaml of the demonstration.
+
+With --why nothing is written: it tells which run stands behind a printed number.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,15 +26,19 @@ DEMONSTRATION = Path("cells.yaml")
 
 @dataclass(frozen=True)
 class Inputs:
-    """`out` is plans/NAME for a grid, or a file for the demonstration; a paper has its place in plans/."""
+    """`out` is plans/NAME for a grid, or a file for the demonstration; a paper has its place in plans/.
+
+    With `why`, a printed number or words that tell which, nothing is written and `out` is None.
+    """
 
     file: ParamsFile
     layout: Layout
-    out: Path
+    out: Path | None
     paper: str | None = None
     tables: tuple[str, ...] = ()
     budget: str = "full"
     seeds: int | None = None
+    why: str | None = None
 
     @property
     def plan(self) -> Plan | Grid | None:
@@ -40,6 +47,8 @@ class Inputs:
             return project.plan_of(self.paper, self.tables, self.budget, self.seeds)
         if self.tables or self.budget != "full":
             raise ParamsError("--table and --budget need a paper: noisyctl plan PAPER --table 1")
+        if self.out is None:
+            raise ParamsError("--why needs a paper: noisyctl plan PAPER --why TEXT")
         if self.out.suffix:
             return None
         if self.out.parent != project.PLANS:
@@ -48,9 +57,16 @@ class Inputs:
 
 
 def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dict[str, Any]:
-    """Write the cells and, for a paper or a grid, the pipeline that runs them. Say what a paper costs."""
+    """Write the cells and, for a paper or a grid, the pipeline that runs them. Say what a paper costs.
+
+    With `why` only tell which run stands behind a printed number.
+    """
     plan = inputs.plan
+    if inputs.why is not None:
+        assert isinstance(plan, Plan)
+        return _why(plan, inputs.why, session)
     if plan is None:
+        assert inputs.out is not None
         first = inputs.layout.seed
         seeds = range(first, first + (inputs.seeds or 1))
         found = demonstration.cells_of_seeds(inputs.file, inputs.layout, PROFILES, seeds)
@@ -65,10 +81,22 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
 
 
 def show(inputs: Inputs, session: Session) -> None:
-    """For `--dry-run`: every cell with what it costs."""
+    """For `--dry-run`: every cell with what it costs; with --why, what that tells."""
     plan = inputs.plan
-    if isinstance(plan, Plan):
+    if isinstance(plan, Plan) and inputs.why is not None:
+        _why(plan, inputs.why, session)
+    elif isinstance(plan, Plan):
         _costs(plan, session, each=True)
+
+
+def _why(plan: Plan, text: str, session: Session) -> dict[str, Any]:
+    """Print where the printed numbers that have the words of a text are planned, trained and compared."""
+    from noisyctl.papers import why
+
+    found = why.origins(plan, text)
+    if not session.quiet:
+        print("\n".join(why.lines(plan, found)))
+    return {"found": len(found)} | ({"numbers": [one.to_json() for one in found]} if session.quiet else {})
 
 
 def _costs(plan: Plan, session: Session, *, each: bool) -> dict[str, Any]:
@@ -103,25 +131,42 @@ def _writes(out: Path) -> files.Writes:
     return files.Writes(dict.fromkeys(places, project.FORM))
 
 
-STAGE = Stage(
-    name="plan",
-    summary="Plan the runs of a paper's tables, or of a grid: the cells, the pipeline that runs them, and the costs.",
-    example="noisyctl plan scanmix --table 3 --budget smoke",
-    run=run,
-    show=show,
-    inputs=lambda given, layout, extra: Inputs(
+def _inputs(given: Any, layout: Layout, extra: Any) -> Inputs:
+    paper = given["paper"]
+    out = project.PLANS / Path(paper).name if paper else given["out"]
+    return Inputs(
         extra["file"],
         layout,
-        project.PLANS / Path(given["paper"]).name if given["paper"] else given["out"],
-        given["paper"],
+        out if given["why"] is None else None,
+        paper,
         tuple(map(str, given["table"])),
         given["budget"],
         _seeds(given["seeds"]),
-    ),
+        given["why"],
+    )
+
+
+STAGE = Stage(
+    name="plan",
+    summary="Plan the runs of a paper's tables, or of a grid: the cells, which are one command each, and what they cost.",
+    example="noisyctl plan scanmix --table 3 --budget smoke",
+    run=run,
+    show=show,
+    inputs=_inputs,
     options=(
-        Option("paper", "a folder of papers/; none: the demonstration", metavar="name", argument=True),
+        Option(
+            "paper",
+            "a folder of papers/, in which a row says what answers a printed row; none: the demonstration",
+            metavar="name",
+            argument=True,
+        ),
         Option("table", "printed tables of the paper [all]", multiple=True, metavar="name"),
         Option("budget", "full, or a block of papers/budgets.yaml", lambda layout: "full", metavar="name"),
+        Option(
+            "why",
+            "only tell where a printed number is planned, trained and compared: its value, or words of its table",
+            metavar="text",
+        ),
         Option("seeds", "seeds per cell [the paper's, or the budget's; otherwise 1]", metavar="int"),
         Option(
             "out",

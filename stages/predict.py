@@ -10,6 +10,7 @@ from noisyctl.errors import ParamsError
 from noisyctl.session import Session
 
 PREDICTIONS = files.Text((",".join(csv_files.PREDICTIONS),))
+MOST_SHOWN = 8  # of the labels
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,21 @@ def _inputs(given: Any, layout: Any, extra: Any) -> Inputs:
     return Inputs(given["run"], given["root"], given["out"], given["weights"], given["features"])
 
 
+def _text(result: dict[str, Any]) -> str:
+    """One line: how many photos, the most frequent labels, how many could not be read, and where the file is."""
+    from noisyctl.cli.tables import printable
+
+    labels = list(result["labels"].items())
+    shown = ", ".join(f"{printable(name)} {number}" for name, number in labels[:MOST_SHOWN])
+    shown += f" and {len(labels) - MOST_SHOWN} more labels" if len(labels) > MOST_SHOWN else ""
+    if "vectors" in result:
+        return f"{result['vectors']} vectors labeled: {shown}; {result['out']}"
+    unread = (
+        f"{result['quarantined']} files could not be read" if result["quarantined"] else "all could be read"
+    )
+    return f"{result['images']} photos labeled: {shown}; {unread}; {result['out']}"
+
+
 STAGE = Stage(
     name="predict",
     summary="Label a folder of images with a run's model alone.",
@@ -55,4 +71,5 @@ STAGE = Stage(
         Option("weights", "of a run on vectors: the file of the encoder's weights, if they came from one"),
         Option("out", "file to write", lambda layout: Path("predictions.csv"), writes=one(PREDICTIONS)),
     ),
+    text=_text,
 )

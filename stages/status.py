@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,11 +13,24 @@ from typing import TYPE_CHECKING, Any
 from noisyctl.cli.cures import Chosen, complete
 from noisyctl.cli.made import params_now
 from noisyctl.cli.stage import Stage
+from noisyctl.errors import ArtifactError
 from noisyctl.layout import Layout
 from noisyctl.session import Session
 
 if TYPE_CHECKING:  # numpy, which it imports, would make --help slow
     from noisyctl.runs import fresh
+
+THERE, MISSING = "there", "missing"
+CALLED = {  # what people call the artifacts, by the names of their files
+    "images": "images",
+    "paths": "paths of the photos",
+    "truth": "clean labels",
+    "features": "features",
+    "neighbors": "neighbors",
+    "clusters": "clusters",
+    "encoder": "encoder",
+    "networks": "warm-up",
+}
 
 
 @dataclass(frozen=True)
@@ -22,7 +39,10 @@ class Inputs:
 
 
 def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dict[str, Any]:
-    """Each artifact of the default layout: missing, damaged, stale or there; and what to run next."""
+    """Each artifact of the default layout by its path: missing, damaged, stale or there; and what to run `next`.
+
+    `next` is empty where every run is judged and in the table.
+    """
     from noisyctl.runs import fresh
 
     layout = inputs.layout
@@ -32,14 +52,34 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
     artifacts = _made(layout)
     for each in artifacts:
         wrong = fresh.findings(each, headers)
-        found[str(each.path)] = _in_words(each, wrong) or "there"
+        found[str(each.path)] = _in_words(wrong)
         if wrong and not command and each.command:
             command = wrong[0].made.command
-    has_runs = any(each.name == "trace" and "train-method" in each.command for each in artifacts)
-    judged = (layout.trained / "results" / "metrics.json").exists()
-    after = "noisyctl table" if judged else "noisyctl evaluate" if has_runs else "noisyctl train-method NAME"
-    found["next"] = complete(f"`{command or after}`", _chosen(layout)).strip("`")
+    runs = [each for each in artifacts if each.name == "trace" and "train-method" in each.command]
+    command = command or _after(layout, runs, headers)
+    found["next"] = complete(f"`{command}`", _chosen(layout)).strip("`")
     return found
+
+
+def _after(layout: Layout, runs: Sequence[fresh.Made], headers: fresh.Headers) -> str:
+    """The command that comes when all that lies there is fresh: train, judge, or make the table; "" where all is done."""
+    from noisyctl.artifacts import metrics
+    from noisyctl.evaluation.tables import render, table
+
+    if not runs:
+        return "noisyctl train-method NAME"
+    try:
+        judged = metrics.read(layout.trained / "results" / "metrics.json")["runs"]
+    except ArtifactError:
+        return "noisyctl evaluate"
+    for run in runs:
+        about = headers.of(run) or {}
+        of_run = judged.get(f"{about.get('method')}/{run.path.parent.name}") or {}
+        if any(of_run.get(key) != about.get(key) for key in ("inputs", "params")):
+            return "noisyctl evaluate"
+    place = layout.home / "table.md"
+    in_table = place.is_file() and place.read_text(encoding="utf-8") == render(table(judged), "md")
+    return "" if in_table else "noisyctl table"
 
 
 def _outdated(session: Session, place: Path, digest: str) -> tuple[str, str] | None:
@@ -101,13 +141,55 @@ def _run(layout: Layout, trace: Any) -> fresh.Made:
     return fresh.trained(labels, trace.parent, f"noisyctl train-method {method}{options}")
 
 
-def _in_words(made: fresh.Made, wrong: list[fresh.Finding]) -> str:
+def _in_words(wrong: list[fresh.Finding]) -> str:
     if not wrong:
-        return ""
+        return THERE
     last = wrong[-1]
-    if last.state == "missing":
-        return "missing"
-    return f"{last.state}: {last.why}"
+    return MISSING if last.state == "missing" else f"{last.state}: {last.why}"
+
+
+def _text(found: Mapping[str, str]) -> str:
+    """The result for people: first what is wrong and how, then what is as it should be, and at the end what to run next."""
+    states = {Path(place): state for place, state in found.items() if place != "next"}
+    names = {place: _called(place) for place in states}
+    width = max(map(len, names.values()), default=0)
+    wrong = {p: s for p, s in states.items() if s != THERE and not _may_lack(p, states)}
+    lines = [f"{len(wrong)} of {len(states)} artifacts are not as they should be:"] if wrong else []
+    for place, state in wrong.items():
+        lines += _wrapped(f"  {names[place]:{width}}  {state}", indent=width + 4)
+        lines.append(f"{'':{width + 4}}{place}")
+    if there := [place for place in states if place not in wrong]:
+        lines.append("Up to date:" if wrong else "Everything is up to date:")
+    for place in there:
+        said = place if states[place] == THERE else "none, so nobody knows how many labels are wrong"
+        lines.append(f"  {names[place]:{width}}  {said}")
+    done = "All done: every run is judged (metrics.json) and in the table (table.md)."
+    return "\n".join([*lines, f"Next: {found['next']}" if found["next"] else done])
+
+
+def _called(place: Path) -> str:
+    """What people call an artifact: a run by its method and its cell, such as `run of elr, sym60-s0`."""
+    cell, above = place.parent.name, place.parent.parent
+    if place.stem == "labels":
+        return f"noisy labels, {cell}" if above.name == "noise" else "given labels"
+    if place.stem != "trace":
+        return CALLED.get(place.stem, place.stem)
+    return f"{'warm-up' if above.parent.name == 'warmup' else 'run of'} {above.name}, {cell}"
+
+
+def _may_lack(place: Path, states: Mapping[Path, str]) -> bool:
+    """Whether an artifact is missing and need not be there: photos of one's own have no clean labels."""
+    lacks_truth = place.stem == "truth" and states[place] == MISSING
+    return lacks_truth and states.get(place.with_name("images.zarr")) == THERE
+
+
+def _wrapped(line: str, indent: int) -> list[str]:
+    """The line, on a terminal in several that fit it; a word is never cut."""
+    if not sys.stdout.isatty():
+        return [line]
+    wrapper = textwrap.TextWrapper(shutil.get_terminal_size().columns, subsequent_indent=indent * " ")
+    wrapper.break_long_words = wrapper.break_on_hyphens = False
+    return wrapper.wrap(line)
 
 
 def _chosen(layout: Layout) -> Chosen:
@@ -126,4 +208,5 @@ STAGE = Stage(
     run,
     lambda given, layout, extra: Inputs(layout),
     answers=True,
+    text=_text,
 )

@@ -1,6 +1,5 @@
 """Put the metrics of many runs into one table, or beside the numbers that a paper prints."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +68,7 @@ def _paper(inputs: Inputs, session: Session) -> dict[str, Any]:
     with files.publish(out, TABLES) as partial:
         partial.mkdir()
         for name, numbers in found.items():
-            table, file = comparison([one for _, one in numbers]), f"table-{_plain(name)}.md"
+            table, file = comparison([one for _, one in numbers]), plan.table_file(name).name
             _write(partial / file, table)
             if not session.quiet:
                 show(table, title.format(name), str((out / file).with_suffix(".csv")))
@@ -77,11 +76,6 @@ def _paper(inputs: Inputs, session: Session) -> dict[str, Any]:
     printed = [one for numbers in found.values() for number, one in numbers if not number.beside]
     ran = sum(bool(one.values) for one in printed)
     return {"printed": len(printed), "measured": ran, "missing": len(printed) - ran, "out": str(out)}
-
-
-def _plain(name: str) -> str:
-    """The name of a table as part of a file's name."""
-    return re.sub(r"[^A-Za-z0-9]+", "-", name)
 
 
 def _write(path: Path, table: list[list[str]]) -> None:

@@ -77,7 +77,7 @@ def stage(name: str) -> Stage:
             given["clusters"] if needs.clusters else None,
             given["verified"],
             extra["file"].path,
-            given["features"] or layout.vectors,
+            layout.vectors,
             1 if given["test_every"] is None else given["test_every"],
         )
 

@@ -59,12 +59,12 @@ STAGE = Stage(
         given["encoder"],
         given["clusters"],
         given["run"],
-        given["features"] or layout.vectors,
+        layout.vectors,
     ),
     options=(
         Option(
             "profile",
-            f"block of `warmups:`; without one there are {', '.join(PROFILES)}",
+            f"named settings of a warm-up: a block of `warmups:`; without one there are {', '.join(PROFILES)}",
             lambda layout: "default",
             type=str,
         ),

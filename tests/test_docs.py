@@ -117,3 +117,6 @@ def test_dry_run_shows_values_with_their_sources() -> None:
     assert "epochs = 7   (--epochs)" in done.stderr
     assert "target_momentum = 0.9   (MixNN IV-E)" in done.stderr
     assert "params.yaml:" in done.stderr
+    paths = [line for line in done.stderr.splitlines() if line.startswith("would ")]
+    assert "would read  images: data/digits/images.zarr" in paths  # nothing is read or written
+    assert "would write out: data/digits/runs/mixnn/sym60-s0" in paths

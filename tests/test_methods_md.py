@@ -14,6 +14,7 @@ import yaml
 from torch import nn
 
 from noisyctl import methods
+from noisyctl.artifacts import metrics
 from noisyctl.methods import cross_entropy, elr_plus, jo_src, knn_vote, m_correction
 
 ROOT = Path(__file__).parent.parent
@@ -44,6 +45,25 @@ def test_methods_md_and_the_readme_are_in_step_with_the_sources(make: ModuleType
     readme = (ROOT / "README.md").read_text()
     assert make.readme(readme) == readme, cure
     assert make.table() in readme
+
+
+def test_the_readme_s_results_are_the_demonstration_s_and_fit_100_columns(make: ModuleType) -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert f"{make.BEGIN_RESULTS}\n{make.results()}\n{make.END_RESULTS}" in readme, (
+        "run `python docs/make_methods.py`"
+    )
+    runs = metrics.read(make.DEMONSTRATION)["runs"]
+    for line in make.results().splitlines()[2:]:
+        method, last, *_ = [cell.strip() for cell in line.strip("|").split("|")]
+        (run,) = [run for run in runs.values() if run["method"] == method]
+        assert last == (f"{run['test_accuracy']['last']:.2f}" if "test_accuracy" in run else "-"), method
+    assert max(map(len, make.results().splitlines())) <= 100
+    (noise,) = {round(100 * run["measured_noise"], 1) for run in runs.values()}
+    assert f"{noise} % of the training labels are wrong" in readme
+    of_two_stage = next(run for run in runs.values() if run["method"] == "two_stage")["test_accuracy"]
+    rules = ("best_on_noisy_validation", "best_on_refined_validation")
+    noisy, refined = (f"{of_two_stage[rule]:.2f}" for rule in rules)
+    assert f"`two_stage` alone: {noisy}, and {refined} where" in readme
 
 
 def test_the_readme_is_written_between_its_marks_alone(make: ModuleType) -> None:
@@ -97,7 +117,7 @@ def test_costs_of_methods_that_can_be_counted_by_hand(
         cross_entropy: (1, 1),
         elr_plus: (4, 2),  # two networks, each beside the other's weight average
         jo_src: (4, 2),  # two views, student and teacher
-        m_correction: (3, 1),  # the division, the guess on unmixed images, mixed images
+        m_correction: (3, 1),  # the losses at the start, the guess on unmixed images, mixed images
         knn_vote: (0, 0),
     }
     for method, (forward, backward) in by_hand.items():

@@ -34,6 +34,7 @@ TAKES = {
         ("images", "features", "labels", "warmup", "neighbors", "clusters", "verified"),
     ),
     "evaluate": (("dataset", "pretrain", "input"), ("truth", "images")),
+    "table": (("dataset", "pretrain", "input"), ()),
 }
 # what a command writes, by the name of the option that another command reads it with; a folder where it writes several
 WRITES = {

@@ -162,7 +162,7 @@ def _show(stage: Stage, inputs: Any, resolved: Any, sources: dict[str, str], as_
     outputs = {o.name for o in stage.options if o.output}
     for name, found in paths.items():
         for path in found:
-            print(f"{'writes' if name in outputs else 'reads '} {name}: {path}", file=sys.stderr)
+            print(f"would {'write' if name in outputs else 'read '} {name}: {path}", file=sys.stderr)
 
 
 def _paths(inputs: Any) -> dict[str, list[str]]:

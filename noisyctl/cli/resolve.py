@@ -134,9 +134,9 @@ def _with_input(layout: Layout, chosen: str | None, place: str, features: str | 
         raise ParamsError(f"{place} is {chosen!r}; write images or features")
     if features and chosen == "images" and place.startswith("--"):
         raise ParamsError("--features names vectors, and --input says images; leave out one of them")
-    beside = Path(features).parent if features else None
+    named = Path(features) if features else None
     usual = "features" if features or not layout.has_images else "images"
-    return dataclasses.replace(layout, input=chosen or usual, beside=beside)
+    return dataclasses.replace(layout, input=chosen or usual, named=named)
 
 
 def _name(value: Any, place: str) -> str:

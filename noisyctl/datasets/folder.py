@@ -31,7 +31,7 @@ for data sets larger than memory.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Literal
@@ -138,7 +138,7 @@ def prepare(params: Params) -> ImageData:
     root = existing_folder(params.root)
     source = from_manifest(root, params.manifest, params.consensus) if params.manifest else from_folders(root)
     if not source.samples:
-        raise DataError(f"no image in {params.manifest or root}{_reasons(source.aside)}; is --root right?")
+        raise DataError(f"no image in {params.manifest or root}{reasons_of(source.aside)}; is --root right?")
     true = read_true_labels(root, params.truth_manifest) if params.truth_manifest else {}
     class_names = sorted_classes(source.classes, params.manifest or str(root))
     samples: dict[str, list[Sample]] = {"train": []}
@@ -206,39 +206,10 @@ def read_images(
     pixels = read(root, paths, image_size, gray=channels == "gray")
     quarantine = sorted([*aside, *pixels.quarantine], key=lambda file: file.path)
     if not len(pixels.images):
-        raise DataError(f"{root} has no readable image{_reasons(quarantine)}; is --root right?")
+        raise DataError(f"{root} has no readable image{reasons_of(quarantine)}; is --root right?")
     kept = to_ids([path for path, readable in zip(paths, pixels.readable, strict=True) if readable])
     one_channel = channels == "gray" or (channels == "auto" and pixels.all_gray)
     return _channels(pixels, one_channel), kept, tuple(quarantine)
-
-
-def read_blocks(
-    root: Path, image_size: int, channels: Literal["rgb", "gray"], size: int, aside: list[Quarantined]
-) -> Iterator[tuple[UInt8[np.ndarray, "b size size ch"], list[str], float]]:
-    """The images of `read_images` in blocks of `size` (the last one may be smaller), one of which is held at a time.
-
-    Yields the pixels, the paths, and the share of all files that has been read. Files that are set aside are appended
-    to `aside`.
-    """
-    existing_folder(str(root))
-    paths, unusable = find(root)
-    aside += unusable
-    start = 0
-    ids: list[str] = []
-    parts: list[UInt8[np.ndarray, "_ size size ch"]] = []
-    while start < len(paths):
-        part = paths[start : start + size - len(ids)]
-        pixels = read(root, part, image_size, gray=channels == "gray")
-        start += len(part)
-        aside += pixels.quarantine
-        parts.append(pixels.images)
-        ids += [part[i] for i in np.flatnonzero(pixels.readable)]
-        if len(ids) == size or (ids and start == len(paths)):
-            yield np.concatenate(parts), ids, start / len(paths)
-            ids, parts = [], []
-    if len(aside) == len(paths) + len(unusable):
-        quarantine = sorted(aside, key=lambda file: file.path)
-        raise DataError(f"{root} has no readable image{_reasons(quarantine)}; is --root right?")
 
 
 def existing_folder(root: str) -> Path:
@@ -472,12 +443,12 @@ def _require_images(
         labels = {sample.path: sample.label for sample in source.samples}
         related = [file for file in (*unreadable, *source.aside) if _is_of(file.path, lacking, labels)]
         raise DataError(
-            f"no readable training image of the class {few(lacking)}{_reasons(related)}; "
+            f"no readable training image of the class {few(lacking)}{reasons_of(related)}; "
             "add images to train on, or remove the class from all splits"
         )
     if empty := [name for name, split in samples.items() if not split]:
         raise DataError(
-            f"no readable image in the split {few(empty)}{_reasons(unreadable)}; add images or remove it"
+            f"no readable image in the split {few(empty)}{reasons_of(unreadable)}; add images or remove it"
         )
 
 
@@ -504,5 +475,5 @@ def _listed(files: Sequence[Quarantined]) -> str:
     return few(f"{file.path} ({file.reason})" for file in files)
 
 
-def _reasons(files: Sequence[Quarantined]) -> str:
+def reasons_of(files: Sequence[Quarantined]) -> str:
     return f" (set aside: {_listed(files)})" if files else ""

@@ -1,6 +1,5 @@
 """Tables of many runs as Markdown, CSV and LaTeX. A number that was not measured is a dash."""
 
-import re
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -37,21 +36,6 @@ WITHOUT_TRUTH = {  # of own photos, whose right labels nobody knows
     "list": ("list", "warning"),
     "given labels fitted": ("given_labels_fitted",),
 }
-# what a narrow terminal does without, the first of these first; method, data set and the numbers themselves always stay
-DISPENSABLE = (
-    *(
-        "deviations",
-        "hardware",
-        "budget",
-        "gap best - last",
-        "last, balanced",
-        "metric",
-        "measured noise",
-        "selection",
-    ),
-    *("recall", "detection precision", "best on refined validation", "best on noisy validation", "measured"),
-    *("best on test (oracle)", "seeds", "AUC", "noise nominal", "memory GB", "backward"),
-)
 
 
 def table(runs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
@@ -121,45 +105,6 @@ def dig(run: Mapping[str, Any], column: tuple[str, ...]) -> Any:
     return value
 
 
-def narrowed(table: list[list[str]], width: int) -> tuple[list[list[str]], list[str]]:
-    """The table without the columns that do not fit into `width` characters, and the titles of these.
-
-    A title may be broken between words, a cell may not. Columns that nothing is left out of may still be wider.
-    """
-    head, *rows = table
-    widths = {
-        title: max([len(word) + PADDING for word in title.split()] + [len(row[i]) for row in rows])
-        for i, title in enumerate(head)
-    }
-    left_out: list[str] = []
-    for title in DISPENSABLE:
-        kept = [widths[one] for one in head if one not in left_out]
-        if sum(kept) + len(GAP) * (len(kept) - 1) <= width:
-            break
-        left_out += [title] if title in head else []
-    places = [i for i, title in enumerate(head) if title not in left_out]
-    return [[row[i] for i in places] for row in table], left_out
-
-
-def as_text(table: list[list[str]], *, broken_titles: bool = False) -> str:
-    """The table for people, one line per row. With `broken_titles` a title may take several lines."""
-    from tabulate import tabulate
-
-    head, *rows = table
-    titles = [title.replace(" ", "\n") for title in head] if broken_titles else head
-    return tabulate(rows, titles, tablefmt="simple", disable_numparse=True, colalign=_alignment(table))
-
-
-def _alignment(table: list[list[str]]) -> tuple[str, ...]:
-    """Numbers to the right, words to the left, as the cells of each column are."""
-    head, *rows = table
-    number = re.compile(r"[+-]?[\d.,]+(e[+-]?\d+)?( ± [\d.]+)?|-|")
-    right = [all(number.fullmatch(row[i]) for row in rows) for i in range(len(head))]
-    return tuple("right" if one else "left" for one in right)
-
-
-GAP = "  "  # between the columns of a text
-PADDING = 2  # that tabulate adds to a title
 WRITTEN = "written by noisyctl table"
 
 

@@ -178,7 +178,7 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
             guess = average_probs(state.teacher(view1), state.teacher(view2))
         given = smooth_one_hot(task.noisy_labels[index], task.num_classes, params.label_smoothing)
         probability = clean_probability(logits1, given)
-        verdict = divide(above(probability, threshold), logits1, logits2)  # [1] [2]
+        verdict = verdict_of(above(probability, threshold), logits1, logits2)  # [1] [2]
         targets = relabel(verdict, given, guess, params.ood_temperature)  # [3]
         losses = soft_cross_entropy(logits1, targets) + soft_cross_entropy(logits2, targets)
         used = torch.isin(verdict, trained_verdicts)
@@ -222,7 +222,7 @@ def clean_probability(logits: Float[Tensor, "b c"], given: Float[Tensor, "b c"])
     return (1 - jensen_shannon(logits.softmax(dim=1), given)).clamp(0, 1)
 
 
-def divide(
+def verdict_of(
     clean: Bool[Tensor, " b"], logits1: Float[Tensor, "b c"], logits2: Float[Tensor, "b c"]
 ) -> UInt8[Tensor, " b"]:
     """Criterion 3.2: CLEAN where `clean`; otherwise ID where both views are predicted alike, OOD where they are not."""

@@ -114,7 +114,7 @@ def run_epoch(state: supervised.State, task: Task, params: Params, epoch: int, r
     phase, temperature = phase_of(now, params), temperature_of(now, params)
     rate = step_decay(now, params.decay_epochs, params.learning_rate, 0.1)
     task.set_learning_rate(state.optimizer, rate)
-    logits, clean = divide(state.network, task)  # [1]
+    logits, clean = clean_by_loss(state.network, task)  # [1]
     state.network.train()
     for index in task.batches(params.batch_size, rng):
         images, targets = task.weak(index, rng), one_hot(task.noisy_labels[index], task.num_classes)
@@ -132,8 +132,8 @@ def run_epoch(state: supervised.State, task: Task, params: Params, epoch: int, r
     return recorded(logits, clean, task, learning_rate=rate, temperature=temperature)
 
 
-def divide(network: nn.Module, task: Task) -> tuple[Float[Tensor, "n c"], Float[Tensor, " n"]]:
-    """Logits of all samples, and P(clean), 0 where held out."""
+def clean_by_loss(network: nn.Module, task: Task) -> tuple[Float[Tensor, "n c"], Float[Tensor, " n"]]:
+    """Logits of all samples, and P(clean) by two Betas on their losses, 0 where held out."""
     logits, _ = evaluate_train(network, task)
     losses, train = cross_entropy(logits, task.noisy_labels, reduction="none"), task.train_index
     clean = torch.zeros_like(losses)

@@ -33,7 +33,7 @@ from noisyctl.opinions import (
     votes,
 )
 from noisyctl.opinions import verdicts as decide
-from noisyctl.opinions.combination import combined
+from noisyctl.opinions.combination import Prior, chosen_prior, combined
 from noisyctl.opinions.counting import Estimate
 from noisyctl.parts import neighbors
 from noisyctl.parts.consensus import Quality, Votes, dawid_skene, quality
@@ -122,14 +122,15 @@ def judge(
     data = _prepared(features, compact, len(used), ids, groups, rng, progress, alike)
     first, settings = _opinions(data, np.ones(len(labels)))
     progress(60, 100)
-    fit = combined(list(first.values()), compact)
+    prior = chosen_prior(list(first.values()), compact, rng)
+    fit = combined(list(first.values()), compact, prior)
     clean = _of_given(fit.joint(compact), compact)
     count = counting.first_count(
-        clean, lambda some: _clean_in(data, some, settings), data.together, compact, rng
+        clean, lambda some: _clean_in(data, some, settings, prior), data.together, compact, rng
     )
     progress(80, 100)
     second, _ = _opinions(data, np.maximum(clean, LEAST_WEIGHT), settings)
-    fit = combined(list(second.values()), compact)
+    fit = combined(list(second.values()), compact, prior)
     progress(95, 100)
     joint = fit.joint(compact)
     if people is not None:
@@ -291,12 +292,13 @@ def _among(people: Votes, used: Int[np.ndarray, " u"]) -> Votes:
 
 
 def _clean_in(
-    data: _Data, inside: Int[np.ndarray, " p"], settings: Mapping[str, float]
+    data: _Data, inside: Int[np.ndarray, " p"], settings: Mapping[str, float], prior: Prior
 ) -> Float64[np.ndarray, " p"]:
     """The clean probabilities of the first pass, had there been only these samples."""
     part = data.part(inside)
     opinions, _ = _opinions(part, np.ones(len(inside)), settings)
-    return _of_given(combined(list(opinions.values()), part.labels).joint(part.labels), part.labels)
+    fit = combined(list(opinions.values()), part.labels, prior.for_part(len(inside) / len(data.labels)))
+    return _of_given(fit.joint(part.labels), part.labels)
 
 
 def _of_given(

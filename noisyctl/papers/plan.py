@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -103,13 +104,17 @@ class Plan:
         """The folder of a cell's evaluation."""
         return self.home / "metrics" / key
 
+    def table_file(self, table: str) -> Path:
+        """The file in which `noisyctl table --paper` compares the numbers of a printed table."""
+        return self.home / "tables" / f"table-{re.sub(r'[^A-Za-z0-9]+', '-', table.split(' ')[0])}.md"
+
     @cached_property
     def cells(self) -> Cells:
         """Warm-ups, runs and evaluations, by group and name."""
         found: Cells = {group: {} for group in OWN}
         for number in self.with_cells:
             for seed in self.seeds:
-                for group, cell in self._cells(number, seed):
+                for group, cell in self.cells_of(number, seed):
                     if found[group].setdefault(cell.name, cell) != cell:
                         raise ParamsError(
                             f"{cell.where}: two printed numbers want this row on {number.dataset}, {number.noise} with "
@@ -117,7 +122,7 @@ class Plan:
                         )
         return found
 
-    def _cells(self, number: Number, seed: int) -> Iterator[tuple[str, Cell]]:
+    def cells_of(self, number: Number, seed: int) -> Iterator[tuple[str, Cell]]:
         """Group and cell of everything that is made for one number alone."""
         at, row = self.place(number, seed), self.paper.row(number)
         if number.label_free:

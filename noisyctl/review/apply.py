@@ -26,11 +26,11 @@ from noisyctl.errors import DataError, OutputError
 from noisyctl.review import changes
 from noisyctl.review import decisions as decided
 from noisyctl.review.changes import Changes
+from noisyctl.review.cleaned import CLEANED
 from noisyctl.review.decisions import Merged
 from noisyctl.review.photos import As, LeftOut, arrange, folder_name, require_root, why_not
 from noisyctl.review.result import DROP, Listed, Result
 
-CLEANED = files.Folder("labels that apply cleaned")  # stages/apply.py names it too, without importing this
 MANIFEST, VERIFIED, DECISIONS = "manifest.csv", "verified.csv", "decisions.csv"
 CONFLICTS, LEFT_OUT, CHANGES = "conflicts.csv", "left_out.csv", "changes.csv"
 ABOUT, PHOTOS = "apply.json", "photos"

@@ -22,9 +22,11 @@ import hashlib
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast, get_args
 
 import numpy as np
@@ -48,6 +50,7 @@ from noisyctl.errors import DataError, NoisyctlError, OutputError, ParamsError, 
 from noisyctl.opinions import Judgement, duplicates, judge
 from noisyctl.review import annotators, model, report
 from noisyctl.review import result as results
+from noisyctl.review.since import Since, since
 from noisyctl.runs.embedding import embed_images
 from noisyctl.runs.judging import listed
 from noisyctl.runs.prepare_data import prepare
@@ -236,15 +239,35 @@ def trained_model(out: Path, session: Session, tell: Tell) -> list[str]:
         return []
 
 
-def due(found: Found, out: Path, encoder: str, *, seed: int = 0, with_model: bool = True) -> tuple[str, ...]:
+def since_last(found: Found, out: Path) -> Since | None:
+    """What happened to the photos since they were last made a list of; None where that is not known."""
+    work = out / results.WORK
+    seen = read_seen(work)
+    if not seen.get("photos") or not _readable(work) or not (work / PHOTOS).is_file():
+        return None
+    changed = since({p.path: p.label for p in found.photos}, found.root, work / PHOTOS, work)
+    return replace(changed, same_files=_digest_of_photos(found, changed.former) == seen["photos"])
+
+
+def due(
+    found: Found,
+    out: Path,
+    encoder: str,
+    *,
+    seed: int = 0,
+    with_model: bool = True,
+    changed: Since | None = None,
+) -> tuple[str, ...]:
     """The steps of STEPS that `clean` would take, as far as that is known before a photo is opened.
 
-    Where a photo was only moved, `embed` is among them and will be left out.
+    `changed` is what `since_last` gives. Without it, `embed` is among the steps where a photo was only moved, though it will
+    be left out.
     """
     work, steps = out / results.WORK, STEPS if with_model else STEPS[:-1]
     seen = read_seen(work)
     if seen.get("photos") != _digest_of_photos(found) or not _readable(work):
-        return steps
+        kept = changed is not None and changed.only_moved and _is_embedded(work, encoder)
+        return tuple(step for step in steps if step != "embed" or not kept)
     if not _is_embedded(work, encoder):
         return steps[1:]
     former = seen.get("judged", {})
@@ -346,17 +369,20 @@ def _readable(work: Path) -> bool:
     return all(artifact.inputs.get("images") == images.digest for artifact in made)
 
 
-def _digest_of_photos(found: Found) -> str:
-    """Changes when a photo is added, removed or written anew; not when its label is corrected in a manifest."""
+def _digest_of_photos(found: Found, former: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Changes when a photo is added, removed, moved or written anew; not when its label is corrected in a manifest.
+
+    Moved photos count as where they were before, if their `former` paths are given by the present ones.
+    """
     stats = [
         (found.root / photo.path).stat() if (found.root / photo.path).is_file() else None
         for photo in found.photos
     ]
     return digest_of(
-        [
-            (p.path, s.st_size if s else -1, s.st_mtime_ns if s else -1)
+        sorted(
+            (former.get(p.path, p.path), s.st_size if s else -1, s.st_mtime_ns if s else -1)
             for p, s in zip(found.photos, stats, strict=True)
-        ]
+        )
     )
 
 
@@ -551,8 +577,9 @@ def headline(cleaned: Cleaned) -> list[str]:
         low, high = round(noise.low * total), round(noise.high * total)
         lines.append(
             f"About {round(noise.wrong * total)} of {total} labels look wrong, {noise.wrong:.1%} "
-            f"({noise.level:.0%} interval: {low} to {high} {what})"
+            f"({noise.level:.0%} interval: {low} to {high} {what}): an estimate of the total"
         )
+    lines += _by_verdict(rows, estimated=noise is not None)
     if cleaned.unreadable:
         lines.append(f"{cleaned.unreadable} files could not be used: {out / results.WORK / 'quarantine.csv'}")
     lines += _by_class(rows)
@@ -562,10 +589,26 @@ def headline(cleaned: Cleaned) -> list[str]:
         by_id = result.by_id
         other = sum(by_id[row.duplicate_of].given != row.given for row in copies if row.duplicate_of in by_id)
         lines.append(f"Copies: {len(copies)} {what} repeat another one, {other} of them with another label")
-    counts = {verdict: sum(row.verdict == verdict for row in rows) for verdict in results.VERDICTS}
-    lines.append(
-        "Verdicts: " + ", ".join(f"{verdict} {number}" for verdict, number in counts.items() if number)
+    return lines
+
+
+def _by_verdict(rows: tuple[results.Listed, ...], *, estimated: bool) -> list[str]:
+    """How many labels the list names, and why these are not as many as the estimate of the total says."""
+    counts = Counter(row.verdict for row in rows)
+    wrong = [f"{name} {counts[name]}" for name in (results.RELABEL, results.DROP) if counts[name]]
+    said = (
+        [f"{counts[results.RELABEL] + counts[results.DROP]} likely wrong ({', '.join(wrong)})"]
+        if wrong
+        else []
     )
+    others = ((results.LOOK, "doubtful"), (results.DUPLICATE, "copies"), (results.KEEP, "seem right"))
+    said += [f"{counts[name]} {meaning} ({name})" for name, meaning in others if counts[name]]
+    lines = [f"Named one by one, by verdict: {', '.join(said)}"]
+    if estimated:
+        lines.append(
+            "The estimate adds up how probable it is of every label that it is wrong: doubtful ones count in part, so the "
+            "two numbers differ"
+        )
     return lines
 
 

@@ -39,7 +39,7 @@ def seconds_of(found: Found, due: tuple[str, ...], encoder: str, session: Sessio
         return OTHER + number * sum(kept[step] for step in due), "as fast as the last time"
     if not {"prepare", "embed"} & set(due):
         return OTHER + judge + model, "without a measurement"
-    each = measured(found, encoder, session)
+    each = measured(found, encoder if "embed" in due else None, session)
     total = OTHER + judge + model + number * sum(each[step] for step in due if step in each)
     return total, f"measured on {min(SAMPLE, number)} of the photos"
 
@@ -49,13 +49,15 @@ def without_photos(number: int, *, with_model: bool) -> float:
     return OTHER + JUDGE * number + EXACT * number**2 + (MODEL * number if with_model else 0.0)
 
 
-def measured(found: Found, encoder: str, session: Session) -> dict[str, float]:
-    """Seconds a photo of the steps that open photos, from a few of them, spread over all."""
+def measured(found: Found, encoder: str | None, session: Session) -> dict[str, float]:
+    """Seconds a photo of the steps that open photos, from a few of them, spread over all; without an encoder no `embed`."""
     number = min(SAMPLE, len(found.photos))
     paths = [found.photos[i * len(found.photos) // number].path for i in range(number)]
     start = time.monotonic()
     scan(found.root, paths, SIDE, gray=False)
     decode = (time.monotonic() - start) / number
+    if encoder is None:
+        return {"prepare": decode, "report": decode}
     device = session.start()
     network = embedding.load(encoder)
     images = torch.zeros((number, network.resize, network.resize, 3), dtype=torch.uint8)

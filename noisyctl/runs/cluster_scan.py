@@ -13,7 +13,7 @@ from noisyctl.nn.networks import Classifier, build
 from noisyctl.pretraining import scan
 from noisyctl.runs import fresh
 from noisyctl.runs.reading import read_label_free, require_images
-from noisyctl.runs.samples import Samples, read_samples
+from noisyctl.runs.samples import Samples, images_at_hand, read_samples
 from noisyctl.runs.tasks import make_task
 from noisyctl.runs.train import Training, publish_label_free, spec, train_and_publish
 from noisyctl.seeds import stream
@@ -39,7 +39,7 @@ def cluster(
     `num_classes` is the number of clusters where the params give none. Gives the epochs and the sizes of the clusters.
     """
     device = session.start()
-    at_hand = images_path if images_path.exists() or features_path is None else None
+    at_hand = images_at_hand(images_path, features_path)
     made = fresh.label_free(at_hand, encoder_path.parent, encoder=encoder_path, features=features_path)
     seen = made["encoder" if features_path is None else "features"]
     fresh.require([seen, fresh.mined(at_hand, neighbors_path)])

@@ -18,6 +18,7 @@ from noisyctl.nn.inference import BATCH, evaluating, outputs
 from noisyctl.nn.networks import build
 from noisyctl.parts.neighbors import knn_classify
 from noisyctl.runs import fresh
+from noisyctl.runs.question import Question
 from noisyctl.runs.reading import (
     first_classifier,
     read_label_free,
@@ -31,28 +32,6 @@ from noisyctl.session import Session
 
 TRAIN = "noisyctl train-method NAME"
 PROBE_NEIGHBORS = 20
-
-
-@dataclass(frozen=True)
-class Question:
-    """Which runs are judged, by what, and what is drawn. What is None or empty is not known or not wanted.
-
-    `runs` are folders of runs, `noise` the facts about the noise of labels, `encoder` the folder of a pretraining that is
-    probed on `images`. `labels` are those that the runs must have been trained on: `labels_given` where the user named
-    them. `loss_epochs` are drawn beside the last one; `tsne` is the number of samples whose features are drawn.
-    """
-
-    runs: tuple[Path, ...]
-    truth: Path | None = None
-    noise: tuple[Path, ...] = ()
-    encoder: Path | None = None
-    images: Path | None = None
-    loss_epochs: tuple[int, ...] = ()
-    tsne: int = 0
-    verified: Path | None = None
-    paths: Path | None = None
-    labels: tuple[Path, ...] = ()
-    labels_given: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,9 +52,9 @@ class Listed:
 
 
 def evaluate(
-    question: Question, out: Path, results: files.Folder, session: Session
+    question: Question, results: files.Folder, session: Session
 ) -> tuple[dict[str, Any], dict[str, Listed]]:
-    """Write metrics.json, plots/*.tsv, figures/*.png and samples/*.csv of all runs to the folder `out`.
+    """Write metrics.json, plots/*.tsv, figures/*.png and samples/*.csv of all runs, as a folder of the form `results`.
 
     Gives the metrics, and the list of each run by its name. Raises ArtifactError where a run is stale, of other images than
     the truth, or damaged.
@@ -88,7 +67,7 @@ def evaluate(
     metrics: dict[str, Any] = {"runs": {}}
     curves: dict[str, Curves] = {"test_accuracy": {}}
     listed: dict[str, Listed] = {}
-    with files.publish(out, results) as partial:
+    with files.publish(question.out, results) as partial:
         partial.mkdir()
         found = sorted(_find(question.runs))
         report = session.progress("evaluate", "runs")
@@ -101,7 +80,7 @@ def evaluate(
             place = Path("samples", f"{name.replace('/', '-')}.csv")
             names, paths = list(trace.attributes["class_names"]), _paths_of(trace, question.paths)
             first = lists.write_list(partial / place, trace, names, paths, about["warning"])
-            listed[name] = Listed(about | {"path": str(out / place)}, first)
+            listed[name] = Listed(about | {"path": str(question.out / place)}, first)
             _draw(drawing.Canvas(partial, name.replace("/", "-")), trace, known.truth, question, session)
             report(done, len(found))
         if question.encoder and question.images and known.truth:

@@ -1,4 +1,4 @@
-"""What a method needs: what each of these was made from, and the exact commands that make what is missing."""
+"""What a method starts from: whether it belongs together, and the exact commands that make what is missing."""
 
 import shlex
 from collections.abc import Mapping
@@ -9,6 +9,8 @@ from noisyctl.errors import ArtifactError
 from noisyctl.params import Needs
 from noisyctl.runs import fresh
 from noisyctl.session import Session
+
+OTHER_VECTORS = "other vectors"
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Sources:
 
 
 def made_from(sources: Sources, needs: Needs, profile: str) -> list[fresh.Made]:
-    """The labels, then what else the method starts from; each with what it was made from."""
+    """The labels first, then everything else that the method starts from. Each names what it was made from itself."""
     images = sources.images if sources.images and sources.images.exists() else None
     labels = fresh.labeled(images, sources.labels)
     made = [labels]
@@ -57,17 +59,17 @@ def require_same_input(
     profile: str,
     session: Session,
 ) -> None:
-    """Refuse a warm-up on images for a run on vectors, the reverse, and one on other vectors.
+    """Refuse a warm-up that saw something else than the run is to see: images instead of vectors, or other vectors.
 
-    `features` is the digest of the vectors, None on images; `found` are the digests that the warm-up was made from.
+    `features` is the digest of the run's vectors, None where it sees images; `found` are the digests that the warm-up was
+    made from. Raises ArtifactError with the command that makes a fitting warm-up.
     """
-    if found.get("features") == features:
+    had = other_input(found, features)
+    if not had:
         return
-    had, wants = ("vectors" if "features" in found else "images"), "vectors" if features else "images"
-    had = "other vectors" if had == wants else had
-    out = sources.warmup if had == "other vectors" else None
+    out = sources.warmup if had == OTHER_VECTORS else None
     raise ArtifactError(
-        f"{name} is to be trained on {wants}, and {sources.warmup} was warmed up on {had}; run "
+        f"{name} is to be trained on {_input(features)}, and {sources.warmup} was warmed up on {had}; run "
         f"`{warmup_command(sources, needs, profile, out, session)}`, and give its folder to --warmup"
     )
 
@@ -75,13 +77,29 @@ def require_same_input(
 def require_same_clusters(
     name: str, sources: Sources, features: str | None, found: Mapping[str, str], session: Session
 ) -> None:
-    """Refuse clusters of images for a run on vectors, the reverse, and clusters of other vectors."""
-    if found.get("features") != features:
+    """The same for clusters."""
+    if had := other_input(found, features):
         raise ArtifactError(
-            f"{name} is to be trained on {'vectors' if features else 'images'}, and the clusters {sources.clusters} are of "
-            f"{'other vectors' if features and 'features' in found else 'vectors' if 'features' in found else 'images'}; "
+            f"{name} is to be trained on {_input(features)}, and the clusters {sources.clusters} are of {had}; "
             f"run `{label_free_commands(sources, 'clusters', session)}`"
         )
+
+
+def other_input(found: Mapping[str, str], features: str | None) -> str:
+    """What something was made on that was made on another input: "images", "vectors" or "other vectors"; else "".
+
+    `found` are the digests that it was made from. `features` is the digest of the vectors that networks are to see, None
+    where they are to see images.
+    """
+    if found.get("features") == features:
+        return ""
+    if "features" not in found:
+        return _input(None)
+    return OTHER_VECTORS if features else _input(found["features"])
+
+
+def _input(features: str | None) -> str:
+    return "vectors" if features else "images"
 
 
 def require_pretrained(
@@ -93,12 +111,17 @@ def require_pretrained(
     profile: str,
     session: Session,
 ) -> None:
-    """Refuse a warm-up from random weights, or from clusters of another digest than `clusters`."""
+    """Refuse a warm-up that did not start from label-free work, for a method that needs one.
+
+    A method on clusters takes only a warm-up from these clusters, whose digest is `clusters`. Any other takes one from an
+    encoder or from clusters, and on vectors any, for vectors are an encoder's work already. `of_warmup` are the digests that
+    the warm-up was made from. Raises ArtifactError with the command that makes a fitting warm-up.
+    """
     started = {kind for kind in ("encoder", "clusters", "weights") if kind in of_warmup}
     if needs.clusters and of_warmup.get("clusters") == clusters:
         return
     if not needs.clusters and (started & {"encoder", "clusters"} or sources.features):
-        return  # vectors are an encoder's already
+        return
     assert sources.warmup is not None
     wanted = f"the clusters {sources.clusters}" if needs.clusters else "an encoder or clusters"
     found = "other clusters" if "clusters" in started else "".join(started) or "random weights"
@@ -112,7 +135,7 @@ def require_pretrained(
 
 
 def label_free_commands(sources: Sources, wanted: str, session: Session) -> str:
-    """The commands that make neighbors or clusters, from the first artifact on that is not there."""
+    """The commands that make the `wanted` neighbors or clusters: first those for what they need and is not there."""
     neighbors, clusters = sources.neighbors, sources.clusters
     assert neighbors is not None
     folder = neighbors.parent if clusters is None else clusters.parent

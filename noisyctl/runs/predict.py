@@ -1,10 +1,15 @@
 """A run's model on images of your own, or on vectors: from a folder or an .npy file to predictions.csv."""
 
-from collections.abc import Callable, Iterator, Mapping
+import functools
+import hashlib
+import itertools
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,16 +19,20 @@ from noisyctl import embedding, methods
 from noisyctl.artifacts import csv_files, files
 from noisyctl.datasets import Quarantined
 from noisyctl.datasets.features import read_features
-from noisyctl.datasets.folder import read_blocks
+from noisyctl.datasets.folder import existing_folder, reasons_of
 from noisyctl.errors import ArtifactError, DataError
+from noisyctl.images import find, read
 from noisyctl.nn import inference
+from noisyctl.runs.blocks import Blocks
 from noisyctl.runs.headers import Preprocessing, RunHeader
 from noisyctl.runs.reading import read_label_free, read_run
 from noisyctl.runs.samples import VECTORS, views_of
 from noisyctl.session import Session
 from noisyctl.training import warmup
+from noisyctl.training.scratch import hold
 from noisyctl.views import ImageViews
 
+PREDICTIONS = files.Text((",".join(csv_files.PREDICTIONS),))
 MADE_BY = "noisyctl train-method NAME"
 PRETRAIN = "noisyctl pretrain-simclr` or `noisyctl pretrain-moco"
 
@@ -47,36 +56,107 @@ def predict(
 ) -> dict[str, Any]:
     """Label every image below the folder `root` with the networks of a run, and write predictions.csv to `out`.
 
-    A row is path, label, probability; unreadable files are listed with an empty label. Images are decoded, labeled and
-    written in blocks: a folder of any size takes the memory of one batch. For a run on vectors each image is first embedded
-    by the encoder that made them; `weights` is the file of its weights, where they came from one. Gives how many images were
-    labeled and how many were set aside. Raises ArtifactError where the run has no networks for images.
+    A row is path, label, probability; unreadable files are listed with an empty label. Images are decoded and labeled in
+    blocks: a folder of any size takes the memory of one, and a command that was stopped goes on after the last one that was
+    finished, as long as no file has changed. For a run on vectors each image is first embedded by the encoder that made
+    them; `weights` is the file of its weights, where they came from one. Gives how many images were labeled, how many of
+    each label, the most frequent first, and how many were set aside. Raises ArtifactError where the run has no networks for
+    images.
     """
     device = session.start()
     networks, header, how = read_model(run)
     intake = intake_of(run, how, device, session, weights)
-    kind: Literal["gray", "rgb"] = "gray" if intake.channels == 1 else "rgb"
-    aside: list[Quarantined] = []
-    blocks = read_blocks(root, intake.size, kind, inference.BATCH, aside)
-    report, count = session.progress("predict", "images"), 0
-    form = files.Text((",".join(csv_files.PREDICTIONS),))
     label = _labeler(networks, header.method, how, intake, device)
-    with files.publish(out, form) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+    paths, unusable = find(existing_folder(str(root)))
+    asked = {
+        "networks": header.digest,
+        "files": _digest_of(root, paths),
+        "size": intake.size,
+        "weights": "" if weights is None else str(weights),
+    }
+    numerics = session.numerics(device, session.precision_on(device))
+
+    def labeled(part: list[str]) -> dict[str, Tensor]:
+        pixels = read(root, part, intake.size, gray=intake.channels == 1)
+        reasons = json.dumps([file.reason for file in pixels.quarantine]).encode()
+        found = label(pixels.images) if len(pixels.images) else _NOTHING
+        return {
+            "readable": torch.from_numpy(pixels.readable),
+            "classes": found[0].cpu(),
+            "probability": found[1].cpu(),
+            "reasons": torch.tensor(list(reasons), dtype=torch.uint8),
+        }
+
+    with hold(session.scratch, "predict", asked | numerics, out) as scratch:
+        blocks, report = Blocks(scratch, "images"), session.progress("predict", "images")
+
+        def answers() -> Iterator[tuple[list[str], dict[str, Tensor]]]:
+            for number, start in enumerate(range(0, len(paths), inference.BATCH)):
+                part = paths[start : start + inference.BATCH]
+                yield part, blocks.kept(number, functools.partial(labeled, part))
+                report(start + len(part), len(paths))
+
+        return _write(out, root, answers(), how.class_names, unusable)
+
+
+_NOTHING = torch.empty(0, dtype=torch.int64), torch.empty(0)  # the classes and probabilities of no image
+
+
+def _digest_of(root: Path, paths: Sequence[str]) -> str:
+    """Changes with any file: its path, size or time."""
+    about = [(path, *_size_and_time(root / path)) for path in paths]
+    return hashlib.sha256(json.dumps(about).encode()).hexdigest()
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    try:
+        about = path.stat()
+    except OSError:
+        return -1, -1
+    return about.st_size, about.st_mtime_ns
+
+
+def _write(
+    out: Path,
+    root: Path,
+    answers: Iterator[tuple[list[str], dict[str, Tensor]]],
+    names: Sequence[str],
+    unusable: Sequence[Quarantined],
+) -> dict[str, Any]:
+    """Write the answers on blocks of files, and then the files that could not be read; give the counts."""
+    aside, count, labels = list(unusable), 0, Counter[str]()
+    with (
+        files.publish(out, PREDICTIONS) as partial,
+        partial.open("w", newline="", encoding="utf-8") as file,
+    ):
         csv_files.write(file, [csv_files.PREDICTIONS])
-        for images, ids, share in blocks:
-            csv_files.write(file, label(images, ids))
-            count += len(ids)
-            report(count + len(aside), round((count + len(aside)) / share))
-        quarantine = sorted(aside, key=lambda item: item.path)
-        csv_files.write(file, ([item.path, "", ""] for item in quarantine))
-    return {"images": count, "quarantined": len(aside)}
+        for part, found in answers:
+            readable, reasons = found["readable"].tolist(), json.loads(bytes(found["reasons"].tolist()))
+            unread = [path for path, good in zip(part, readable, strict=True) if not good]
+            aside += [Quarantined(path, reason) for path, reason in zip(unread, reasons, strict=True)]
+            rows = _rows(itertools.compress(part, readable), found["classes"], found["probability"], names)
+            csv_files.write(file, rows)
+            labels.update(name for _, name, _ in rows)
+            count += len(rows)
+        aside.sort(key=lambda item: item.path)
+        if not count:
+            raise DataError(f"{root} has no readable image{reasons_of(aside)}; is --root right?")
+        csv_files.write(file, ([item.path, "", ""] for item in aside))
+    return {"images": count, "quarantined": len(aside), "labels": dict(labels.most_common())}
+
+
+def _rows(
+    paths: Iterable[str], classes: Tensor, probability: Tensor, names: Sequence[str]
+) -> list[tuple[str, str, str]]:
+    found = zip(paths, classes.tolist(), probability.tolist(), strict=True)
+    return [(path, names[place], f"{share:.6f}") for path, place, share in found]
 
 
 def predict_vectors(run: Path, array: Path, out: Path, session: Session) -> dict[str, Any]:
     """Label every row of the .npy file `array` with the networks of a run on vectors, and write predictions.csv to `out`.
 
-    A row is the number of the vector from 0 on, label, probability. Gives how many were labeled. Raises ArtifactError where
-    the run is not on vectors, DataError where the vectors are not such as it was trained on.
+    A row is the number of the vector from 0 on, label, probability. Gives how many were labeled, and how many of each label.
+    Raises ArtifactError where the run is not on vectors, DataError where the vectors are not such as it was trained on.
     """
     device = session.start()
     networks, header = read_run(run, MADE_BY)
@@ -85,23 +165,26 @@ def predict_vectors(run: Path, array: Path, out: Path, session: Session) -> dict
         raise ArtifactError(
             f"{run} does not label vectors; give a run on vectors, or --root with a folder of images"
         )
-    rows, _ = read_features(array)
-    if rows.shape[1] != len(how.mean):
+    vectors, _ = read_features(array)
+    if vectors.shape[1] != len(how.mean):
         raise DataError(
-            f"{array} has {rows.shape[1]} columns, {run} was trained on vectors of {len(how.mean)}"
+            f"{array} has {vectors.shape[1]} columns, {run} was trained on vectors of {len(how.mean)}"
         )
     label = _labeler(networks, header.method, how, Intake(1, len(how.mean), lambda block: block), device)
-    report = session.progress("predict", "vectors")
+    report, labels = session.progress("predict", "vectors"), Counter[str]()
     with (
-        files.publish(out, files.Text((",".join(csv_files.PREDICTIONS),))) as partial,
+        files.publish(out, PREDICTIONS) as partial,
         partial.open("w", newline="", encoding="utf-8") as file,
     ):
         csv_files.write(file, [csv_files.PREDICTIONS])
-        for start in range(0, len(rows), inference.BATCH):
-            block = np.array(rows[start : start + inference.BATCH])
-            csv_files.write(file, label(block, [str(row) for row in range(start, start + len(block))]))
-            report(start + len(block), len(rows))
-    return {"vectors": len(rows)}
+        for start in range(0, len(vectors), inference.BATCH):
+            block = np.array(vectors[start : start + inference.BATCH])
+            numbers = map(str, range(start, start + len(block)))
+            rows = _rows(numbers, *label(block), how.class_names)
+            csv_files.write(file, rows)
+            labels.update(name for _, name, _ in rows)
+            report(start + len(block), len(vectors))
+    return {"vectors": len(vectors), "labels": dict(labels.most_common())}
 
 
 def read_model(run: Path) -> tuple[dict[str, Any], RunHeader, Preprocessing]:
@@ -116,19 +199,18 @@ def read_model(run: Path) -> tuple[dict[str, Any], RunHeader, Preprocessing]:
 
 def _labeler(
     networks: dict[str, Any], name: str, how: Preprocessing, intake: Intake, device: torch.device
-) -> Callable[[Any, list[str]], Iterator[list[str]]]:
-    """What gives the rows of a block of images."""
+) -> Callable[[Any], tuple[Tensor, Tensor]]:
+    """What gives the class of each image of a block, and its probability."""
     method = warmup if name == "warmup" else methods.load(name)
     state = SimpleNamespace(**{name: network.to(device) for name, network in networks.items()})
-    views, names = views_of(how.views, how.mean, how.std), how.class_names
+    views = views_of(how.views, how.mean, how.std)
 
-    def label(images: Any, ids: list[str]) -> Iterator[list[str]]:
+    def label(images: Any) -> tuple[Tensor, Tensor]:
         block = intake.seen(torch.as_tensor(images).to(device))
         with inference.evaluating(*networks.values()):
             logits = inference.outputs(lambda x: method.predict(state, x), block, views.plain)
         best = logits.float().softmax(dim=1).max(dim=1)
-        for path, place, probability in zip(ids, best.indices.tolist(), best.values.tolist(), strict=True):
-            yield [path, names[place], f"{probability:.6f}"]
+        return best.indices, best.values
 
     return label
 

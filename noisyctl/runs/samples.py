@@ -99,16 +99,22 @@ def views_of(recipe: Any, mean: list[float], std: list[float]) -> ImageViews | V
     return VectorViews(mean, std) if recipe == VECTORS else ImageViews(recipe, mean, std)
 
 
+def images_at_hand(images: Path | None, features: Path | None) -> Path | None:
+    """The place of the images; None where `features` are seen instead and the images are not there."""
+    return None if features is not None and images is not None and not images.exists() else images
+
+
 def read_samples(images: Path | None, features: Path | None) -> Samples:
     """The vectors of `features` where these are given, and else the images.
 
     With vectors, images.zarr may be missing: then samples are known by the ids of their labels. Raises ArtifactError.
     """
-    if features is None:
-        assert images is not None
-        return Samples.of_images(read_images(images))
-    there = read_images(images) if images is not None and images.exists() else None
-    return Samples.of_features(store.read(features, FEATURES), there)
+    place = images_at_hand(images, features)
+    there = None if place is None else read_images(place)
+    if features is not None:
+        return Samples.of_features(store.read(features, FEATURES), there)
+    assert there is not None
+    return Samples.of_images(there)
 
 
 def ids_of(samples: Samples | None, labels: store.Artifact) -> np.ndarray:

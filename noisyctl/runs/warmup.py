@@ -16,7 +16,7 @@ from noisyctl.runs import fresh
 from noisyctl.runs.headers import RunHeader
 from noisyctl.runs.needed import vectors
 from noisyctl.runs.reading import first_classifier, read_label_free, read_labels, read_trained, require_images
-from noisyctl.runs.samples import Samples, ids_of, read_samples
+from noisyctl.runs.samples import Samples, ids_of, images_at_hand, read_samples
 from noisyctl.runs.tasks import make_task
 from noisyctl.runs.train import Training, preprocessing_of, publish_run, spec, train_and_publish
 from noisyctl.seeds import stream
@@ -113,7 +113,7 @@ def _made_from(
     given_images: Path, labels: Path, start: str, starts: Starts, features: Path | None
 ) -> list[Any]:
     """The labels and what the warm-up sees and starts from, and what these were made from."""
-    images = given_images if given_images.exists() or features is None else None
+    images = images_at_hand(given_images, features)
     made = [fresh.labeled(images, labels)]
     if features is not None:
         return [*made, vectors(images, features)]

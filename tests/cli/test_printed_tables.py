@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from noisyctl.artifacts import metrics
+from noisyctl.cli import tables
 
 ROOT = Path(__file__).parent.parent.parent
 NOISYCTL = str(Path(sys.executable).with_name("noisyctl"))
@@ -58,3 +61,40 @@ def test_a_terminal_of_100_columns_shows_whole_names(tmp_path: Path) -> None:
     assert [line.split()[0] for line in lines if "sym" not in line][-2:] == ["cross_entropy", "dividemix"]
     assert 'not shown on a terminal of this width: "gap best - last"' in done.stderr
     assert "all columns are in t.csv" in done.stderr
+
+
+WIDE = [
+    ["method", "noise nominal", "measured", "last", "gap best - last", "recall", "hardware"],
+    ["two_stage + verified labels", "0.600", "0.631", "95.00 ± 1.20", "0.40", "0.987", "CPU AVX512"],
+    ["knn_vote", "0.600", "0.631", "-", "-", "0.9", "CPU AVX512"],
+]
+
+
+@pytest.mark.parametrize("width", [45, 55, 60, 200])
+def test_a_narrow_terminal_gets_fewer_columns_and_no_cut_cell(width: int) -> None:
+    found = tables.narrowed(WIDE, width)
+    shown, left_out = found.table, found.left_out
+    assert [title for title in WIDE[0] if title not in (*left_out, *found.common)] == shown[0]
+    assert max(map(len, tables.as_text(shown, broken_titles=True).splitlines())) <= width
+    assert [row[0] for row in shown] == [row[0] for row in WIDE]  # the names of the methods, whole
+    assert "last" in shown[0]
+    assert (left_out == []) == (width in (60, 200))
+    common = {"noise nominal": "0.600", "measured": "0.631", "hardware": "CPU AVX512"}
+    assert found.common == ({} if width == 200 else common)
+    assert left_out == [
+        title for title in tables.DISPENSABLE if title in left_out
+    ]  # the least important first
+
+
+def test_a_text_has_each_row_on_one_line() -> None:
+    lines = tables.as_text(WIDE).splitlines()
+    assert len(lines) == 4  # head, rule, rows
+    (line,) = [line for line in lines if "two_stage" in line]
+    assert line.split()[-2:] == ["CPU", "AVX512"] and "95.00 ± 1.20" in line
+
+
+def test_one_row_and_results_are_never_told_beside_the_table() -> None:
+    one = [WIDE[0], WIDE[1]]
+    assert tables.narrowed(one, 60).common == {}
+    alike = [["method", "last", "seeds"], ["a" * 50, "90.00", "1"], ["b", "90.00", "1"]]
+    assert tables.narrowed(alike, 60).common == {"seeds": "1"}  # `last` is a result, though the same

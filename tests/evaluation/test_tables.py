@@ -4,8 +4,6 @@ import csv
 import io
 import statistics
 
-import pytest
-
 from noisyctl.evaluation import tables
 
 
@@ -51,33 +49,6 @@ def test_markdown_and_latex_escape_what_they_must() -> None:
     assert lines == ["| a_b | c\\|d |", "| --- | --- |", "| 1 ± 2 | 50 % |"]
     assert r"a\_b & c|d \\" in tables.render(table, "tex")
     assert r"1 $\pm$ 2 & 50 \% \\" in tables.render(table, "tex")
-
-
-WIDE = [
-    ["method", "noise nominal", "measured", "last", "gap best - last", "recall", "hardware"],
-    ["two_stage + verified labels", "0.600", "0.631", "95.00 ± 1.20", "0.40", "0.987", "CPU AVX512"],
-    ["knn_vote", "0.600", "0.631", "-", "-", "0.9", "CPU AVX512"],
-]
-
-
-@pytest.mark.parametrize("width", [60, 75, 90, 200])
-def test_a_narrow_terminal_gets_fewer_columns_and_no_cut_cell(width: int) -> None:
-    shown, left_out = tables.narrowed(WIDE, width)
-    assert [title for title in WIDE[0] if title not in left_out] == shown[0]
-    assert max(map(len, tables.as_text(shown, broken_titles=True).splitlines())) <= width
-    assert [row[0] for row in shown] == [row[0] for row in WIDE]  # the names of the methods, whole
-    assert "last" in shown[0]
-    assert (left_out == []) == (width == 200)
-    assert left_out == [
-        title for title in tables.DISPENSABLE if title in left_out
-    ]  # the least important first
-
-
-def test_a_text_has_each_row_on_one_line() -> None:
-    lines = tables.as_text(WIDE).splitlines()
-    assert len(lines) == 4  # head, rule, rows
-    (line,) = [line for line in lines if "two_stage" in line]
-    assert line.split()[-2:] == ["CPU", "AVX512"] and "95.00 ± 1.20" in line
 
 
 def test_runs_without_truth_have_a_table_of_what_they_call_wrong() -> None:

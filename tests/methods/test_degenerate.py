@@ -1,4 +1,4 @@
-"""Every method on data that leave it nothing to divide: it goes on, all that it leaves is finite."""
+"""Every method on data that leave it nothing to choose between: it goes on, all that it leaves is finite."""
 
 import pytest
 import tiny

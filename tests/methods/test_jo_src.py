@@ -214,7 +214,7 @@ def test_golden_verdicts() -> None:
     view1 = torch.tensor([[2.0, 1.0], [2.0, 1.0], [2.0, 1.0], [2.0, 1.0]])
     view2 = torch.tensor([[2.0, 1.0], [1.0, 2.0], [3.0, 1.0], [1.0, 2.0]])
     # clean whether the views agree or not; not clean: agree -> ID, disagree -> OOD
-    assert jo_src.divide(clean, view1, view2).tolist() == [0, 0, 1, 2]
+    assert jo_src.verdict_of(clean, view1, view2).tolist() == [0, 0, 1, 2]
 
 
 def test_golden_targets() -> None:

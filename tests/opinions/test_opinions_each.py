@@ -5,6 +5,7 @@ import pytest
 from scipy.optimize import check_grad
 from scipy.special import log_softmax, softmax
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.metrics import average_precision_score
 
 from noisyctl.errors import DataError
 from noisyctl.opinions import (
@@ -160,14 +161,43 @@ def test_the_gradient_of_the_combination_is_that_of_its_loss() -> None:
     stacked, labels = log_softmax(rng.standard_normal((2, 20, 3)), axis=2), rng.integers(0, 3, 20)
     given = sparse.csr_array((np.ones(20), labels, np.arange(21)), shape=(20, 3))
     theta = rng.standard_normal(2 + 3 + 9)
+    counts = combination.Prior(30.0, 0.8).counts(3)
 
     def loss(x: np.ndarray) -> float:
-        return combination.loss_and_gradient(x, stacked, labels, given, 1.0)[0]
+        return combination.loss_and_gradient(x, stacked, labels, given, counts)[0]
 
     def gradient(x: np.ndarray) -> np.ndarray:
-        return combination.loss_and_gradient(x, stacked, labels, given, 1.0)[1]
+        return combination.loss_and_gradient(x, stacked, labels, given, counts)[1]
 
     assert check_grad(loss, gradient, theta) < 1e-5
+
+
+def test_few_labels_for_each_value_of_the_matrix_are_helped_by_a_prior() -> None:
+    """40 classes with 40 labels each, 30 % of which are those of the next class."""
+    rng, c = np.random.default_rng(0), 40
+    true = np.repeat(np.arange(c), c)
+    given = np.where(rng.random(len(true)) < 0.3, (true + 1) % c, true)
+    opinions = [log_softmax(2 * np.eye(c)[true] + rng.standard_normal((len(true), c)), axis=1)]
+    prior = combination.chosen_prior(opinions, given, np.random.default_rng(1))
+    assert prior.diagonal is not None
+    wrong = given != true
+    ranks = []
+    for each in (combination.Prior(), prior):
+        joint = combination.combined(opinions, given, each).joint(given)
+        ranks.append(average_precision_score(wrong, 1 - joint[np.arange(len(given)), given]))
+    assert ranks[1] > ranks[0] + 0.005
+
+
+def test_a_prior_is_not_looked_for_where_labels_are_many() -> None:
+    rng, c = np.random.default_rng(0), 3
+    labels = rng.integers(0, c, combination.FEW * c * c)
+    opinions = [log_softmax(rng.standard_normal((len(labels), c)), axis=1)]
+    assert combination.chosen_prior(opinions, labels, rng) == combination.Prior()
+    np.testing.assert_allclose(combination.Prior().counts(c), 1 / c)
+    found = combination.Prior(10.0, 0.8).counts(c)
+    np.testing.assert_allclose(found.sum(axis=1), 10.0)
+    np.testing.assert_allclose(np.diag(found), 8.0)
+    assert combination.Prior(10.0, 0.8).for_part(0.5) == (5.0, 0.8)
 
 
 def test_the_combination_finds_the_noise_matrix() -> None:

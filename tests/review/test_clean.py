@@ -80,6 +80,12 @@ def test_the_planted_error_is_first_the_photos_stay_and_nothing_is_done_twice(
     text = "\n".join(clean.summary(first))
     assert f"of {3 * EACH} labels look wrong" in text
     assert "green should be red (1)" in text
+    total, named, why, *_ = clean.summary(first)
+    assert total.endswith(" photos): an estimate of the total")
+    assert (
+        named == f"Named one by one, by verdict: 1 likely wrong (relabel 1), {3 * EACH - 1} seem right (keep)"
+    )
+    assert why.startswith("The estimate adds up how probable it is of every label that it is wrong")
 
     written = tree(out)
     again = run(photos, out)
@@ -297,6 +303,60 @@ def test_what_is_due_is_known_before_a_photo_is_opened(photos: Path, tmp_path: P
     assert due() == ("judge", "report", "model")
     draw(photos / "red/new.png", "red", 99)
     assert due() == clean.STEPS
+
+
+def test_what_has_changed_is_told_and_a_moved_photo_is_not_embedded_again(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+
+    def told() -> tuple[str, tuple[str, ...]]:
+        found = clean.find_photos(photos)
+        changed = clean.since_last(found, out)
+        due = clean.due(found, out, "efficientnet_lite0", changed=changed)
+        return ("" if changed is None else changed.line(due)), due
+
+    assert told() == ("", clean.STEPS)  # nothing to compare with
+    run(photos, out)
+    assert told() == ("", ())
+    (photos / WRONG).rename(photos / "red/red-0.png")
+    kept = "labels and judgement are made again, the features are kept"
+    said, due = told()
+    assert said == f"Since the last time: 1 photo moved, 0 new, 0 gone; {kept}."
+    monkeypatch.setattr(estimate.embedding, "load", lambda *_: pytest.fail("no encoder is at work"))
+    found, session = clean.find_photos(photos), Session(quiet=True, scratch=tmp_path / "scratch-2")
+    assert estimate.seconds_of(found, due, "efficientnet_lite0", session)[1] == "measured on 16 of the photos"
+    monkeypatch.undo()
+    assert run(photos, out).done == due == ("prepare", "judge", "report", "model")
+    (photos / "red/red-2.png").rename(photos / "blue/red-2.png")
+    (photos / "blue/blue-0.png").unlink()
+    draw(photos / "red/new.png", "red", 99)
+    said, due = told()
+    assert said == "Since the last time: 1 photo moved, 1 new, 1 gone; all is made again."
+    assert run(photos, out).done == due == clean.STEPS
+    draw(photos / "red/new.png", "red", 100)
+    assert told() == ("Since the last time: files were written anew; all is made again.", clean.STEPS)
+
+
+def test_a_corrected_label_of_a_manifest_is_told(photos: Path, tmp_path: Path) -> None:
+    manifest, out = tmp_path / "labels.csv", tmp_path / "out"
+    rows = [(str(p.relative_to(photos)), p.parent.name) for p in sorted(photos.rglob("*.png"))]
+
+    def found(fixed: str) -> clean.Found:
+        with manifest.open("w", newline="") as file:
+            csv.writer(file).writerows(
+                [("path", "label"), *((p, "red" if p == fixed else la) for p, la in rows)]
+            )
+        return clean.find_photos(photos, manifest)
+
+    session = Session(quiet=True, threads=1, precision="float32", scratch=tmp_path / "scratch")
+    clean.clean(found(""), out, session, "efficientnet_lite0", with_model=False)
+    now = found(WRONG)
+    changed = clean.since_last(now, out)
+    assert changed is not None
+    due = clean.due(now, out, "efficientnet_lite0", with_model=False, changed=changed)
+    kept = "labels and judgement are made again, the features are kept"
+    assert changed.line(due) == f"Since the last time: 1 label corrected; {kept}."
 
 
 def test_the_estimate_is_the_last_time_s_or_measured(photos: Path, tmp_path: Path) -> None:

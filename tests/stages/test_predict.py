@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,7 @@ import pytest
 from PIL import Image
 
 from noisyctl.artifacts import csv_files, tensor_files
-from noisyctl.datasets import folder
 from noisyctl.errors import ArtifactError, DataError
-from noisyctl.images import Pixels
 from noisyctl.runs import reading
 from stages import predict
 
@@ -64,6 +63,7 @@ def test_blocks_say_what_all_images_at_once_would(run: Path, photos: Path, tmp_p
         from noisyctl.nn import inference
         from noisyctl.views import ImageViews
         from noisyctl.runs import reading
+        from noisyctl.runs import predict as library
         from stages import predict
         from noisyctl.session import Session
         torch.set_num_threads(1)
@@ -78,8 +78,8 @@ def test_blocks_say_what_all_images_at_once_would(run: Path, photos: Path, tmp_p
         best = logits.float().softmax(dim=1).max(dim=1)
         for name, label, p in zip(ids.tolist(), best.indices.tolist(), best.values.tolist()):
             print(name, how.class_names[label], f"{{p:.6f}}", sep=",")
-        held, read = [], folder.read
-        folder.read = lambda root, paths, *a, **k: held.append(len(paths)) or read(root, paths, *a, **k)
+        held, read = [], library.read
+        library.read = lambda root, paths, *a, **k: held.append(len(paths)) or read(root, paths, *a, **k)
         predict.run(predict.Inputs(run, root, Path({str(tmp_path / "p.csv")!r})), None, Session(device="cpu", threads=1))
         assert max(held) <= 8, held
         print([file.path for file in quarantine])
@@ -94,34 +94,79 @@ def test_blocks_say_what_all_images_at_once_would(run: Path, photos: Path, tmp_p
     assert {row[0] for row in rows if row[0].startswith("'")} == {"'=1+1.png", "'@notes.txt"}
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 7, 31, 100])
-def test_blocks_are_full_and_in_order(size: int, photos: Path) -> None:
-    whole, ids, quarantine = folder.read_images(photos, 4, "gray")
-    aside: list[Any] = []
-    blocks = list(folder.read_blocks(photos, 4, "gray", size, aside))
-    assert [len(names) for _, names, _ in blocks] == [size] * (26 // size) + [26 % size] * (26 % size > 0)
-    assert (np.concatenate([images for images, _, _ in blocks]) == whole).all()
-    assert [name for _, names, _ in blocks for name in names] == ids.tolist()
-    assert sorted(aside, key=lambda file: file.path) == list(quarantine)
+def test_the_last_line_counts_photos_labels_and_what_could_not_be_read(run: Path, photos: Path) -> None:
+    script = f"""
+        import sys
+        from pathlib import Path
+        from stages import predict
+        from noisyctl.session import Session
+        inputs = predict.Inputs(Path({str(run)!r}), Path({str(photos)!r}), Path({str(run.parent / "p.csv")!r}))
+        found = predict.run(inputs, None, Session(device="cpu", threads=1, quiet=True))
+        print(predict.STAGE.text(found))
+        print(found["labels"])
+    """
+    line, counts = python(script).splitlines()
+    with (run.parent / "p.csv").open(newline="") as file:
+        labels = Counter(row["label"] for row in csv.DictReader(file) if row["label"])
+    assert json.loads(counts.replace("'", '"')) == dict(labels)
+    shown = ", ".join(f"{name} {number}" for name, number in labels.most_common(8))
+    shown += f" and {len(labels) - 8} more labels" if len(labels) > 8 else ""
+    assert line == f"26 photos labeled: {shown}; 6 files could not be read; {run.parent / 'p.csv'}"
 
 
-def test_only_one_block_is_held(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read, most = folder.read, 0
-
-    def counted(root: Path, paths: Any, *given: Any, **named: Any) -> Pixels:
-        nonlocal most
-        most = max(most, len(paths))
-        return read(root, paths, *given, **named)
-
-    monkeypatch.setattr(folder, "read", counted)
-    list(folder.read_blocks(photos, 4, "gray", 5, []))
-    assert most == 5
+def test_names_in_the_last_line_do_not_steer_the_terminal() -> None:
+    found = {"images": 3, "quarantined": 0, "labels": {"a\x1b[2J": 2, "b": 1}, "out": "p.csv"}
+    assert predict.STAGE.text is not None
+    assert predict.STAGE.text(found) == "3 photos labeled: a?[2J 2, b 1; all could be read; p.csv"
 
 
-def test_a_folder_without_a_readable_image(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(b"broken")
+def test_a_prediction_that_was_stopped_goes_on_after_the_last_block(run: Path, photos: Path) -> None:
+    """In one process: stopped while its third block is read, then whole, then the same in another folder without a stop."""
+    script = f"""
+        import sys
+        from pathlib import Path
+        from noisyctl.nn import inference
+        from noisyctl.runs import predict as library
+        from noisyctl.session import Session
+        from stages import predict
+
+        inference.BATCH = 5
+        root, here = Path({str(photos)!r}), Path({str(run.parent)!r})
+        read, asked = library.read, []
+
+        def counted(root, paths, *given, **named):
+            asked.append(len(paths))
+            if len(asked) == 3:
+                raise KeyboardInterrupt
+            return read(root, paths, *given, **named)
+
+        library.read = counted
+        session = Session(device="cpu", threads=1, quiet=True, scratch=here / "stopped")
+        resumed = predict.Inputs(Path({str(run)!r}), root, here / "resumed.csv")
+        try:
+            predict.run(resumed, None, session)
+        except KeyboardInterrupt:
+            print("stopped", resumed.out.exists())
+        predict.run(resumed, None, session)
+        print(asked)
+        print(list((here / "stopped/scratch").iterdir()))
+        whole = predict.Inputs(Path({str(run)!r}), root, here / "whole.csv")
+        predict.run(whole, None, session)
+        print(resumed.out.read_bytes() == whole.out.read_bytes(), len(whole.out.read_text().splitlines()))
+    """
+    stopped, asked, left, same = python(script).splitlines()
+    assert stopped == "stopped False"
+    assert asked == "[5, 5, 5, 5, 5, 5, 5, 1]"  # never more than a block at once, and the first two once
+    assert (left, same) == ("[]", "True 33")
+
+
+def test_a_folder_without_a_readable_image(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/a.png").write_bytes(b"broken")
+    asked = predict.Inputs(run, tmp_path / "photos", tmp_path / "p.csv")
     with pytest.raises(DataError, match=r"has no readable image.*is --root right"):
-        list(folder.read_blocks(tmp_path, 4, "gray", 5, []))
+        predict.run(asked, None, pipeline.session(tmp_path))
+    assert not (tmp_path / "p.csv").exists()
 
 
 @pytest.mark.parametrize(
