@@ -1,12 +1,12 @@
 """Images that do not fit in memory: they are decoded from their files ahead of use. `images[index]` works as for a tensor.
 
-The bytes equal those that `folder` keeps as pixels, since the same decoder reads them. It runs in threads, which PIL
-allows to run side by side. The result depends neither on the number of threads nor on what was announced; only the time
-does.
+An image has the same bytes as where the data set `folder` keeps pixels, since the same decoder reads the file. The decoder
+runs in several threads, which PIL allows. The number of threads and what was announced change how long it takes, and never
+what comes out.
 
-Several orders of batches may be announced at once, such as those of a labeled and an unlabeled side. Each is decoded
-ahead, and none takes the room of another. The positions of announced batches are known here, so they are not read back
-from the GPU, which would wait until the GPU has finished all its work.
+Several orders of batches may be announced at once, such as those of a labeled and an unlabeled side. Each order is decoded
+ahead in its own share of the memory. The positions of announced batches are kept here as numbers: to read them back from the
+GPU would mean to wait until it has finished all its work.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ from noisyctl.images import Unusable, content_of, decode, reason_of
 class _Order:
     """An announced order of positions."""
 
-    coming: list[int]  # positions not yet given to the decoder; the next one is the last
+    coming: list[int]  # positions not yet given to the decoder, in reverse: the next one stands last
     waiting: set[int]  # positions given to the decoder and not yet asked for
     rows: dict[tuple[int, int, int], list[int]]  # the positions of each batch, by the batch's place in memory
     batches: list[Tensor]  # kept, so that no other tensor takes the same place
@@ -40,11 +40,11 @@ class _Order:
 class FileImages:
     """The images of one split, in the order of `paths`, which are relative to `root`.
 
-    At most `memory` bytes of decoded images are kept. These are the images asked for last, so that a second view of a
-    batch need not be decoded again, and images announced by `prefetch`. Announced images may take half of the memory,
-    in equal shares of the orders, and a quarter more while an order that began earlier still holds more than its
-    share. With `checksums`, the CRC-32 of each file, a file that has changed is refused. Call `close`, or use the
-    object in a `with`, to stop the threads.
+    At most `memory` bytes of decoded images are kept. Some are the images that were asked for last, so that a second view of
+    a batch need not be decoded again. The others were announced by `prefetch` and not asked for yet: they may take half of
+    the memory, which the orders share equally. When a further order begins, the earlier ones may for a while hold more than
+    their new share; for this there is a further quarter of the memory. `checksums` are the CRC-32 of each file; with them, a
+    file that has changed is refused. Call `close`, or use the object in a `with`, to stop the threads.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class FileImages:
             self._drop(order.waiting)
 
     def join(self, parts: Sequence[Int[Tensor, " _"]]) -> Int[Tensor, " b"]:
-        """The positions of several announced batches as one tensor, whose positions are then known, too."""
+        """Several announced batches as one tensor, of which the positions are then known as numbers as well."""
         joined = torch.cat(list(parts))
         self._joined = joined, [row for part in parts for row in self._rows_of(part)]
         return joined
@@ -137,7 +137,7 @@ class FileImages:
         return self.device.type == "cuda"
 
     def _decoded(self, row: int) -> "Future[UInt8[np.ndarray, 'size size ch']]":
-        """The image at a row, perhaps still being decoded; it now counts as the one used last."""
+        """The image at a row, whose decoding may still be going on. It counts as used last from now on."""
         future = self._take(row)
         self._kept[row] = future
         return future
@@ -165,9 +165,9 @@ class FileImages:
                 self._ahead[row] = self._take(row)
 
     def _drop(self, rows: set[int]) -> None:
-        """Called with the images of an order that has ended; those that other orders wait for are kept.
+        """Give up what an order that has ended was waiting for, except what other orders wait for as well.
 
-        Images that are not decoded yet are forgotten; the others count as used.
+        Images whose decoding has not begun are forgotten; the others count as used.
         """
         for row in rows.difference(*(order.waiting for order in self._orders)):
             future = self._ahead.pop(row)

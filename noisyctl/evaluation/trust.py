@@ -3,21 +3,21 @@
 A list says for every training label how probable it is that the label is right, and calls it wrong below one half. It is
 announced as untrustworthy where one of these holds:
 
-  [1] what judged the labels without having learned them (mined neighbors, or a network on held-out samples) agrees with
-      the given labels hardly more than chance: the features do not carry the classes
-  [2] it calls a third of all labels wrong, or more
+  [1] something judged the labels without having learned them (mined neighbors, or a network on held-out samples), and it
+      agrees with the given labels hardly more often than by chance: the features do not tell the classes apart
+  [2] the list calls a third of all labels wrong, or more
 
-Chance in [1] is the agreement of suggestions that know nothing of the sample: sum over the classes of the share of given
-labels times the share of suggestions. Agreement beyond chance is Cohen's kappa, (agreement - chance) / (1 - chance)
-(Cohen, "A Coefficient of Agreement for Nominal Scales", 1960): 0 for suggestions without knowledge however unequal the
-classes are (always the largest class, too), 1 where all labels are repeated. The threshold is 0.2: suggestions that are
-always right are below it only where most labels are wrong (of ten equal classes: 72 % of the labels, spread evenly), and
-then, too, no list is to be believed.
+The chance in [1] is how often suggestions would agree that know nothing of the sample: for each class the share of given
+labels times the share of suggestions, summed over the classes. Agreement beyond chance is Cohen's kappa,
+(agreement - chance) / (1 - chance) (Cohen, "A Coefficient of Agreement for Nominal Scales", 1960). It is 1 where every
+suggestion is the given label. It is 0 for suggestions without knowledge, however unequal the classes are, and also where the
+largest class is always suggested. The threshold is 0.2. Suggestions that are always right stay below it only where most
+labels are wrong (72 % of them, spread evenly over ten equal classes), and then no list is to be believed either.
 
-The threshold of [2] is a third: of labels that people gave in good faith seldom as many are wrong (of CIFAR-10N's single
-annotators 17 to 18 %), while features that confuse the classes call that many wrong on any data. Both thresholds are ours.
-Of fewer than 20 judged samples [1] says nothing: kappa would be off by a tenth and more. Where the truth is known nothing
-need be guessed: a list whose calls are mostly right is trusted whatever [1] and [2] say.
+The threshold of [2] is a third. Of the labels that people gave in good faith seldom so many are wrong (17 to 18 % for
+single annotators of CIFAR-10N), while features that confuse the classes call a third wrong on any data. Both thresholds are
+ours. With fewer than 20 judged samples [1] is left out, for kappa would be off by a tenth and more. Where the truth is
+known, a list is trusted if most of what it calls wrong is wrong, whatever [1] and [2] say.
 """
 
 from typing import Any
@@ -41,10 +41,10 @@ def judge(
     judged_by: str | None,
     wrong: Bool[np.ndarray, " n"] | None = None,
 ) -> dict[str, Any]:
-    """What a list calls wrong, how far its suggestions agree with the given labels, and a warning or None.
+    """How many labels a list calls wrong, how far its suggestions agree with the given labels, and a warning or None.
 
-    `unseen` are the samples whose labels were judged by something that had not learned them, `judged_by` what that was; None
-    where there is nothing of the kind. `wrong` says which labels are wrong, where the truth is known.
+    `unseen` are the samples whose labels were judged by something that had not learned them, and `judged_by` says what that
+    was; it is None where nothing did. `wrong` says which labels are wrong, where the truth is known.
     """
     called = probability < CALLED_WRONG
     found: dict[str, Any] = {"samples": len(given), "called_wrong": int(called.sum())}
@@ -62,9 +62,9 @@ def judge(
 
 
 def agreement(given: Int[np.ndarray, " n"], suggested: Int[np.ndarray, " n"]) -> dict[str, float]:
-    """Share of suggestions that are the given label, the share that chance gives, and Cohen's kappa; from 0 to 1.
+    """The share of suggestions that are the given label, the share that chance would give, and Cohen's kappa; all up to 1.
 
-    Kappa is 0 where chance alone gives 1, which tells nothing: all labels and all suggestions are one class.
+    Where all labels and all suggestions are one class, chance alone gives 1 and nothing can be told: then kappa is 0.
     """
     size = max(int(given.max()), int(suggested.max())) + 1
     of_given, of_suggested = (np.bincount(x, minlength=size) / len(x) for x in (given, suggested))

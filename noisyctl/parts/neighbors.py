@@ -1,12 +1,15 @@
 """Nearest neighbors, which are the same for every exact engine, and the vote of their labels.
 
 The neighbors of a sample are ordered by decreasing similarity, and by ascending index where similarities are equal; the
-sample itself is not among them. The similarity is the cosine, or minus the squared Euclidean distance, computed in
-float64 and rounded to float32. For the cosine, unit rows are first rounded to multiples of 2^-26: then their products,
-and the sums of these, are exact in float64 in any order. So exact neighbors depend neither on the engine nor on the size
-of blocks nor on the number of threads. An HNSW graph, which is faster and not exact, comes with its measured recall.
+sample itself is not among them. The similarity is the cosine, or minus the squared Euclidean distance. It is computed in
+float64 and rounded to float32.
 
-Features are read in blocks and held once, in float32. Nothing of size n x n is ever held.
+For the cosine, rows are scaled to norm 1 and then rounded to multiples of 2^-26. In float64 the products of such numbers are
+exact, and so are their sums, in whatever order they are added. Therefore the exact neighbors are the same for every engine,
+every size of blocks and every number of threads. The neighbors by an HNSW graph are found faster but are not exact; their
+recall is measured.
+
+Features are read in blocks, and one copy of them is held, in float32. Nothing of size n x n is ever held.
 """
 
 import functools
@@ -46,7 +49,10 @@ class Rows(Protocol):
 
 
 class Neighbors(NamedTuple):
-    """The k nearest samples of every query, their similarities, and the recall: the share that exact search finds, too."""
+    """The k nearest samples of every query, their similarities, and the recall.
+
+    The recall is the share of these samples that exact search finds as well; 1 for exact search itself.
+    """
 
     indices: Int32[Tensor, "q k"]
     similarity: Float32[Tensor, "q k"]
@@ -65,12 +71,12 @@ def mine(
     report: Report = lambda done, total: None,
     keep: Keep = lambda number, answer: answer(),
 ) -> Neighbors:
-    """Exact neighbors, among all rows, of every row or of the rows `queries`.
+    """The exact neighbors of every row, or only of the rows `queries`. They are looked for among all rows.
 
     Without `device` the search runs where the features are, or on the CPU if they are an array. `report` is called
-    with the number of answered queries and of all queries. `keep` may keep the answer of each block of queries, and give
-    one that it has kept. Raises ParamsError if there are not more than k rows, and DataError if a row is not finite or, for
-    the cosine, zero, or if all rows are equal.
+    with two numbers: the queries that have been answered, and all queries. `keep` may keep the answer of each block of queries,
+    and give one that it has kept. Raises ParamsError if there are k rows or fewer. Raises DataError if a row holds NaN or
+    infinity, if the cosine of a row of zeros is asked for, or if all rows are equal.
     """
     rows = _checked_rows(features, k, metric, device)
     propose = _search.exact(choose_engine(engine, rows.device), rows, k, metric)
@@ -90,10 +96,10 @@ def mine_hnsw(
     report: Report = lambda done, total: None,
     keep: Keep = lambda number, answer: answer(),
 ) -> Neighbors:
-    """Neighbors by an HNSW graph of faiss, on the CPU, and their recall.
+    """The neighbors of every row by an HNSW graph of faiss, on the CPU, and their recall.
 
-    `links`, `construction` and `search` are M, efConstruction and ef of Malkov and Yashunin 2018. The recall is
-    measured against exact search, on at most 1,000 rows drawn by `rng`.
+    `links`, `construction` and `search` are M, efConstruction and ef of Malkov and Yashunin 2018. The recall is measured
+    by an exact search for the neighbors of at most 1,000 rows, which `rng` draws.
     """
     _search.import_faiss()
     rows = _checked_rows(features, k, metric, "cpu")
@@ -141,7 +147,7 @@ def knn_classify(
     num_classes: int,
     temperature: float = 0.1,
 ) -> Int[Tensor, " q"]:
-    """The class with the largest vote among the k rows of `database` with the largest cosine.
+    """The class of each query by `knn_vote`: the k rows of `database` with the largest cosine vote with their labels.
 
     Where the database has fewer than k rows, all of them vote.
     """

@@ -1,8 +1,8 @@
 """A stage's command under a guard, and the job that it becomes on an executor.
 
-A command runs in a process group of its own under a guard: a small Python process that reads from a pipe whose other end
-only the sweep holds. However the sweep ends, kill -9 included, the pipe closes and the guard kills its group, so no command
-outlives it. This needs process groups, which Windows has not; sweeping there was never tried.
+The guard is a small Python process that starts the command and then reads from a pipe, whose other end only the sweep holds.
+Guard and command are a process group of their own. When the sweep ends, be it by kill -9, the pipe closes, and the guard
+kills its group: so no command outlives the sweep. Windows has no process groups; sweeping there was never tried.
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ os.killpg(0, signal.SIGKILL)
 
 @dataclass(frozen=True)
 class GuardedCommand:
-    """The command of one stage for a shell, which is run under a guard.
+    """The command line `shell` of one stage, which runs in `folder` under a guard and writes to the file `log`.
 
-    `key` names what it is run on: while it runs the file `note` holds it, after success `mark`.
+    `key` is a digest of the stage as it is now. While the command runs, the file `note` holds this digest; after it has
+    succeeded, the file `mark` does.
     """
 
     shell: str
@@ -70,7 +71,7 @@ class GuardedCommand:
             raise RuntimeError(f"exit code {code}")
 
     def checkpoint(self) -> Any:
-        """What submitit queues again when the time is up: the same, for a stage goes on from its checkpoint."""
+        """What submitit queues when the time is up: the same command, since a stage goes on from its checkpoint."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
@@ -104,4 +105,4 @@ class Executor(Protocol):
         """Begin a command."""
 
     def resume(self, name: str) -> Job | None:
-        """The job of an earlier sweep by its name, if it may still be at work."""
+        """The job of this name that an earlier sweep began; None where it can no longer be at work."""
