@@ -27,6 +27,7 @@ PLUMBING = (
     "noisyctl.artifacts",
     "noisyctl.cli",
     "noisyctl.code",
+    "noisyctl.compiling",
     "noisyctl.config",
     "noisyctl.errors",
     "noisyctl.layout",

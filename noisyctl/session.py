@@ -45,11 +45,13 @@ class Silent:
 class Session:
     """Who computes, and who is shown how it goes on. `quiet`: a command prints one line of JSON and no more.
 
-    `test_every`: after how many epochs a training predicts the test images; 0: after the last one alone.
+    `compile`: on or off, whether a training compiles its networks. `test_every`: after how many epochs a training predicts
+    the test images; 0: after the last one alone.
     """
 
     device: str = "auto"
     precision: str = "auto"
+    compile: str = "off"
     threads: int = 0
     seed: int = 0
     quiet: bool = False
@@ -77,6 +79,18 @@ class Session:
 
         return resolve(self.precision, device)[0]
 
+    def compile_on(self, device: Any) -> Any:
+        """Whether a training compiles its networks there: on, or off.
+
+        Where that was asked for and nothing can be compiled it is off, which is announced with the reason.
+        """
+        from noisyctl.compiling import resolve
+
+        found, why = resolve(self.compile, device)
+        if found != self.compile:
+            self.say(f"compile {found}: {why}")
+        return found
+
     def numerics(self, device: Any, precision: str | None = None) -> dict[str, Any]:
         """What the bytes of a run depend on beside params and inputs: facts of an unfinished run, so that none is mixed.
 
@@ -95,11 +109,12 @@ class Session:
             "units": _units(device),
         }
 
-    def hardware(self, device: Any) -> str:
-        """The same in words, for what is published: units, precision, layout, threads."""
+    def hardware(self, device: Any, compiled: bool = False) -> str:
+        """The same in words, for what is published: units, precision, layout, whether compiled, threads."""
         import torch
 
         about = f"{_units(device)}, {self.precision_on(device)}, {MEMORY_FORMAT}"
+        about += ", compiled" if compiled else ""
         return about if device.type == "cuda" else f"CPU {about}, {torch.get_num_threads()} threads"
 
     def report(self, what: str) -> Callable[[int, int, Mapping[str, float]], None]:

@@ -45,6 +45,7 @@ def steps(
     held_out: dict[str, Tensor] | None = None,
     lead: Steps | None = None,
     precision: Any = "float32",
+    compiled: bool = False,
     layout: torch.memory_format = loop.LAYOUT,
     images: Any = None,
 ) -> Steps:
@@ -67,7 +68,7 @@ def steps(
     known = {f.name: getattr(task, f.name) for f in dataclasses.fields(task)}
     followed = Followed(**known | ({} if images is None else {"images": images}))
     about: dict[str, Any] = {"name": "t", "epochs": params.epochs, "seed": 0, "precision": precision}
-    about |= {"held_out": held_out, "scratch": Scratch(folder, "")}
+    about |= {"compiled": compiled, "held_out": held_out, "scratch": Scratch(folder, "")}
     with mock.patch.object(loop, "LAYOUT", layout):
         fitted = loop.fit(method, networks, followed, params, **about)
     return dataclasses.replace(found, arrays=fitted.arrays, state=fitted.state)

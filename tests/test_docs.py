@@ -31,6 +31,18 @@ def test_artifacts_md_is_made_from_the_code() -> None:
     assert (ROOT / "docs" / "artifacts.md").read_text() == module.text()
 
 
+def test_performance_md_is_made_from_the_results() -> None:
+    spec = importlib.util.spec_from_file_location("make_performance", ROOT / "docs" / "make_performance.py")
+    assert spec and spec.loader
+    maker = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "make_performance", maker)  # a dataclass looks for its module
+        spec.loader.exec_module(maker)
+    assert (ROOT / "docs" / "performance.md").read_text() == maker.page(), (
+        "run python docs/make_performance.py"
+    )
+
+
 def test_the_readme_s_rows_are_the_methods_in_order() -> None:
     rows = re.findall(
         r"^\| `(\w+)` \| [^|]+ \| noisyctl/methods/(\w+)\.py \|", (ROOT / "README.md").read_text(), re.M

@@ -109,7 +109,9 @@ def settings(file: config.ParamsFile, given: dict[str, Any], sets: dict[str, Any
     for key in NUMBERS:
         if isinstance(values[key], bool) or not isinstance(values[key], int) or values[key] < 0:
             raise ParamsError(f"{place[key]} is {values[key]!r}; give a whole number from 0 on")
-    for key in ("dataset", "pretrain", "noise", "input", "device", "precision"):
+    if isinstance(values["compile"], bool):  # YAML's on and off
+        values["compile"] = "on" if values["compile"] else "off"
+    for key in ("dataset", "pretrain", "noise", "input", "device", "precision", "compile"):
         if key in DEFAULTS or values.get(key) is not None:
             values[key] = _name(values[key], place.get(key, key))
     noises = list(file.block("noises").values)
@@ -121,6 +123,7 @@ def settings(file: config.ParamsFile, given: dict[str, Any], sets: dict[str, Any
     return layout, Session(
         device=values["device"],
         precision=values["precision"],
+        compile=values["compile"],
         threads=values["threads"],
         seed=values["seed"],
         quiet=bool(given["json"]),

@@ -97,7 +97,9 @@ class Grid:
         return Cell(name, self._words(words), out, **(about | more))
 
     def _words(self, words: str) -> str:
-        settings = {name: self.file.get(name) for name in ("precision", "threads")}
+        settings = {name: self.file.get(name) for name in ("precision", "compile", "threads")}
+        if isinstance(settings["compile"], bool):  # YAML's on and off
+            settings["compile"] = "on" if settings["compile"] else "off"
         return " ".join([words, *(f"--{k} {v}" for k, v in settings.items() if v is not None)])
 
     @cached_property

@@ -29,7 +29,7 @@ class Training:
     `stage` names the work as in `noisyctl.code.files_of`; the generators of every epoch are drawn from it. `inputs` are the
     digests of what the training starts from, by name, and `recorded` what its artifacts say of the params beside their
     values. `held_out` are images of other splits, which only the runner sees. `precision` is set where the user has no
-    choice. `shown_as` is what the progress calls it.
+    choice; then nothing is compiled either. `shown_as` is what the progress calls it.
     """
 
     stage: str
@@ -67,6 +67,7 @@ def train_and_publish(
         "params": recorded,
         "inputs": dict(training.inputs),
         **session.numerics(device, training.precision),
+        "compile": session.compile_on(device) if training.precision is None else "off",
     }
     if session.test_every != 1:
         facts["test_every"] = session.test_every
@@ -83,9 +84,10 @@ def train_and_publish(
             held_out=training.held_out,
             report=session.report(training.shown_as or training.stage),
             precision=facts["precision"],
+            compiled=facts["compile"] == "on",
             test_every=session.test_every,
         )
-        publish(fitted, Origin(recorded, training.inputs, session.hardware(device)))
+        publish(fitted, Origin(recorded, training.inputs, session.hardware(device, facts["compile"] == "on")))
     return fitted
 
 

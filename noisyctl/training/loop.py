@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from noisyctl.nn.compiled import compile_backbones
 from noisyctl.nn.inference import BATCH, evaluating, modules_of, outputs
 from noisyctl.nn.networks import LAYOUT
 from noisyctl.precision import Precision
@@ -42,6 +43,7 @@ def fit(
     held_out: Mapping[str, Any] | None = None,
     report: Reporter | None = None,
     precision: Precision = "float32",
+    compiled: bool = False,
     test_every: int = 1,
 ) -> Fitted:
     """Run `epochs` epochs of a method, continuing from the checkpoint in `scratch` if there is one.
@@ -54,7 +56,7 @@ def fit(
     last one alone. In the other epochs the trace has -1 for them. It changes no trained byte.
 
     With precision bfloat16 the forward passes are autocast; weights, batch statistics, logits, losses and the gradients of
-    weights stay float32.
+    weights stay float32. `compiled` compiles the backbones of the State's networks.
 
     Raises TrainingError if a loss is not finite.
     """
@@ -62,6 +64,8 @@ def fit(
     networks = [network.to(memory_format=LAYOUT) for network in networks]
     with _seeded(stream(seed, name, "start")):
         state = method.start(networks, task, params, stream(seed, name, "start", device=task.device))
+    for network in modules_of(state).values() if compiled else ():
+        compile_backbones(network)
     done, scalars = 0, []
     saved = scratch.load()
     if saved is not None:

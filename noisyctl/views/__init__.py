@@ -5,6 +5,8 @@ batch. kornia takes no generator (its random state is global), and its RandAugme
 batch. Here every sample has its own draws, from a generator that is passed in; nothing loops over samples or waits for
 the device; and each operation equals torchvision's on a single image.
 
+A processor computes the views of large images one after another instead, see one_by_one.py.
+
 A view is a block of the recipe and a method of `ImageViews`.
 """
 
@@ -18,8 +20,9 @@ from jaxtyping import Float, UInt8
 from torch import Generator, Tensor
 
 from noisyctl.errors import DataError, ParamsError
+from noisyctl.views import one_by_one
 from noisyctl.views.color import color_jitter, gaussian_blur, random_grayscale
-from noisyctl.views.geometry import center_crop, pad_crop_flip, resized_crop
+from noisyctl.views.geometry import center_crop, pad_crop_flip, resized_crop, to_float
 from noisyctl.views.recipes import RECIPES, Recipe, Simclr, read_recipe
 from noisyctl.views.strong import augment, cutout, limits
 
@@ -50,7 +53,7 @@ class ImageViews:
 
     def plain(self, images: UInt8[Tensor, "b h w ch"]) -> Float[Tensor, "b ch h2 w2"]:
         """The images without augmentation; with a crop in the recipe, their center."""
-        return self._normalize(_to_float(center_crop(images, self._size(images)).permute(0, 3, 1, 2)))
+        return self._normalize(to_float(center_crop(images, self._size(images)).permute(0, 3, 1, 2)))
 
     def weak(self, images: UInt8[Tensor, "b h w ch"], rng: Generator) -> Float[Tensor, "b ch h2 w2"]:
         """Weak view: pad with zeros, crop and flip; or, with `crop_scale`, a resized crop and a flip.
@@ -60,21 +63,30 @@ class ImageViews:
         size = self._size(images)
         pad, flip, scale = self._params.weak.pad, self._params.weak.flip, self._params.weak.crop_scale
         if scale is not None:
-            views = _to_float(images.permute(0, 3, 1, 2))
+            if one_by_one.is_worth_it(images):
+                return self._collect(one_by_one.parts(images, scale, RATIO, size, flip, rng), images)
+            views = to_float(images.permute(0, 3, 1, 2))
             return self._normalize(resized_crop(views, scale, RATIO, size, flip, rng))
         if pad is None:
             pad = max(1, min(size) // 8) if self._params.crop is None else 0
         if not pad and not flip and size == tuple(images.shape[1:3]):
             return self.plain(images)
-        return self._normalize(_to_float(pad_crop_flip(images, pad, size, flip, rng)))
+        if one_by_one.is_worth_it(images):
+            return self._collect(one_by_one.crops(images, pad, size, flip, rng), images)
+        return self._normalize(to_float(pad_crop_flip(images, pad, size, flip, rng)))
 
     def strong(self, images: UInt8[Tensor, "b h w ch"], rng: Generator) -> Float[Tensor, "b ch h2 w2"]:
         """Strong view: crop, flip, a few operations drawn from fourteen, and a hole, as in ScanMix's official code."""
         strong, size = self._params.strong, self._size(images)
+        longest = round(strong.cutout * min(size))
+        if one_by_one.is_worth_it(images):
+            views = self._collect(one_by_one.strong(images, strong, size, rng), images)
+            if longest > 0:
+                one_by_one.cut_holes(views, longest, rng)
+            return views
         views = pad_crop_flip(images, 0, size, strong.flip, rng).float()
         ranges = limits(strong.rotate, strong.shear, strong.translate, strong.enhance, strong.posterize)
         views = self._normalize(augment(views, strong.steps, ranges, rng).div_(255))
-        longest = round(strong.cutout * min(size))
         return cutout(views, longest, rng) if longest > 0 else views
 
     def simclr(self, images: UInt8[Tensor, "b h w ch"], rng: Generator) -> Float[Tensor, "b ch h2 w2"]:
@@ -90,7 +102,10 @@ class ImageViews:
     ) -> Float[Tensor, "b ch h2 w2"]:
         """Resized crop, flip, color jitter, grayscale and blur, with the parameters in `block`."""
         size = self._size(images)
-        views = _to_float(images.permute(0, 3, 1, 2))
+        kernel = _blur_kernel(min(size), block.blur_kernel) if block.blur_probability > 0 else 1
+        if one_by_one.is_worth_it(images):
+            return self._collect(one_by_one.contrastive(images, block, size, kernel, rng), images)
+        views = to_float(images.permute(0, 3, 1, 2))
         views = resized_crop(views, block.crop_scale, block.crop_ratio, size, block.flip, rng)
         views = color_jitter(
             views,
@@ -104,7 +119,6 @@ class ImageViews:
         if block.grayscale_probability > 0:
             views = random_grayscale(views, block.grayscale_probability, rng)
         if block.blur_probability > 0:
-            kernel = _blur_kernel(min(size), block.blur_kernel)
             views = gaussian_blur(views, block.blur_sigma, block.blur_probability, kernel, rng)
         return self._normalize(views)
 
@@ -121,18 +135,29 @@ class ImageViews:
 
     def _normalize(self, views: Float[Tensor, "b ch h w"]) -> Float[Tensor, "b ch h w"]:
         """Subtract the mean and divide by the deviation of each channel."""
-        if views.shape[1] != len(self.mean):
-            raise DataError(
-                f"the images have {views.shape[1]} channels, mean and std {len(self.mean)}; "
-                f"convert the images to {len(self.mean)} channels"
-            )
-        mean, std = (_on(views.device, tuple(values)) for values in (self.mean, self.std))
+        mean, std = self._moments(views.shape[1], views.device)
         return views.sub(mean).div_(std)
 
+    def _collect(
+        self, views: one_by_one.Views, images: UInt8[Tensor, "b h w ch"]
+    ) -> Float[Tensor, "b ch h2 w2"]:
+        """The views of these images, given one after another, normalized and as one batch."""
+        mean, std = (values[0] for values in self._moments(images.shape[3], images.device))
+        batch = torch.empty(len(images), images.shape[3], *self._size(images), device=images.device)
+        for row, view in zip(batch, views, strict=True):
+            torch.sub(view, mean, out=row).div_(std)
+        return batch
 
-def _to_float(images: UInt8[Tensor, "b ch h w"]) -> Float[Tensor, "b ch h w"]:
-    """The images as contiguous floats between 0 and 1."""
-    return images.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+    def _moments(
+        self, channels: int, device: torch.device
+    ) -> tuple[Float[Tensor, "1 ch 1 1"], Float[Tensor, "1 ch 1 1"]]:
+        """Mean and deviation of each channel. Raises DataError where the images have other channels."""
+        if channels != len(self.mean):
+            raise DataError(
+                f"the images have {channels} channels, mean and std {len(self.mean)}; "
+                f"convert the images to {len(self.mean)} channels"
+            )
+        return _on(device, tuple(self.mean)), _on(device, tuple(self.std))
 
 
 @functools.lru_cache

@@ -11,6 +11,7 @@ Differs from torchvision on PIL images:
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
@@ -24,9 +25,16 @@ def pad_crop_flip(
     images: UInt8[Tensor, "b h w ch"], pad: int, size: tuple[int, int], flip: bool, rng: Generator
 ) -> UInt8[Tensor, "b ch h2 w2"]:
     """Pad each side with `pad` zeros, crop to `size` at a random place, and flip half of the images left to right."""
+    return crop_flip(images, *draw_crops(images, pad, size, flip, rng), pad, size)
+
+
+def draw_crops(
+    images: UInt8[Tensor, "b h w ch"], pad: int, size: tuple[int, int], flip: bool, rng: Generator
+) -> tuple[Int[Tensor, "b 2"], Bool[Tensor, " b"]]:
+    """Where `pad_crop_flip` crops the padded images, and which ones it flips."""
     b, h, w, _ = images.shape
     offsets = draw_offsets(b, h + 2 * pad - size[0] + 1, w + 2 * pad - size[1] + 1, images.device, rng)
-    return crop_flip(images, offsets, draw_flips(b, flip, images.device, rng), pad, size)
+    return offsets, draw_flips(b, flip, images.device, rng)
 
 
 def draw_offsets(
@@ -62,6 +70,20 @@ def crop_flip(
     return padded.flatten(2).gather(2, pixels).view(b, ch, height, width)
 
 
+def crop_flip_one(
+    image: UInt8[Tensor, "h w ch"], offset: Sequence[int], flip: bool, pad: int, size: tuple[int, int]
+) -> UInt8[Tensor, "h2 w2 ch"]:
+    """The crop of `size` at the (row, column) `offset` of the padded image, flipped left to right if `flip`."""
+    top, left = (start - pad for start in offset)
+    (h, w, _), (height, width) = image.shape, size
+    part = image[max(top, 0) : max(top + height, 0), max(left, 0) : max(left + width, 0)]
+    if part.shape[:2] != size:
+        crop = image.new_zeros(height, width, image.shape[2])
+        crop[max(-top, 0) : max(h - top, 0), max(-left, 0) : max(w - left, 0)] = part
+        part = crop
+    return part.flip(1) if flip else part
+
+
 def center_crop(images: UInt8[Tensor, "b h w ch"], size: tuple[int, int]) -> UInt8[Tensor, "b h2 w2 ch"]:
     """The center of `size`. Where it would start between two pixels, it starts at the even one, as in torchvision."""
     top, left = (round((side - part) / 2) for side, part in zip(images.shape[1:3], size, strict=True))
@@ -82,8 +104,23 @@ def resized_crop(
     uniform between the logarithms of `ratio`.
     """
     b, _, h, w = images.shape
-    boxes = draw_boxes(b, h, w, scale, ratio, images.device, rng)
-    return crop_resize(images, boxes, draw_flips(b, flip, images.device, rng), size)
+    boxes, flips = draw_parts(b, h, w, scale, ratio, flip, images.device, rng)
+    return crop_resize(images, boxes, flips, size)
+
+
+def draw_parts(
+    number: int,
+    h: int,
+    w: int,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+    flip: bool,
+    device: torch.device,
+    rng: Generator,
+) -> tuple[Int[Tensor, "b 4"], Bool[Tensor, " b"]]:
+    """Which part `resized_crop` takes of each image (top, left, height, width), and which ones it flips."""
+    boxes = draw_boxes(number, h, w, scale, ratio, device, rng)
+    return boxes, draw_flips(number, flip, device, rng)
 
 
 def crop_resize(
@@ -104,6 +141,37 @@ def crop_resize(
     shape = (len(images), *size)
     grid = torch.stack([columns[:, None, :].expand(shape), rows[:, :, None].expand(shape)], dim=3)
     return grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def crop_resize_one(
+    image: UInt8[Tensor, "h w ch"], box: Sequence[int], flip: bool, size: tuple[int, int]
+) -> Float[Tensor, "ch h2 w2"]:
+    """The part in the box (top, left, height, width) as floats between 0 and 1, resized to `size`, and flipped if `flip`.
+
+    First the columns are mixed and then the rows, each as the first axis of a contiguous tensor: that is twice as fast as
+    torch's interpolation.
+    """
+    top, left, height, width = box
+    columns = to_float(image[top : top + height, left : left + width].permute(1, 2, 0))
+    columns = _mix_slices(columns.flatten(1), size[1], flip).view(size[1], -1, height)
+    rows = _mix_slices(columns.permute(2, 1, 0).flatten(1), size[0], False)
+    return rows.view(size[0], -1, size[1]).permute(1, 0, 2)
+
+
+def _mix_slices(slices: Float[Tensor, "n m"], size: int, backwards: bool) -> Float[Tensor, "size m"]:
+    """The rows, resized to `size` of them (bilinear), in order or backwards."""
+    number = len(slices)
+    place = (torch.arange(size) + 0.5).mul_(number / size).sub_(0.5).clamp_(0, number - 1)
+    place = place.flip(0) if backwards else place
+    first = place.floor().clamp_max_(max(number - 2, 0))
+    second = (first + 1).clamp_max_(number - 1)
+    a, b = (slices.index_select(0, at.long()) for at in (first, second))
+    return torch.lerp(a, b, (place - first)[:, None])
+
+
+def to_float(images: UInt8[Tensor, "*b ch h w"]) -> Float[Tensor, "*b ch h w"]:
+    """The images as contiguous floats between 0 and 1."""
+    return images.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
 
 
 def _source(

@@ -4,8 +4,8 @@ The fourteen operations are the list that RandAugment (Cubuk et al., CVPR Worksh
 magnitudes. The hole is that of Cutout (DeVries and Taylor, 2017). ScanMix (Sachdeva et al.) takes both from SCAN (Van
 Gansbeke et al., ECCV 2020).
 
-Each sample gets its own operation and magnitude. To avoid a loop over samples, all samples pass through the same three
-computations, which together contain all operations:
+Each sample gets its own operation and magnitude. To avoid a loop over samples, all samples of a batch pass through the same
+three computations, which together contain all operations:
 
   [1] look-up: solarize, posterize, autocontrast and equalize are tables that map each of the 256 levels to a new one
   [2] blend: brightness, contrast, color and sharpness mix the image with another one
@@ -13,6 +13,9 @@ computations, which together contain all operations:
 
 In the computations that do not contain a sample's operation, its parameters are neutral: the table maps each level to
 itself, the factor is 1, and pixels are read where they are.
+
+A processor computes large images one after another (see the package), each with its own operations alone: `operate_one` and
+`cut_one`, from numbers that are known on the host. They give the same levels.
 
 Images are floats that hold whole levels 0..255, and every operation gives the same levels as Pillow does on 8 bits. One
 exception is in [3]: where a pixel is read exactly halfway between two pixels, up to the rounding of float32, the other
@@ -23,6 +26,9 @@ Differs from the authors' code:
 """
 
 import functools
+import itertools
+import math
+from collections.abc import Sequence
 from enum import IntEnum
 
 import torch
@@ -107,6 +113,67 @@ def operate(
     return _move(images, operations, magnitudes)  # [3]
 
 
+def operate_one(image: Float[Tensor, "ch h w"], operation: int, magnitude: float) -> Float[Tensor, "ch h w"]:
+    """The same for one image. The image that is given may be overwritten."""
+    match operation:
+        case Op.IDENTITY:
+            return image
+        case Op.SOLARIZE:  # torch.where is slow on a processor: a factor of -1 mirrors at the middle
+            middle, side = (LEVELS - 1) / 2, torch.sub(math.ceil(magnitude) - 0.5, image).sign_()
+            return image.sub_(middle).mul_(side).add_(middle)
+        case Op.POSTERIZE:
+            step = 2 ** (8 - math.floor(magnitude))
+            return image.div_(step).floor_().mul_(step)
+        case Op.AUTOCONTRAST | Op.EQUALIZE:
+            return _look_up_one(image, operation)
+        case Op.BRIGHTNESS:
+            return image.mul_(magnitude).floor_()
+        case Op.COLOR:
+            return _mix(_gray(image[None])[0], image, magnitude)
+        case Op.CONTRAST:
+            return _mix(_gray(image[None]).mean().add_(0.5).floor_(), image, magnitude)
+        case Op.SHARPNESS:
+            inner = image[:, 1:-1, 1:-1]
+            inner.copy_(_mix(_smooth(image[None])[0], inner, magnitude))
+            return image
+        case Op.ROTATE:
+            return _move(image[None], torch.tensor([operation]), torch.tensor([magnitude]))[0]
+    return _shift_one(image, operation, magnitude)
+
+
+def _look_up_one(image: Float[Tensor, "ch h w"], operation: int) -> Float[Tensor, "ch h w"]:
+    """Autocontrast and equalize [1], which look at all pixels first."""
+    pixels, chosen = image.flatten(1), torch.ones(1, 1, 1, dtype=torch.bool)
+    largest = pixels.amax(dim=1)[None, :, None]
+    if operation == Op.AUTOCONTRAST:
+        least = pixels.amin(dim=1)[None, :, None]
+        return _stretch(pixels[None], least, largest, chosen).view_as(image)
+    levels = pixels.long()
+    counts = torch.stack([channel.bincount(minlength=LEVELS) for channel in levels]).float()[None]
+    table = _fixed_tables(image.device)[LEVELS].expand_as(counts)
+    table = _equalize(table, counts, levels.shape[1], largest, chosen)
+    return table[0].gather(1, levels).view_as(image)
+
+
+def _shift_one(image: Float[Tensor, "ch h w"], operation: int, magnitude: float) -> Float[Tensor, "ch h w"]:
+    """Shear and translate [3]: every row or column is shifted by whole pixels, and those with one shift at once."""
+    across = operation in (Op.SHEAR_X, Op.TRANSLATE_X)  # rows are shifted, along their length
+    lines = image if across else image.transpose(1, 2)
+    moved, (number, length) = torch.zeros_like(image), lines.shape[1:]
+    into = moved if across else moved.transpose(1, 2)
+    if operation in (Op.TRANSLATE_X, Op.TRANSLATE_Y):
+        shifts = [round(magnitude * length)] * number
+    else:
+        shifts = [round(magnitude * (line + 0.5)) for line in range(number)]
+    start = 0
+    for shift, group in itertools.groupby(shifts):
+        end, left = start + len(list(group)), max(length - abs(shift), 0)
+        read, write = max(shift, 0), max(-shift, 0)
+        into[:, start:end, write : write + left] = lines[:, start:end, read : read + left]
+        start = end
+    return moved
+
+
 def _look_up(
     images: Float[Tensor, "b ch h w"], operations: Int[Tensor, " b"], magnitudes: Float[Tensor, " b"]
 ) -> Float[Tensor, "b ch h w"]:
@@ -119,7 +186,9 @@ def _look_up(
     least, largest = (reduce(images.flatten(2), 2, keepdim=True) for reduce in (torch.amin, torch.amax))
     table = _fixed_tables(images.device).index_select(0, _table_number(operations, magnitudes))[:, None]
     table = _stretch(table, least, largest, _is(Op.AUTOCONTRAST, operations))
-    table = _equalize(table, levels, largest, _is(Op.EQUALIZE, operations))
+    ones = torch.ones((), device=levels.device).expand_as(levels)
+    counts = torch.zeros_like(table).scatter_add_(2, levels, ones)
+    table = _equalize(table, counts, levels.shape[2], largest, _is(Op.EQUALIZE, operations))
     return table.gather(2, levels).view_as(images)
 
 
@@ -142,11 +211,11 @@ def _fixed_tables(device: torch.device) -> Float[Tensor, "265 256"]:
 
 
 def _stretch(
-    table: Float[Tensor, "b 1 256"],
+    table: Float[Tensor, "b #ch n"],
     least: Float[Tensor, "b ch 1"],
     largest: Float[Tensor, "b ch 1"],
     chosen: Bool[Tensor, "b 1 1"],
-) -> Float[Tensor, "b ch 256"]:
+) -> Float[Tensor, "b ch n"]:
     """Autocontrast where `chosen`: the levels from `least` to `largest` are stretched to 0..255.
 
     It is computed in float64, as in Pillow, since the result is rounded down to whole numbers.
@@ -161,17 +230,16 @@ def _stretch(
 
 def _equalize(
     table: Float[Tensor, "b ch 256"],
-    levels: Int[Tensor, "b ch n"],
+    counts: Float[Tensor, "b ch 256"],
+    pixels: int,
     largest: Float[Tensor, "b ch 1"],
     chosen: Bool[Tensor, "b 1 1"],
 ) -> Float[Tensor, "b ch 256"]:
     """Equalize where `chosen`: each level is replaced by one in proportion to the number of darker pixels.
 
-    All levels then become about equally frequent.
+    All levels then become about equally frequent. `counts` says how often each level stands among the `pixels`.
     """
-    ones = torch.ones((), device=levels.device).expand_as(levels)
-    counts = torch.zeros_like(table).scatter_add_(2, levels, ones)
-    step = ((levels.shape[2] - counts.gather(2, largest.long())) / (LEVELS - 1)).floor()
+    step = ((pixels - counts.gather(2, largest.long())) / (LEVELS - 1)).floor()
     darker = counts.cumsum(dim=2).sub_(counts)
     equalized = darker.add_((step / 2).floor()).div_(step.clamp_min(1)).floor_().clamp_max_(LEVELS - 1)
     return torch.lerp(table, equalized, (chosen & (step > 0)).float())
@@ -234,11 +302,16 @@ def cutout(views: Float[Tensor, "b ch h w"], longest: int, rng: Generator) -> Fl
 
     Its side is uniform in 1..`longest`, an odd side is reduced by one, and what lies outside the image is clipped.
     """
-    b, _, h, w = views.shape
-    draws = torch.rand(b, 3, generator=rng, device=views.device)
+    return cut(views, *draw_holes(len(views), views.shape[2:], longest, views.device, rng))
+
+
+def draw_holes(
+    number: int, size: Sequence[int], longest: int, device: torch.device, rng: Generator
+) -> tuple[Int[Tensor, "b 2"], Int[Tensor, " b"]]:
+    """Center (row, column) and side of each hole, before an odd side is reduced by one."""
+    draws = torch.rand(number, 3, generator=rng, device=device)
     lengths = (draws[:, 0] * longest).long() + 1
-    centers = torch.stack([draws[:, 1] * h, draws[:, 2] * w], dim=1).long()
-    return cut(views, centers, lengths)
+    return torch.stack([draws[:, 1] * size[0], draws[:, 2] * size[1]], dim=1).long(), lengths
 
 
 def cut(
@@ -257,12 +330,18 @@ def cut(
     return views.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0)
 
 
+def cut_one(view: Float[Tensor, "ch h w"], center: Sequence[int], length: int) -> None:
+    """The same for one view, in place."""
+    rows, columns = (slice(max(place - length // 2, 0), place + length // 2) for place in center)
+    view[:, rows, columns] = 0
+
+
 def _is(op: Op, operations: Int[Tensor, " b"]) -> Bool[Tensor, "b 1 1"]:
     """Mask of the samples whose operation is `op`."""
     return (operations == op)[:, None, None]
 
 
-def _mix(other: Tensor, images: Tensor, factor: Tensor) -> Tensor:
+def _mix(other: Tensor, images: Tensor, factor: Tensor | float) -> Tensor:
     """other + factor (images - other), rounded down as in Pillow; with factor 1 the images are unchanged."""
     return (images - other).mul_(factor).add_(other).floor_()
 

@@ -25,6 +25,26 @@ def photos(b, h=6, w=7, ch=3, seed=0):
     return images
 
 
+def jitter_each(images, factors, shifts, orders):
+    """`jitter` by the form for one image."""
+    drawn = (values.tolist() for values in (factors, shifts, orders))
+    return torch.stack([color.jitter_one(*row) for row in zip(images, *drawn, strict=True)])
+
+
+def blur_each(images, sigmas, kernel):
+    """`blur` by the form for one image."""
+    return torch.stack([color.blur_one(*row, kernel) for row in zip(images, sigmas.tolist(), strict=True)])
+
+
+def hue_each(images, shifts):
+    """`adjust_hue` by the form for one image."""
+    return torch.stack([color.adjust_hue_one(*row) for row in zip(images, shifts.tolist(), strict=True)])
+
+
+def forms(name, *functions):
+    return pytest.mark.parametrize(name, functions, ids=["batch", "one by one"])
+
+
 def close(ours, theirs):
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
 
@@ -38,19 +58,21 @@ def test_factors_are_torchvisions(name, ch):
         close(view, getattr(F, f"adjust_{name}")(image, factor))
 
 
+@forms("adjust_hue", color.adjust_hue, hue_each)
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.floats(-0.5, 0.5, width=32), min_size=1, max_size=5), st.integers(0, 999))
-def test_hue_is_torchvisions(shifts, seed):
+def test_hue_is_torchvisions(adjust_hue, shifts, seed):
     images = photos(len(shifts), seed=seed)
-    ours = color.adjust_hue(images, torch.tensor(shifts))
+    ours = adjust_hue(images, torch.tensor(shifts))
     for image, shift, view in zip(images, shifts, ours, strict=True):
         close(view, F.adjust_hue(image, shift))
 
 
-def test_hue_by_hand():
+@forms("adjust_hue", color.adjust_hue, hue_each)
+def test_hue_by_hand(adjust_hue):
     """A third of the circle on from red is green, from green blue; gray has no hue."""
     image = torch.tensor([[1.0, 0, 0], [0, 1.0, 0], [0.3, 0.3, 0.3]]).T.reshape(1, 3, 1, 3)
-    turned = color.adjust_hue(image, torch.tensor([1 / 3]))
+    turned = adjust_hue(image, torch.tensor([1 / 3]))
     close(turned.reshape(3, 3).T, torch.tensor([[0, 1.0, 0], [0, 0, 1.0], [0.3, 0.3, 0.3]]))
 
 
@@ -62,13 +84,14 @@ def test_neutral_parameters_change_nothing():
     torch.testing.assert_close(color.adjust_hue(images, torch.zeros(5)), images, atol=1e-6, rtol=0)
 
 
+@forms("jitter", color.jitter, jitter_each)
 @pytest.mark.parametrize("ch", [1, 3])
-def test_jitter_is_torchvisions_in_every_order(ch):
+def test_jitter_is_torchvisions_in_every_order(ch, jitter):
     orders = torch.tensor(list(itertools.permutations(range(4))))
     images = photos(24, ch=ch)
     factors = 0.4 + 1.2 * torch.rand(24, 3, generator=rng(1))
     shifts = torch.rand(24, generator=rng(2)) - 0.5
-    views = color.jitter(images, factors, shifts, orders)
+    views = jitter(images, factors, shifts, orders)
     for i, expected in enumerate(images):
         for operation in orders[i].tolist():
             strength = shifts[i] if operation == color.HUE else factors[i, operation]
@@ -139,18 +162,20 @@ def test_probability_at_its_ends(probability, touched):
         assert changed.all() if touched else not changed.any()
 
 
-@pytest.mark.parametrize("h, w, ch, kernel", [(8, 8, 1, 3), (12, 20, 3, 5), (20, 12, 3, 9), (3, 3, 3, 5)])
-def test_blur_is_torchvisions(h, w, ch, kernel):
+@forms("blur", color.blur, blur_each)
+@pytest.mark.parametrize(
+    "h, w, ch, kernel", [(8, 8, 1, 3), (12, 20, 3, 5), (20, 12, 3, 9), (3, 3, 3, 5), (24, 30, 3, 23)]
+)
+def test_blur_is_torchvisions(h, w, ch, kernel, blur):
     images, sigmas = photos(5, h, w, ch), torch.tensor([0.1, 0.3, 0.8, 1.5, 2.0])
-    views = color.blur(images, sigmas, kernel)
+    views = blur(images, sigmas, kernel)
     for image, sigma, view in zip(images, sigmas.tolist(), views, strict=True):
         close(view, F.gaussian_blur(image, [kernel, kernel], [sigma, sigma]))
 
 
-def test_blur_keeps_a_constant():
-    close(
-        color.blur(torch.full((2, 3, 9, 9), 0.7), torch.tensor([0.2, 2.0]), 7), torch.full((2, 3, 9, 9), 0.7)
-    )
+@forms("blur", color.blur, blur_each)
+def test_blur_keeps_a_constant(blur):
+    close(blur(torch.full((2, 3, 9, 9), 0.7), torch.tensor([0.2, 2.0]), 7), torch.full((2, 3, 9, 9), 0.7))
 
 
 @settings(deadline=None, max_examples=20)

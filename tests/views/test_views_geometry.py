@@ -24,6 +24,30 @@ def photos(b, h, w, ch, seed=0):
     return torch.randint(256, (b, h, w, ch), dtype=torch.uint8, generator=rng(seed))
 
 
+def crop_flip_each(images, offsets, flips, pad, size):
+    """`crop_flip` by the form for one image."""
+    rows = zip(images, offsets.tolist(), flips.tolist(), strict=True)
+    return torch.stack([geometry.crop_flip_one(*row, pad, size).permute(2, 0, 1) for row in rows])
+
+
+def crop_resize_each(images, boxes, flips, size):
+    """`crop_resize` by the form for one image."""
+    rows = zip(images, boxes.tolist(), flips.tolist(), strict=True)
+    return torch.stack([geometry.crop_resize_one(*row, size) for row in rows])
+
+
+def crop_resize_batch(images, boxes, flips, size):
+    return geometry.crop_resize(images.permute(0, 3, 1, 2) / 255, boxes, flips, size)
+
+
+def forms(name, *functions):
+    return pytest.mark.parametrize(name, functions, ids=["batch", "one by one"])
+
+
+CROPS = forms("crop_flip", geometry.crop_flip, crop_flip_each)
+RESIZES = forms("crop_resize", crop_resize_batch, crop_resize_each)
+
+
 def chi_square(values, cells):
     """(sum of squared deviations / expected - degrees of freedom) / its standard deviation, for a uniform law."""
     counts = torch.bincount(values.reshape(-1), minlength=cells).double()
@@ -32,11 +56,12 @@ def chi_square(values, cells):
     return float((statistic - (cells - 1)) / math.sqrt(2 * (cells - 1)))
 
 
-def test_crop_flip_by_hand():
+@CROPS
+def test_crop_flip_by_hand(crop_flip):
     image = torch.tensor([[1, 2], [3, 4]], dtype=torch.uint8).view(1, 2, 2, 1)
     places = torch.tensor([[0, 0], [1, 1], [1, 1], [2, 0]])
     flips = torch.tensor([False, False, True, True])
-    crops = geometry.crop_flip(image.expand(4, 2, 2, 1), places, flips, 1, (2, 2))
+    crops = crop_flip(image.expand(4, 2, 2, 1), places, flips, 1, (2, 2))
     assert crops[:, 0].tolist() == [
         [[0, 0], [0, 1]],  # the corner of the padding, and the first pixel
         [[1, 2], [3, 4]],  # in the middle: the image
@@ -45,15 +70,16 @@ def test_crop_flip_by_hand():
     ]
 
 
+@CROPS
 @settings(deadline=None, max_examples=40)
 @given(st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3]), st.integers(0, 4), st.integers(0, 999))
-def test_crop_flip_is_torchvisions(h, w, ch, pad, seed):
+def test_crop_flip_is_torchvisions(crop_flip, h, w, ch, pad, seed):
     images = photos(6, h, w, ch, seed)
     size = (1 + seed % h, 1 + seed % w)
     spread = (h + 2 * pad - size[0] + 1, w + 2 * pad - size[1] + 1)
     places = geometry.draw_offsets(6, *spread, CPU, rng(seed))
     flips = torch.rand(6, generator=rng(seed)) < 0.5
-    crops = geometry.crop_flip(images, places, flips, pad, size)
+    crops = crop_flip(images, places, flips, pad, size)
     for image, (top, left), flip, crop in zip(images, places.tolist(), flips, crops, strict=True):
         expected = F.crop(F.pad(image.permute(2, 0, 1), [pad]), top, left, *size)
         assert torch.equal(crop, F.hflip(expected) if flip else expected)
@@ -84,26 +110,30 @@ def test_no_padding_and_no_flip_is_the_image():
     assert torch.equal(geometry.pad_crop_flip(images, 0, (6, 5), False, rng()), images.permute(0, 3, 1, 2))
 
 
+@RESIZES
 @pytest.mark.parametrize("h, w, ch", SHAPES)
 @pytest.mark.parametrize("antialias", [False, True])
-def test_crop_resize_is_torchvisions(h, w, ch, antialias):
+def test_crop_resize_is_torchvisions(h, w, ch, antialias, crop_resize):
     """With the antialias filter or without: a box is never larger than the image, and the filter only acts then."""
-    images = photos(64, h, w, ch).permute(0, 3, 1, 2).float() / 255
+    pixels = photos(64, h, w, ch)
+    images = pixels.permute(0, 3, 1, 2).float() / 255
     boxes = geometry.draw_boxes(64, h, w, (0.05, 1.0), (0.4, 2.5), CPU, rng(1))
     boxes[0], boxes[1] = torch.tensor([0, 0, h, w]), torch.tensor([h - 1, w - 1, 1, 1])
     flips, size = geometry.draw_flips(64, True, CPU, rng(2)), (h, w)
-    views = geometry.crop_resize(images, boxes, flips, size)
+    views = crop_resize(pixels, boxes, flips, size)
     for image, box, flip, view in zip(images, boxes.tolist(), flips, views, strict=True):
         expected = F.resized_crop(image, *box, [h, w], antialias=antialias)
         torch.testing.assert_close(view, F.hflip(expected) if flip else expected, atol=1e-5, rtol=0)
 
 
+@RESIZES
 @pytest.mark.parametrize("size", [(7, 7), (31, 31)])
-def test_crop_resize_to_another_size(size):
+def test_crop_resize_to_another_size(size, crop_resize):
     """Smaller or larger than the image; without the filter of reductions."""
-    images = photos(64, 20, 16, 3).permute(0, 3, 1, 2).float() / 255
+    pixels = photos(64, 20, 16, 3)
+    images = pixels.permute(0, 3, 1, 2).float() / 255
     boxes = geometry.draw_boxes(64, 20, 16, (0.05, 1.0), RATIO, CPU, rng(1))
-    views = geometry.crop_resize(images, boxes, torch.zeros(64, dtype=torch.bool), size)
+    views = crop_resize(pixels, boxes, torch.zeros(64, dtype=torch.bool), size)
     for image, box, view in zip(images, boxes.tolist(), views, strict=True):
         expected = F.resized_crop(image, *box, list(size), antialias=False)
         torch.testing.assert_close(view, expected, atol=1e-5, rtol=0)

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from noisyctl.errors import DataError, ParamsError
 from noisyctl.seeds import stream
-from noisyctl.views import RECIPES, ImageViews
+from noisyctl.views import RECIPES, ImageViews, one_by_one
 
 MEAN, STD = (0.49, 0.48, 0.45), (0.2, 0.3, 0.25)
 CHANNELS = {"digits": 1, "mnist": 1, "mnist_still": 1, "natural": 3, "natural_gray": 1, "natural_still": 3}
@@ -25,6 +25,22 @@ NEUTRAL = {
     "jitter_probability": 0,
     "grayscale_probability": 0,
 }
+
+
+@pytest.fixture(autouse=True, params=["batch", "one by one"])
+def form(request, monkeypatch):
+    """Every test sees both forms, of which the images' size chooses one otherwise."""
+    monkeypatch.setattr(one_by_one, "LARGE", 0 if request.param == "one by one" else 1 << 40)
+    return request.param
+
+
+def both(act, monkeypatch):
+    """What `act` returns in the form for a batch, and in the form for one image after another."""
+    found = []
+    for least in (1 << 40, 0):
+        monkeypatch.setattr(one_by_one, "LARGE", least)
+        found.append(act())
+    return found
 
 
 def photos(b, h, w, ch, seed=0):
@@ -281,7 +297,9 @@ class NoSync(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("recipe", [*RECIPES, {"simclr": {"blur_probability": 0.5}}])
-def test_no_host_sync(recipe):
+def test_no_host_sync(recipe, monkeypatch):
+    """In the form for a batch, which a GPU gets."""
+    monkeypatch.setattr(one_by_one, "LARGE", 1 << 40)
     ch = CHANNELS.get(recipe, 3) if isinstance(recipe, str) else 3
     images, views, rng = photos(4, 12, 12, ch), views_of(recipe, ch), stream(0, "test")
     views.plain(images)  # copies mean and std to the device, once
@@ -305,6 +323,36 @@ def test_no_sync_sees_a_sync(act):
     images = photos(1, 2, 2, 1)
     with pytest.raises(AssertionError), NoSync():
         act(images)
+
+
+@pytest.mark.parametrize("recipe", [*RECIPES, {"crop": 20, "weak": {"crop_scale": [0.1, 1]}}])
+def test_both_forms_draw_the_same_and_give_the_same(recipe, monkeypatch):
+    """To the rounding of float32, of which the hue makes most; weak and strong views to the last bit."""
+    ch = CHANNELS.get(recipe, 3) if isinstance(recipe, str) else 3
+    images, views = photos(40, 40, 33, ch), ImageViews(recipe, (0.5,) * ch, (1.0,) * ch)
+    for kind in KINDS:
+        rngs = [stream(3, "test"), stream(3, "test")]
+        batch, one = both(
+            lambda rngs=iter(rngs), kind=kind: getattr(views, kind)(images, next(rngs)), monkeypatch
+        )
+        torch.testing.assert_close(one, batch, atol=2e-5, rtol=0)
+        if kind == "strong" or (kind == "weak" and isinstance(recipe, str)):
+            assert torch.equal(one, batch)
+        assert torch.equal(rngs[0].get_state(), rngs[1].get_state())
+
+
+def test_large_images_on_a_processor_are_computed_one_after_another(monkeypatch):
+    monkeypatch.undo()
+    for side, device, expected in [
+        (32, "cpu", False),
+        (64, "cpu", False),
+        (224, "cpu", True),
+        (224, "meta", False),
+    ]:
+        assert (
+            one_by_one.is_worth_it(torch.empty(2, side, side, 3, dtype=torch.uint8, device=device))
+            == expected
+        )
 
 
 def test_recipes_are_json():

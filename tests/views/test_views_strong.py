@@ -63,23 +63,34 @@ def pixels(image):
     return F.pil_to_tensor(image).float()
 
 
-def one_of_each(op, h, w, ch, seed=0):
+def operate_each(images, operations, magnitudes):
+    """`operate` by the form for one image, which may overwrite it."""
+    rows = zip(images.clone(), operations.tolist(), magnitudes.tolist(), strict=True)
+    return torch.stack([strong.operate_one(*row) for row in rows])
+
+
+FORMS = pytest.mark.parametrize("operate", [strong.operate, operate_each], ids=["batch", "one by one"])
+
+
+def one_of_each(op, h, w, ch, operate, seed=0):
     """A few images, one operation at random magnitudes, what we make of them."""
     images = photos(6, h, w, ch, seed)
     low, high = LIMITS[op]
     magnitudes = low + (high - low) * torch.rand(6, generator=rng(seed + 1))
-    return images, magnitudes, strong.operate(images, torch.full((6,), int(op)), magnitudes)
+    return images, magnitudes, operate(images.clone(), torch.full((6,), int(op)), magnitudes)
 
 
+@FORMS
 @pytest.mark.parametrize("h, w, ch", SHAPES)
 @pytest.mark.parametrize("op", [op for op in Op if op not in MOVES])
-def test_levels_are_pillows(op, h, w, ch):
+def test_levels_are_pillows(op, h, w, ch, operate):
     """Level for level: the authors' code worked on Pillow's images."""
-    images, magnitudes, views = one_of_each(op, h, w, ch)
+    images, magnitudes, views = one_of_each(op, h, w, ch, operate)
     for image, magnitude, view in zip(images, magnitudes.tolist(), views, strict=True):
         assert torch.equal(view, pixels(THEIRS[op](pillow(image), magnitude)))
 
 
+@FORMS
 @settings(deadline=None, max_examples=30)
 @given(
     st.sampled_from([op for op in Op if op not in MOVES]),
@@ -88,16 +99,17 @@ def test_levels_are_pillows(op, h, w, ch):
     st.sampled_from([1, 3]),
     st.integers(0, 9999),
 )
-def test_levels_are_pillows_on_any_shape(op, h, w, ch, seed):
-    images, magnitudes, views = one_of_each(op, h, w, ch, seed)
+def test_levels_are_pillows_on_any_shape(operate, op, h, w, ch, seed):
+    images, magnitudes, views = one_of_each(op, h, w, ch, operate, seed)
     for image, magnitude, view in zip(images, magnitudes.tolist(), views, strict=True):
         assert torch.equal(view, pixels(THEIRS[op](pillow(image), magnitude)))
 
 
+@FORMS
 @pytest.mark.parametrize("op", [op for op in THEIRS if op not in MOVES])
-def test_levels_are_torchvisions_on_tensors(op):
+def test_levels_are_torchvisions_on_tensors(op, operate):
     """torchvision rounds gray and its mean down, Pillow to the nearest: one level apart at most; tables agree."""
-    images, magnitudes, views = one_of_each(op, 32, 32, 3)
+    images, magnitudes, views = one_of_each(op, 32, 32, 3, operate)
     blends = op in (Op.COLOR, Op.CONTRAST, Op.BRIGHTNESS, Op.SHARPNESS, Op.AUTOCONTRAST)
     for image, magnitude, view in zip(images, magnitudes.tolist(), views, strict=True):
         expected = THEIRS[op](image.byte(), magnitude)
@@ -124,11 +136,12 @@ def sources(op, magnitude, h, w):
     }[op]
 
 
+@FORMS
 @pytest.mark.parametrize("h, w, ch", SHAPES)
 @pytest.mark.parametrize("op", MOVES)
-def test_moves_are_pillows(op, h, w, ch):
+def test_moves_are_pillows(op, h, w, ch, operate):
     """But for pixels whose source lies within 1/1000 of the edge between two."""
-    images, magnitudes, views = one_of_each(op, h, w, ch)
+    images, magnitudes, views = one_of_each(op, h, w, ch, operate)
     decided = 0
     for image, magnitude, view in zip(images, magnitudes.tolist(), views, strict=True):
         sharp = torch.ones(h, w, dtype=torch.bool)
@@ -139,10 +152,11 @@ def test_moves_are_pillows(op, h, w, ch):
     assert decided > 0.98 * 6 * h * w
 
 
+@FORMS
 @pytest.mark.parametrize("op", MOVES)
-def test_moves_are_torchvisions(op):
+def test_moves_are_torchvisions(op, operate):
     """torchvision's affine on tensors, whose shear is an angle; same nearest pixel but for one in a hundred."""
-    images, magnitudes, views = one_of_each(op, 32, 32, 3)
+    images, magnitudes, views = one_of_each(op, 32, 32, 3, operate)
     for image, v, view in zip(images, magnitudes.tolist(), views, strict=True):
         degrees = math.degrees(math.atan(v))
         words = {
@@ -160,7 +174,8 @@ def test_moves_are_torchvisions(op):
         assert (view != expected).float().mean() < 0.01
 
 
-def test_by_hand():
+@FORMS
+def test_by_hand(operate):
     """A column each: 4 levels of gray in a row of 4 pixels."""
     row = torch.tensor([0.0, 51, 102, 255]).view(1, 1, 1, 4)
     cases = [
@@ -181,7 +196,7 @@ def test_by_hand():
         (Op.EQUALIZE, 0.0, [0, 51, 102, 255]),  # fewer than 255 pixels: stays, as in Pillow
     ]
     for op, magnitude, expected in cases:
-        view = strong.operate(row, torch.tensor([int(op)]), torch.tensor([magnitude]))
+        view = operate(row.clone(), torch.tensor([int(op)]), torch.tensor([magnitude]))
         assert view.flatten().tolist() == expected, (op, magnitude)
 
 
@@ -248,6 +263,9 @@ def test_cut_by_hand():
     ones = torch.ones(4, 1, 4, 4)
     centers = torch.tensor([[1, 2], [0, 0], [3, 3], [2, 2]])
     holes = strong.cut(ones, centers, torch.tensor([2, 5, 4, 1]))[:, 0]
+    for one, center, length, hole in zip(ones.clone(), centers.tolist(), [2, 5, 4, 1], holes, strict=True):
+        strong.cut_one(one, center, length)
+        assert torch.equal(one[0], hole)
     assert holes.tolist() == [
         [[1, 0, 0, 1], [1, 0, 0, 1], [1, 1, 1, 1], [1, 1, 1, 1]],  # rows 0, 1, columns 1, 2
         [[0, 0, 1, 1], [0, 0, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1]],  # 5 counts as 4: from -2 to 2, clipped
