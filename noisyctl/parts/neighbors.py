@@ -74,9 +74,9 @@ def mine(
     """The exact neighbors of every row, or only of the rows `queries`. They are looked for among all rows.
 
     Without `device` the search runs where the features are, or on the CPU if they are an array. `report` is called
-    with two numbers: the queries that have been answered, and all queries. `keep` may keep the answer of each block of queries,
-    and give one that it has kept. Raises ParamsError if there are k rows or fewer. Raises DataError if a row holds NaN or
-    infinity, if the cosine of a row of zeros is asked for, or if all rows are equal.
+    with two numbers: the queries that have been answered, and all queries. `keep` may keep the answer of each block of
+    queries, and give one that it has kept. Raises ParamsError if there are k rows or fewer. Raises DataError if a row holds
+    NaN or infinity, if the cosine of a row of zeros is asked for, or if all rows are equal.
     """
     rows = _checked_rows(features, k, metric, device)
     propose = _search.exact(choose_engine(engine, rows.device), rows, k, metric)

@@ -61,9 +61,7 @@ def fit(
     Raises TrainingError if a loss is not finite.
     """
     held_out = held_out or {}
-    networks = [network.to(memory_format=LAYOUT) for network in networks]
-    with _seeded(stream(seed, name, "start")):
-        state = method.start(networks, task, params, stream(seed, name, "start", device=task.device))
+    state = _started(method, networks, task, params, name, seed)
     for network in modules_of(state).values() if compiled else ():
         compile_backbones(network)
     done, scalars = 0, []
@@ -92,6 +90,15 @@ def fit(
         arrays["validation"][task.validation_index.cpu().numpy()] = True
     with _autocast(task.device, precision):
         return Fitted(state, arrays | _last_epoch(method, state, task, held_out))
+
+
+def _started(
+    method: Method, networks: Sequence[nn.Module], task: Task, params: Any, name: str, seed: int
+) -> Any:
+    """The State before the first epoch."""
+    networks = [network.to(memory_format=LAYOUT) for network in networks]
+    with _seeded(stream(seed, name, "start")):
+        return method.start(networks, task, params, stream(seed, name, "start", device=task.device))
 
 
 def _is_tested(epoch: int, epochs: int, every: int) -> bool:
