@@ -1,7 +1,7 @@
 """Batched views against those of other libraries, one image at a time: core time a view, on one thread.
 
     python benchmarks/views.py --repeats 15 --out benchmarks/results
-    python benchmarks/views.py --side 224 --batches 32 --repeats 7 --out benchmarks/results
+    python benchmarks/views.py --side 224 --batches 32 --repeats 9 --out benchmarks/results
 
 The others: torchvision on Pillow images, torchvision v2 on uint8 tensors, and albumentations where it is installed. v2 has
 no strong view of these operations. `as a batch` is our form for small images and GPUs, which computed every view before

@@ -31,7 +31,7 @@ def read(name: str) -> Any:
 
 def gains() -> list[Gain]:
     """Every factor that the results hold, by stage."""
-    return [*training(), *small_views(), *large_views(), *neighbors()]
+    return [*training(), *kept_memory(), *small_views(), *large_views(), *neighbors()]
 
 
 def training() -> list[Gain]:
@@ -47,6 +47,21 @@ def training() -> list[Gain]:
             "precision_steps.md",
         )
         for name, modes in found["steps"].items()
+    ]
+
+
+def kept_memory() -> list[Gain]:
+    found = read("kept_memory.json")
+    return [
+        Gain(
+            "memory",
+            f"{name}, freed memory kept",
+            "glibc's usual thresholds",
+            gain[0],
+            found["command"].removeprefix("python "),
+            "kept_memory.md",
+        )
+        for name, gain in found["gain"].items()
     ]
 
 

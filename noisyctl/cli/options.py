@@ -30,7 +30,7 @@ COMMON: tuple[tuple[str, str, Any], ...] = (  # name, help, type
         "of training; auto: bfloat16 where GPU or processor has its units",
         OneOf(("auto", "float32", "bfloat16")),
     ),
-    ("compile", "compile the networks that are trained; off: not", OneOf(("off", "on"))),
+    ("compile", "compile the networks that are trained [off]", OneOf(("off", "on"))),
     ("threads", "threads of the CPU; 0 leaves torch's choice", WholeNumber()),
     ("params_file", "file with the parameters [params.yaml]", Path),
 )

@@ -18,6 +18,7 @@ from noisyctl.runs.reading import image_size
 from noisyctl.runs.samples import Samples
 from noisyctl.session import Session
 from noisyctl.task import Method, Task
+from noisyctl.training import memory
 from noisyctl.training.loop import Fitted, fit
 from noisyctl.training.scratch import hold
 
@@ -71,7 +72,7 @@ def train_and_publish(
     }
     if session.test_every != 1:
         facts["test_every"] = session.test_every
-    with hold(session.scratch, training.stage, facts, out) as scratch:
+    with hold(session.scratch, training.stage, facts, out) as scratch, memory.kept(device):
         fitted = fit(
             training.method,
             training.networks,

@@ -56,14 +56,12 @@ def fit(
     last one alone. In the other epochs the trace has -1 for them. It changes no trained byte.
 
     With precision bfloat16 the forward passes are autocast; weights, batch statistics, logits, losses and the gradients of
-    weights stay float32. `compiled` compiles the backbones of the State's networks.
-
-    Raises TrainingError if a loss is not finite.
+    weights stay float32. With `compiled` the State's backbones are compiled. Raises TrainingError if a loss is not finite.
     """
     held_out = held_out or {}
     state = _started(method, networks, task, params, name, seed)
-    for network in modules_of(state).values() if compiled else ():
-        compile_backbones(network)
+    if compiled:
+        compile_backbones(nn.ModuleList(modules_of(state).values()))
     done, scalars = 0, []
     saved = scratch.load()
     if saved is not None:
