@@ -119,7 +119,9 @@ def neighbors() -> list[Gain]:
     rows = []
     for name, about in (
         ("knn_pair.json", "50,000 x 128, order and proof in float64"),
-        ("knn_pair_tight_2.json", "20,000 x 512 in ten tight clusters"),
+        ("knn_pair_512.json", "50,000 x 512, order and proof in float64"),
+        ("knn_pair_tight_2.json", "20,000 x 512 in ten tight clusters, spread 2 %"),
+        ("knn_pair_tight_1.json", "50,000 x 512 in ten tight clusters, spread 1 %"),
         ("knn_pair_softmax_5.json", "50,000 x 10, softmax features"),
     ):
         found = read(name)
