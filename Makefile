@@ -15,7 +15,7 @@ repro: $(VENV)/.installed
 	$(BIN)/dvc repro
 	$(BIN)/noisyctl table
 	@echo "done. table: data/digits/table.md   figures: data/digits/results/figures   labels to look at: data/digits/results/samples"
-	@git diff --quiet -- dvc.lock || echo "dvc.lock has changed: another processor gives other bytes, and accuracies that differ by tenths of points; git checkout dvc.lock brings the committed one back"
+	@git diff --quiet -- dvc.lock || echo "dvc.lock has changed: another processor gives other bytes, and accuracies that differ, most by tenths of points; git checkout dvc.lock brings the committed one back"
 	@echo "noisyctl is in .venv: source .venv/bin/activate"
 
 test: $(VENV)/.installed-test lint browser
