@@ -3,7 +3,7 @@ r"""How good the list of wrong labels is, beside cleanlab and a plain vote of ne
     python benchmarks/list_quality.py photos --root PHOTOS --out benchmarks/results/list_quality
     python benchmarks/list_quality.py cifar-n --pixels cifar10-jpeg.npz --labels cifar-n-labels.npz \
         --out benchmarks/results/list_quality
-    python benchmarks/list_quality.py cifar-100 --pixels cifar100-jpeg.npz --samples 10000 --seeds 2 \
+    python benchmarks/list_quality.py cifar-100 --pixels cifar100-jpeg.npz --samples 10000 --seeds 1 \
         --out benchmarks/results/list_quality
 
 `photos`: a folder CLASS/*.jpg or PART/CLASS/*.jpg of the ten classes in SIMILAR (alexeygrigorev/clothing-dataset-small,
