@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from noisyctl.cli.stage import Option, Stage
+from noisyctl.cli.types import Share
 from noisyctl.errors import ParamsError
 from noisyctl.session import Session
 
@@ -60,8 +61,8 @@ def _inputs(given: Any, layout: Any, extra: Any) -> Inputs:
         out=given["out"],
         answers=given["answers"],
         root=given["root"],
-        false_discoveries=_share("false-discoveries", given["false_discoveries"] or "0.1"),
-        level=_share("level", given["level"] or "0.95"),
+        false_discoveries=given["false_discoveries"] or 0.1,
+        level=given["level"] or 0.95,
         before=given["before"],
         after=given["after"],
     )
@@ -71,16 +72,6 @@ def _whole(text: str | None) -> int:
     if text is not None and not (text.isascii() and text.isdigit() and int(text) > 0):
         raise ParamsError(f"--n is {text!r}; give a whole number from 1 on")
     return int(text or 200)
-
-
-def _share(option: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1:
-        raise ParamsError(f"--{option} is {text!r}; give a number between 0 and 1, such as 0.1")
-    return value
 
 
 STAGE = Stage(
@@ -96,9 +87,9 @@ STAGE = Stage(
         Option("out", "folder of the sample [RESULT-audit]"),
         Option("root", "folder of the photos, if they were moved"),
         Option(
-            "false_discoveries", "share of right labels that a threshold may let pass [0.1]", metavar="0..1"
+            "false_discoveries", "share of right labels that a threshold may let pass [0.1]", type=Share()
         ),
-        Option("level", "of the intervals [0.95]", metavar="0..1"),
+        Option("level", "of the intervals [0.95]", type=Share()),
         Option("before", "predictions.csv of the model before cleaning"),
         Option("after", "predictions.csv of the model after cleaning, compared on the answered photos"),
     ),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from noisyctl.cli.stage import Option, Stage
+from noisyctl.cli.types import Share
 from noisyctl.errors import DataError, ParamsError
 from noisyctl.session import Session
 
@@ -25,6 +26,10 @@ class Inputs:
     features: Path | None = None
     labels: Path | None = None
     ids: Path | None = None
+    fail_above: float | None = None
+
+
+FAILED = 3  # the exit code where more labels are wrong than --fail-above allows
 
 
 def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dict[str, Any]:
@@ -52,7 +57,7 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
         tell(estimate.line(*estimate.seconds_of(found, due, inputs.encoder, session)))
     cleaned = clean.clean(found, out, session, inputs.encoder, tell, with_model=inputs.model)
     estimate.keep(len(cleaned.result.rows), cleaned.seconds, inputs.encoder, session)
-    return _told(cleaned, "photos", clean.summary(cleaned))
+    return _told(cleaned, "photos", clean.summary(cleaned), inputs.fail_above)
 
 
 def _of_vectors(inputs: Inputs, session: Session) -> dict[str, Any]:
@@ -66,7 +71,7 @@ def _of_vectors(inputs: Inputs, session: Session) -> dict[str, Any]:
     seconds = vectors.seconds_of(given, with_model=inputs.model)
     tell(estimate.line(seconds, "a first time, without a measurement"))
     cleaned = vectors.clean_vectors(given, out, session, tell, with_model=inputs.model)
-    return _told(cleaned, "samples", vectors.summary(cleaned))
+    return _told(cleaned, "samples", vectors.summary(cleaned), inputs.fail_above)
 
 
 def _teller(session: Session) -> Callable[[str], None]:
@@ -77,15 +82,23 @@ def _teller(session: Session) -> Callable[[str], None]:
     return tell
 
 
-def _told(cleaned: Any, what: str, lines: list[str]) -> dict[str, Any]:
+def _told(cleaned: Any, what: str, lines: list[str], limit: float | None) -> dict[str, Any]:
+    """The result for programs and people; it asks for an exit code where the noise is certainly above the limit."""
     rows, noise = cleaned.result.rows, cleaned.result.noise
-    return {
+    told: dict[str, Any] = {
         what: len(rows),
         "look_wrong": None if noise is None else round(noise.wrong * len(rows)),
+        "noise": None if noise is None else {"wrong": noise.wrong, "low": noise.low, "high": noise.high},
         "done": list(cleaned.done),
         "out": str(cleaned.out),
-        "text": "\n".join(lines),
     }
+    if limit is not None and noise is not None and noise.low > limit:
+        told["exit_code"] = FAILED
+        lines = [
+            *lines,
+            f"FAILED: at least {noise.low:.1%} of the labels look wrong; --fail-above is {limit:.1%}",
+        ]
+    return told | {"text": "\n".join(lines)}
 
 
 def _inputs(given: Any, layout: Any, extra: Any) -> Inputs:
@@ -111,6 +124,7 @@ def _inputs(given: Any, layout: Any, extra: Any) -> Inputs:
         features,
         labels,
         given["ids"],
+        given["fail_above"],
     )
 
 
@@ -145,6 +159,11 @@ STAGE = Stage(
             f"{DEFAULT}, or timm:NAME; by its features every opinion, such as a vote of similar photos, judges a label",
             lambda layout: DEFAULT,
             metavar="name",
+        ),
+        Option(
+            "fail_above",
+            f"exit with {FAILED} where the lower end of the interval of wrong labels is above this share [never]",
+            type=Share(),
         ),
         Option("no_model", "train no model that labels new photos", flag=True),
         Option("out", "folder to write [NAME-clean]"),

@@ -37,6 +37,10 @@ def execute(stage: Stage, given: dict[str, Any]) -> None:
         print(_in_words(result, stage.answers), file=sys.stdout if stage.answers else sys.stderr)
     if isinstance(result, dict) and result.get("ok") is False:  # a check that found something
         raise SystemExit(1)
+    if isinstance(result, dict) and result.get(
+        "exit_code"
+    ):  # the work is done, and its result is one to stop at
+        raise SystemExit(result["exit_code"])
 
 
 def perform(stage: Stage, given: dict[str, Any]) -> Any:

@@ -12,7 +12,7 @@ class ValueType(Protocol):
 
     @property
     def shown(self) -> str: ...
-    def read(self, text: str, flag: str) -> int | str:
+    def read(self, text: str, flag: str) -> int | float | str:
         """The value. Raises ParamsError that names the option's `flag`."""
 
 
@@ -31,6 +31,22 @@ class WholeNumber:
                 return value
         until = "on" if self.most is None else f"to {self.most}"
         raise ParamsError(f"{flag} is {text!r}; give a whole number from {self.least} {until}")
+
+
+@dataclass(frozen=True)
+class Share:
+    """A number between 0 and 1, neither of them."""
+
+    shown: str = "0..1"
+
+    def read(self, text: str, flag: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = 0.0
+        if not 0 < value < 1:
+            raise ParamsError(f"{flag} is {text!r}; give a number between 0 and 1, such as 0.1")
+        return value
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """`clean --features X.npy --labels y.npy`: from vectors to the list and a model, without photos."""
 
 import csv
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -167,3 +168,26 @@ def test_why_shows_how_the_model_learned_a_sample_and_what_was_decided(
     told = why.text(about)
     assert "while smp was trained" in told and "relabel cat" in told
     assert why.facts(listed, right.id, decisions=[decisions])["decisions"] == []
+
+
+def test_a_job_can_be_made_to_fail_by_the_share_of_wrong_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    true = rng.integers(0, 3, 300)
+    np.save(tmp_path / "x.npy", (4 * np.eye(3, 8)[true] + rng.normal(0, 0.5, (300, 8))).astype(np.float32))
+    np.save(tmp_path / "y.npy", NAMES[np.where(rng.random(300) < 0.25, (true + 1) % 3, true)])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NOISYCTL_SCRATCH", "scratch")
+    words = ("clean", "--features", "x.npy", "--labels", "y.npy", "--no-model", "--threads", "1")
+    assert call(monkeypatch, *words, "--fail-above", "0.1") == 3
+    assert "FAILED: at least" in capsys.readouterr().err
+    noise = result.read(tmp_path / "x-clean").noise  # what was found is kept all the same
+    assert noise is not None and 0.1 < noise.low < 0.25
+    assert call(monkeypatch, *words, "--fail-above", f"{noise.low + 0.001:.4f}", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["noise"] == {"wrong": noise.wrong, "low": noise.low, "high": noise.high}
+    assert call(monkeypatch, *words, "--fail-above", f"{noise.low - 0.001:.4f}", "--json") == 3
+    assert json.loads(capsys.readouterr().out)["exit_code"] == 3
+    assert call(monkeypatch, *words, "--fail-above", "10") == 2
+    assert "--fail-above is '10'; give a number between 0 and 1" in capsys.readouterr().err
