@@ -1,6 +1,7 @@
 """What noisyctl computes, and its commands as functions: `from noisyctl import clean, train_method`.
 
-The packages below are the library, without command line, paths or YAML; docs/python.md shows the functions.
+`find_label_issues` judges the labels of features that are in memory. The packages below are the library, without command
+line, paths or YAML; docs/python.md shows the functions.
 """
 
 from typing import Any
@@ -13,6 +14,8 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
     from importlib.util import find_spec
 
+    if name == "find_label_issues":
+        return import_module("noisyctl.opinions.issues").find_label_issues
     if find_spec(f"noisyctl.{name}") is not None:  # a package of the library that was not imported yet
         raise AttributeError(f"module 'noisyctl' has no attribute {name!r}")
     return import_module("noisyctl.cli.python").function(name)

@@ -24,12 +24,12 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_example_of_the_page_runs(empty: Path) -> None:
     """In a process of its own, as a reader would run it."""
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text(), re.S)
+    code = "\n".join(re.findall(r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text(), re.S))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False,
                           env={**__import__("os").environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(
-        r"39% of the labels are wrong now\nmost suspicious: digits-\d+, called .*, looks like .*\n",
+        r"39% of the labels are wrong now\nmost suspicious: digits-\d+, called .*, looks like .*\n\[\{'row': .*\}\]\n",
         done.stdout,
     )
 
@@ -75,7 +75,9 @@ def test_slips_are_told(empty: Path) -> None:
         noisyctl.mine_knn(kk=3)
     with pytest.raises(TypeError, match="train_method needs the name of a method first"):
         noisyctl.train_method()
-    with pytest.raises(TypeError, match=r"clean: Missing (argument|parameter)"):
+    with pytest.raises(TypeError, match=r"why: Missing (argument|parameter)"):
+        noisyctl.why(result="photos-clean")
+    with pytest.raises(ParamsError, match="give the folder of the photos"):
         noisyctl.clean()
     with pytest.raises(AttributeError, match="noisyctl has no 'mine_nn'"):
         noisyctl.mine_nn  # noqa: B018
