@@ -12,6 +12,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import pkgutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def files_of(stage: str) -> dict[str, Path]:
         path = source_of(module)
         if path is not None:
             found[module] = path
-            waiting += [name for name in _imports(module, path) if source_of(name) is not None]
+            waiting += _imports(module, path.name == "__init__.py", path.read_bytes(), tuple(sys.path))
     return dict(sorted(found.items()))
 
 
@@ -113,6 +114,12 @@ def _is_plumbing(module: str) -> bool:
 
 def source_of(module: str) -> Path | None:
     """Where a module's source lies, found without importing its package; None where there is no such module."""
+    return _source_of(module, tuple(sys.path))
+
+
+@functools.cache
+def _source_of(module: str, places: tuple[str, ...]) -> Path | None:
+    """`source_of`, remembered while Python looks for modules in the same `places`."""
     top, *below = module.split(".")
     spec = importlib.util.find_spec(top)
     for folder in (spec.submodule_search_locations or ()) if spec else ():
@@ -130,10 +137,19 @@ def _is_package(module: str) -> bool:
     return source is not None and source.name == "__init__.py"
 
 
-def _imports(module: str, path: Path) -> Iterator[str]:
+@functools.cache
+def _imports(module: str, is_package: bool, source: bytes, places: tuple[str, ...]) -> tuple[str, ...]:
+    """The modules that a module's source imports, remembered while Python looks for modules in the same `places`.
+
+    Many stages share files: each is parsed once.
+    """
+    return tuple(name for name in _names(module, is_package, source) if _source_of(name, places) is not None)
+
+
+def _names(module: str, is_package: bool, source: bytes) -> Iterator[str]:
     """The names that a module's source imports: modules, and names in them that may be modules."""
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    for node in _statements(path.read_bytes()):
+    package = module if is_package else module.rpartition(".")[0]
+    for node in _statements(source):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -149,9 +165,8 @@ def _imports(module: str, path: Path) -> Iterator[str]:
             yield from (f"{prefix}.{m.name}" for m in pkgutil.iter_modules([str(source_of(prefix).parent)]))  # type: ignore[union-attr]
 
 
-@functools.cache
 def _statements(source: bytes) -> tuple[ast.AST, ...]:
-    """The statements and calls of a source that may import something. Many stages share files: each is parsed once."""
+    """The statements and calls of a source that may import something."""
     kinds = (ast.Import, ast.ImportFrom, ast.Call)
     return tuple(node for node in ast.walk(ast.parse(source)) if isinstance(node, kinds))
 
