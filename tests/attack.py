@@ -52,7 +52,7 @@ class Stage:
 
     `places` are the artifacts that it writes, below `out`; `shared` says that `out` is a folder that may hold other files.
     `inputs` are the artifacts that it reads, below the folder of the small pipeline. `bare` are inputs that carry no digest,
-    such as a manifest: they are deleted, but no bit of them is changed. `trains` is set where an unfinished run lies in the
+    such as a manifest: they are deleted, but no bit of them is changed. `trains` is set where unfinished work lies in the
     scratch folder. `inner` are folders in `out` whose files are outputs of their own, and `notes` files that tell when and
     of what they were made, and are not compared. `removes` says that the command takes away what `older` wrote.
     """
@@ -155,6 +155,7 @@ def stages(at: Path) -> list[Stage]:
             ("embed", *images, "--image-size", "40"),
             "out/features.zarr",
             ("images.zarr",),
+            trains=True,
         ),
         Stage(
             "mine-knn",
@@ -162,6 +163,7 @@ def stages(at: Path) -> list[Stage]:
             ("mine-knn", "--features", f"{at}/simclr/features.zarr", "--k", "4"),
             "out/neighbors.zarr",
             ("simclr/features.zarr",),
+            trains=True,
         ),
         Stage(
             "cluster-scan",
@@ -231,7 +233,14 @@ def stages(at: Path) -> list[Stage]:
             "out/table.md",
             ("results/metrics.json",),
         ),
-        Stage("predict", (*label, f"{at}/runs/ce"), (*label, f"{at}/warmup"), "out/p.csv", ("runs/ce",)),
+        Stage(
+            "predict",
+            (*label, f"{at}/runs/ce"),
+            (*label, f"{at}/warmup"),
+            "out/p.csv",
+            ("runs/ce",),
+            trains=True,
+        ),
         Stage(
             "plan",
             ("plan", "--params-file", f"{at}/params.yaml"),
@@ -670,7 +679,7 @@ class Bench:
                 self.flip_in("flip in scratch", number, lambda: [scratch], unfinished)
 
     def _unfinished(self) -> Path | None:
-        """The scratch folder of a run that was killed late: its checkpoint and its rows are there."""
+        """The scratch folder of work that was killed late: its checkpoint and its rows are there, or its blocks."""
         kept = self.root / "unfinished"
         for part in (0.8, 0.7, 0.6, 0.5, 0.4):
             self.fresh()
@@ -681,7 +690,8 @@ class Bench:
                 command(self.stage, self.stage.words)()
 
             in_child(act, self.trial)
-            if list(self.trial.glob("scratch/scratch/*/checkpoint.safetensors")):
+            unfinished = ("checkpoint.safetensors", "blocks/*.safetensors")
+            if any(list(self.trial.glob(f"scratch/scratch/*/{name}")) for name in unfinished):
                 shutil.copytree(self.trial / "scratch", kept)
                 return kept
         return None
