@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from noisyctl.cli.main import COMMANDS
+from noisyctl.cli.commands import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from noisyctl import methods
-from noisyctl.cli.main import COMMANDS
+from noisyctl.cli.commands import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 NOISYCTL = Path(sys.executable).with_name("noisyctl")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from noisyctl.cli.main import COMMANDS
+from noisyctl.cli.commands import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted(p for room in ("noisyctl", "stages") for p in (ROOT / room).rglob("*.py"))

@@ -404,7 +404,7 @@ def test_every_command_is_one_that_the_command_line_understands(paper: str) -> N
 
 
 def _stage(words: list[str]) -> object:
-    from noisyctl.cli.main import stage_named
+    from noisyctl.cli.commands import stage_named
 
     return stage_named(words[1:])
 

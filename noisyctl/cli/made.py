@@ -7,7 +7,8 @@ params.yaml said but the resolved params: so the same command can be resolved ag
 from typing import Any
 
 from noisyctl import code
-from noisyctl.cli.options import COMMON
+from noisyctl.cli.commands import stage_named
+from noisyctl.cli.common import COMMON
 from noisyctl.cli.resolve import Call, asked, resolve
 from noisyctl.cli.stage import Stage, specs_of
 from noisyctl.errors import NoisyctlError
@@ -41,8 +42,6 @@ def params_now(found: record.Record) -> dict[str, Any] | None:
     Where code and params.yaml are as they were, the params are too, and the module that declares them, which may import
     torch, is left alone.
     """
-    from noisyctl.cli.main import stage_named
-
     try:
         stage = stage_named(found.command)
         given = dict.fromkeys([name for name, *_ in COMMON] + [option.name for option in stage.options])

@@ -12,8 +12,8 @@ from typing import Any
 
 import typer
 
+from noisyctl.cli.commands import COMMANDS, stage_named
 from noisyctl.cli.execute import perform
-from noisyctl.cli.main import COMMANDS, stage_named
 from noisyctl.cli.options import click_command
 from noisyctl.cli.stage import Stage
 from noisyctl.errors import suggest

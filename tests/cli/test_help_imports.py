@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from noisyctl.cli.main import COMMANDS
+from noisyctl.cli.commands import COMMANDS
 from noisyctl.methods import available
 
 HEAVY = (

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import noisyctl
-from noisyctl.cli.main import COMMANDS
+from noisyctl.cli.commands import COMMANDS
 from noisyctl.errors import NoisyctlError, ParamsError
 
 ROOT = Path(__file__).parents[2]
