@@ -18,6 +18,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from noisyctl.nn.pointwise import PointwiseConv
 from noisyctl.nn.resnet import stages
 
 BatchNorm = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01)
@@ -67,7 +68,7 @@ class Unit(nn.Module):
         self.conv1 = nn.Conv2d(channels, width, 3, stride, 1)
         self.middle = nn.Sequential(*_activation(width), nn.Dropout(0.0))
         self.conv2 = nn.Conv2d(width, width, 3, 1, 1)
-        self.shortcut = nn.Identity() if channels == width else nn.Conv2d(channels, width, 1, stride)
+        self.shortcut = nn.Identity() if channels == width else PointwiseConv(channels, width, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv2(self.middle(self.conv1(self.start(x)))) + self.shortcut(x)

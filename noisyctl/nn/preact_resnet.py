@@ -12,6 +12,7 @@ Differs from the authors' code:
 
 from torch import Tensor, nn
 
+from noisyctl.nn.pointwise import PointwiseConv
 from noisyctl.nn.resnet import stages
 
 
@@ -33,7 +34,7 @@ class PreActBlock(nn.Module):
         self.dropout = nn.Dropout(0.0)
         self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
         same = channels == width and stride == 1
-        self.shortcut = nn.Identity() if same else nn.Conv2d(channels, width, 1, stride, bias=False)
+        self.shortcut = nn.Identity() if same else PointwiseConv(channels, width, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         start = self.bn1(x).relu()

@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
+from noisyctl.nn.pointwise import PointwiseConv
+
 
 def resnet18(channels: int, width: int, size: tuple[int, int]) -> tuple[nn.Module, int]:
     """Stages of 2, 2, 2 and 2 blocks."""
@@ -62,7 +64,7 @@ class Block(nn.Module):
         self.shortcut = (
             nn.Identity()
             if same
-            else nn.Sequential(nn.Conv2d(channels, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+            else nn.Sequential(PointwiseConv(channels, width, stride, bias=False), nn.BatchNorm2d(width))
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 from noisyctl.nn.backbones import BACKBONES
 from noisyctl.nn.networks import LAYOUT, NetworkSpec, build, from_spec
+from noisyctl.nn.pointwise import PointwiseConv
 from noisyctl.nn.teacher import make_teacher
 from noisyctl.seeds import stream
 from noisyctl.training import checkpoint
@@ -48,6 +50,20 @@ def test_every_backbone_is_the_same_but_for_rounding(backbone: str) -> None:
             for p in plain.parameters():
                 p -= 0.01 * p.grad
         turned.load_state_dict(plain.state_dict())
+
+
+@pytest.mark.parametrize("channels", [2, 3, 5, 6, 7, 8, 12])
+def test_a_pointwise_convolution_with_a_stride_has_the_gradient_of_float64(channels: int) -> None:
+    """oneDNN's is wrong below eight channels in channels_last, on processors without AVX512."""
+    layer = PointwiseConv(channels, 2 * channels, 2)
+    exact = nn.Conv2d(channels, 2 * channels, 1, 2).double()
+    exact.load_state_dict(layer.state_dict())
+    images = torch.rand(8, channels, 16, 16, generator=stream(0, "images"))
+    layer.to(memory_format=LAYOUT)(images.to(memory_format=LAYOUT)).square().sum().backward()
+    exact(images.double()).square().sum().backward()
+    for one, other in zip(layer.parameters(), exact.parameters(), strict=True):
+        assert one.grad is not None and other.grad is not None
+        torch.testing.assert_close(one.grad.double(), other.grad, rtol=1e-4, atol=1e-4)
 
 
 def lies_so(network: torch.nn.Module) -> bool:
