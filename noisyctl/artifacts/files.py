@@ -320,6 +320,15 @@ def publish(path: Path, form: Form) -> Iterator[Path]:
         raise
 
 
+def size_and_time(path: Path) -> tuple[int, int]:
+    """Bytes and time of the last change of a file, by which it is known again; -1 twice where there is no file."""
+    try:
+        about = path.stat()
+    except OSError:
+        return -1, -1
+    return (about.st_size, about.st_mtime_ns) if stat.S_ISREG(about.st_mode) else (-1, -1)
+
+
 def exists(path: Path) -> bool:
     """Whether something is published at `path`, also where a killed command left it to be put back."""
     recover(path)

@@ -374,15 +374,8 @@ def _digest_of_photos(found: Found, former: Mapping[str, str] = MappingProxyType
 
     Moved photos count as where they were before, if their `former` paths are given by the present ones.
     """
-    stats = [
-        (found.root / photo.path).stat() if (found.root / photo.path).is_file() else None
-        for photo in found.photos
-    ]
     return digest_of(
-        sorted(
-            (former.get(p.path, p.path), s.st_size if s else -1, s.st_mtime_ns if s else -1)
-            for p, s in zip(found.photos, stats, strict=True)
-        )
+        sorted((former.get(p.path, p.path), *files.size_and_time(found.root / p.path)) for p in found.photos)
     )
 
 

@@ -94,7 +94,7 @@ def seconds_of(given: Vectors, *, with_model: bool) -> float:
 
 def _prepared(given: Vectors, work: Path, seen: dict[str, Any], session: Session) -> list[str]:
     """features.zarr and labels.zarr, made anew where one of the user's files is another than the last time."""
-    stats = [(str(path), *_size_and_time(path)) for path in given.files]
+    stats = [(str(path), *files.size_and_time(path)) for path in given.files]
     now = clean.digest_of(stats)
     if seen.get("vectors") == now and _readable(work):
         return []
@@ -110,11 +110,6 @@ def _prepared(given: Vectors, work: Path, seen: dict[str, Any], session: Session
     seen["vectors"] = now
     clean.write_seen(work, seen)
     return ["prepare"]
-
-
-def _size_and_time(path: Path) -> tuple[int, int]:
-    about = os.stat(path) if path.is_file() else None  # noqa: PTH116
-    return (about.st_size, about.st_mtime_ns) if about else (-1, -1)
 
 
 def _readable(work: Path) -> bool:

@@ -104,16 +104,8 @@ _NOTHING = torch.empty(0, dtype=torch.int64), torch.empty(0)  # the classes and 
 
 def _digest_of(root: Path, paths: Sequence[str]) -> str:
     """Changes with any file: its path, size or time."""
-    about = [(path, *_size_and_time(root / path)) for path in paths]
+    about = [(path, *files.size_and_time(root / path)) for path in paths]
     return hashlib.sha256(json.dumps(about).encode()).hexdigest()
-
-
-def _size_and_time(path: Path) -> tuple[int, int]:
-    try:
-        about = path.stat()
-    except OSError:
-        return -1, -1
-    return about.st_size, about.st_mtime_ns
 
 
 def _write(
