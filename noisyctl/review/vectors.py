@@ -56,7 +56,7 @@ def clean_vectors(
     done = _prepared(given, work, seen, session)
     features, labels = store.read(work / "features.zarr", FEATURES), store.read(work / "labels.zarr", LABELS)
     names = labels.attributes["class_names"]
-    for line in _found_lines(features.array("features").shape, labels.array("noisy_labels"), names):
+    for line in _found_lines(features.lazy("features").shape, labels.array("noisy_labels"), names):
         tell(line)
     times.append(time.monotonic())
     judgement = clean.judged(Found(given.array.parent.absolute(), (), (), "vectors"), out, seen, session)
