@@ -235,9 +235,8 @@ def test_a_row_that_has_the_name_of_a_method_is_that_method(paper: str) -> None:
 
 
 def test_no_row_is_called_by_a_former_name() -> None:
-    rows = [
-        papers.load(p).row(n) for p in PAPERS for n in numbers(p) if n.missing is None and not n.label_free
-    ]
+    loaded = [papers.load(name) for name in PAPERS]
+    rows = [one.row(n) for one in loaded for n in one.numbers if n.missing is None and not n.label_free]
     assert {row.method for row in rows} <= set(methods.available())
 
 
