@@ -42,7 +42,12 @@ import torch  # noqa: E402
 LIMIT = 300.0  # seconds that a trial may take
 PAGE = 4096  # a file system in memory gives space by pages
 FOREIGN = {"notes.txt": b"mine\n", ".labels.zarr.partial-abc": b"mine too\n"}
-SECOND_FORMS = ("clean (other labels)", "export --model onnx")  # slow ones, which a sample leaves out
+SECOND_FORMS = (  # which a sample leaves out
+    "clean (other labels)",
+    "export --model onnx",
+    "inject-noise (semantic)",
+    "warmup (images in files)",
+)
 COMMON = ("--device", "cpu", "--threads", "1", "--json")
 NETWORK = ("--backbone", "small_cnn", "--width", "4", "--batch-size", "32")
 
