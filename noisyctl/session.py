@@ -46,7 +46,8 @@ class Session:
     """Who computes, and who is shown how it goes on. `quiet`: a command prints one line of JSON and no more.
 
     `compile`: on or off, whether a training compiles its networks. `test_every`: after how many epochs a training predicts
-    the test images; 0: after the last one alone.
+    the test images; 0: after the last one alone. `resumes`: whether a training that is stopped goes on when it is called
+    again; without that nothing of it is kept in the scratch folder.
     """
 
     device: str = "auto"
@@ -56,6 +57,7 @@ class Session:
     seed: int = 0
     quiet: bool = False
     test_every: int = 1
+    resumes: bool = True
     scratch: Path = field(default_factory=lambda: Path(os.environ.get("NOISYCTL_SCRATCH", ".noisyctl")))
     shows: Shows = Silent()
 

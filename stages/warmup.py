@@ -6,16 +6,10 @@ from typing import Any
 
 from noisyctl.cli.stage import RUN, Option, Stage, block_of
 from noisyctl.layout import Layout
+from noisyctl.profiles import PROFILES
 from noisyctl.session import Session
 
 VECTORS = {"backbone": "mlp"}  # what networks on features are built from
-PROFILES: dict[
-    str, dict[str, Any]
-] = {  # there without a block of `warmups:`; a block of that name changes values
-    "default": {},
-    "clustered": {"start": "clusters", "train": "head", "views": "strong"},  # ScanMix's code
-    "pretrained": {"start": "encoder"},  # ScanMix 3.2
-}
 
 
 @dataclass(frozen=True)

@@ -87,10 +87,11 @@ class Params(MethodParams):
         "how epochs are counted; paper: from 1, above means >; code: from 0, above means >=",
         source="Jo-SRC Eq. 12; official code",
     )
-    label_smoothing: float = param(
-        0.6,
-        "share of the target that the smoothed label gives to the other classes [epsilon]",
-        source="Jo-SRC 4.1",
+    label_smoothing: float | None = param(
+        None,
+        "share of the target that the smoothed label gives to the other classes [epsilon]; none: 0.6, or of two "
+        "classes 0.25, since 0.6 would favor the other one",
+        source="Jo-SRC 4.1; of two classes ours",
         ge=0,
         lt=1,
     )
@@ -148,7 +149,7 @@ class State:
 
 def start(networks: list[nn.Module], task: Task, params: Params, rng: Generator) -> State:
     largest = 1 - 1 / task.num_classes
-    if params.label_smoothing >= largest:
+    if smoothing(params, task) >= largest:
         raise ParamsError(
             f"methods.jo_src.label_smoothing {params.label_smoothing} gives the given label, of {task.num_classes} "
             f"classes, no more weight than the others; choose a value below {largest:.3g}"
@@ -158,6 +159,13 @@ def start(networks: list[nn.Module], task: Task, params: Params, rng: Generator)
     if params.optimizer == "sgd":
         optimizer = torch.optim.SGD(student.parameters(), rate, 0.9, weight_decay=decay, nesterov=True)
     return State(student, make_teacher(student), optimizer)
+
+
+def smoothing(params: Params, task: Task) -> float:
+    """The label smoothing: what was asked for, or the paper's, or a fitting one of two classes."""
+    if params.label_smoothing is not None:
+        return params.label_smoothing
+    return 0.6 if task.num_classes > 2 else 0.25
 
 
 def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generator) -> EpochRecord:
@@ -176,7 +184,7 @@ def run_epoch(state: State, task: Task, params: Params, epoch: int, rng: Generat
         logits1, logits2 = state.student(view1), state.student(view2)
         with torch.no_grad():
             guess = average_probs(state.teacher(view1), state.teacher(view2))
-        given = smooth_one_hot(task.noisy_labels[index], task.num_classes, params.label_smoothing)
+        given = smooth_one_hot(task.noisy_labels[index], task.num_classes, smoothing(params, task))
         probability = clean_probability(logits1, given)
         verdict = verdict_of(above(probability, threshold), logits1, logits2)  # [1] [2]
         targets = relabel(verdict, given, guess, params.ood_temperature)  # [3]

@@ -1,7 +1,7 @@
 """Outputs of a network for a whole data set: in batches, in eval mode, without gradients."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -30,6 +30,13 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
 def modules_of(state: Any) -> dict[str, nn.Module]:
     """The networks in a State, by the names of its fields."""
     return {name: value for name, value in vars(state).items() if isinstance(value, nn.Module)}
+
+
+def state_of(predict: Callable[..., Any], networks: Mapping[str, nn.Module]) -> Any:
+    """A State that holds networks alone, by the names of its fields: all that a method's `predict` looks at."""
+    state = object.__new__(predict.__annotations__["state"])
+    vars(state).update(networks)
+    return state
 
 
 def outputs(call: Callable[[Tensor], Tensor], images: Any, plain: Callable[[Tensor], Tensor]) -> Tensor:

@@ -1,6 +1,7 @@
 """One training, from a Task and networks to a published artifact: what every stage that trains calls."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +21,7 @@ from noisyctl.session import Session
 from noisyctl.task import Method, Task
 from noisyctl.training import memory
 from noisyctl.training.loop import Fitted, fit
-from noisyctl.training.scratch import hold
+from noisyctl.training.scratch import Unkept, hold
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +73,8 @@ def train_and_publish(
     }
     if session.test_every != 1:
         facts["test_every"] = session.test_every
-    with hold(session.scratch, training.stage, facts, out) as scratch, memory.kept(device):
+    held = hold(session.scratch, training.stage, facts, out) if session.resumes else nullcontext(Unkept())
+    with held as scratch, memory.kept(device):
         fitted = fit(
             training.method,
             training.networks,

@@ -78,7 +78,8 @@ def oracle_loss(
     epoch: int,
 ) -> float:
     """Eq. 2 to 12, sample by sample."""
-    c, eps = len(p1[0]), params.label_smoothing
+    c = len(p1[0])
+    eps = 0.6 if params.label_smoothing is None else params.label_smoothing
     t = epoch + 1 if params.counting == "paper" else epoch
     t_w, t_max = params.ramp_epochs, params.epochs
     tau = params.clean_threshold
@@ -377,7 +378,17 @@ def test_the_trace_s_verdicts_and_labels_belong_together() -> None:
 def test_smoothing_that_hides_the_label_is_refused() -> None:
     task = Task(None, None, 2, torch.device("cpu"), torch.tensor([0, 1]))
     with pytest.raises(ParamsError, match=r"label_smoothing 0\.6 .*of 2 classes.*below 0\.5"):
-        jo_src.start([make_network()], task, jo_src.Params(), stream(0, "start"))
+        jo_src.start([make_network()], task, jo_src.Params(label_smoothing=0.6), stream(0, "start"))
+
+
+@pytest.mark.parametrize(
+    "classes, given, expected", [(10, None, 0.6), (3, None, 0.6), (2, None, 0.25), (2, 0.4, 0.4)]
+)
+def test_smoothing_that_nobody_chose_is_the_paper_s_or_fits_two_classes(
+    classes: int, given: float | None, expected: float
+) -> None:
+    task = Task(None, None, classes, torch.device("cpu"), torch.tensor([0, 1]))
+    assert jo_src.smoothing(jo_src.Params(label_smoothing=given), task) == expected
 
 
 def test_it_starts_from_a_warm_up_of_no_epochs(home, tmp_path) -> None:  # type: ignore[no-untyped-def]
