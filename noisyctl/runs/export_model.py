@@ -3,25 +3,23 @@
 The file takes images as they are decoded, uint8 [batch height width channel] of the size that its metadata names, and gives
 the probability of each class [batch class]. Everything between is inside: the encoder of a run on vectors, the
 normalization, the networks, and how a method makes one answer of two networks. Bringing a photo to that size is left to the
-caller: turned by its EXIF tag, scaled to a square of that side, as Pillow's bicubic `resize` does.
+caller: turned by its EXIF tag, and as Pillow's `ImageOps.fit` does, its shorter side scaled to that side (bilinear) with the
+center kept.
 """
 
 import importlib.util
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from noisyctl import methods
 from noisyctl.artifacts import files
 from noisyctl.errors import ParamsError, TrainingError
-from noisyctl.runs.predict import Intake, intake_of, read_model
-from noisyctl.runs.samples import views_of
+from noisyctl.runs.model import Model
+from noisyctl.runs.predict import intake_of, read_model
 from noisyctl.session import Session
-from noisyctl.training import warmup
 
 KEY = "noisyctl"  # of the file's metadata
 TOLERANCE = 1e-4  # of a probability, between this file in ONNX Runtime and the networks in PyTorch
@@ -41,23 +39,6 @@ class OnnxFile:
         )
 
 
-class Labeler(nn.Module):
-    """Images uint8 [b h w ch] to probabilities [b c], as `predict` computes them."""
-
-    def __init__(self, networks: dict[str, Any], method: str, views: Any, intake: Intake) -> None:
-        super().__init__()
-        self.networks = nn.ModuleDict(networks)
-        self.encoder: nn.Module | None = intake.encoder[0] if intake.encoder else None
-        self.embed = intake.encoder[1] if intake.encoder else intake.seen
-        self.method, self.views = (warmup if method == "warmup" else methods.load(method)), views
-
-    def forward(self, images: Tensor) -> Tensor:
-        """The probability of each class."""
-        state: Any = SimpleNamespace(**dict(self.networks.items()))
-        logits: Tensor = self.method.predict(state, self.views.plain(self.embed(images)))
-        return logits.float().softmax(dim=1)
-
-
 def export(run: Path, out: Path, session: Session, *, weights: Path | None = None) -> dict[str, Any]:
     """Write the model of a run to `out` and compare it there, in ONNX Runtime, with the networks it was made from.
 
@@ -74,7 +55,7 @@ def export(run: Path, out: Path, session: Session, *, weights: Path | None = Non
     session.start()
     networks, header, how = read_model(run)
     intake = intake_of(run, how, device, session, weights)
-    labeler = Labeler(networks, header.method, views_of(how.views, how.mean, how.std), intake).eval()
+    labeler = Model(networks, header.method, how, intake).eval()
     shape = (CHECKED, intake.size, intake.size, intake.channels)
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -98,7 +79,7 @@ def export(run: Path, out: Path, session: Session, *, weights: Path | None = Non
     }
 
 
-def _write(labeler: Labeler, images: Tensor, about: dict[str, Any], path: Path) -> None:
+def _write(labeler: Model, images: Tensor, about: dict[str, Any], path: Path) -> None:
     batch = torch.export.Dim("batch")
     with torch.no_grad():
         program = torch.onnx.export(

@@ -29,7 +29,8 @@ def test_the_example_of_the_page_runs(empty: Path) -> None:
                           env={**__import__("os").environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(
-        r"39% of the labels are wrong now\nmost suspicious: digits-\d+, called .*, looks like .*\n\[\{'row': .*\}\]\n",
+        r"39% of the labels are wrong now\nmost suspicious: digits-\d+, called .*, looks like .*\n\[\{'row': .*\}\]\n"
+        r"9\d\.\d% of the test samples are right\nModel 8 \['0', '1', '2'\]\n",
         done.stdout,
     )
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from noisyctl import load_model
 from noisyctl.artifacts import store
 from noisyctl.artifacts.kinds import TRACE
 from noisyctl.cli.main import main
@@ -97,6 +99,14 @@ def test_the_command_and_a_prediction_for_new_vectors(
     with Path("predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["path"], row["label"]) for row in rows] == [("0", "cat"), ("1", "dog"), ("2", "owl")]
+    model = load_model("x-clean/model")
+    found = model(torch.from_numpy(np.load("new.npy")))
+    assert [model.class_names[c] for c in found.argmax(dim=1)] == ["cat", "dog", "owl"]
+    assert found.max(dim=1).values.tolist() == pytest.approx(
+        [float(r["probability"]) for r in rows], abs=1e-5
+    )
+    with pytest.raises(DataError, match="this model labels vectors"):
+        model.read(["a.png"])
     np.save("new.npy", np.zeros((2, 5), np.float32))
     assert call(monkeypatch, "predict", "--run", "x-clean/model", "--features", "new.npy") == 1
     assert "new.npy has 5 columns, x-clean/model was trained on vectors of 8" in capsys.readouterr().err

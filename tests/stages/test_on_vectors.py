@@ -15,9 +15,10 @@ from pipeline import command as run
 from safetensors.torch import save_file
 from sklearn.datasets import load_sample_images
 
-from noisyctl import methods
+from noisyctl import load_model, methods
 from noisyctl.artifacts import store, tensor_files
 from noisyctl.artifacts.kinds import PATHS, TRACE
+from noisyctl.errors import DataError
 from noisyctl.nn.networks import NetworkSpec, spec_from_json
 from noisyctl.runs.samples import VECTORS
 
@@ -189,6 +190,21 @@ def test_a_model_as_onnx_labels_real_photos_as_predict_does(project: Path, on: s
     assert [row["path"] for row in said] == [file.name for file in files]
     assert [about["class_names"][c] for c in found.argmax(axis=1)] == [row["label"] for row in said]
     assert found.max(axis=1) == pytest.approx([float(row["probability"]) for row in said], abs=1e-4)
+    # the same model as one PyTorch module, on the photos as they were taken, which are wider than high
+    (tmp_path / "whole").mkdir()
+    for name, pixels in zip(pictures.filenames, pictures.images, strict=True):
+        Image.fromarray(pixels).save(tmp_path / "whole" / f"{Path(name).stem}.png")
+    predict(
+        "--run", str(place), "--root", str(tmp_path / "whole"), "--out", str(tmp_path / "p.csv"), *weights
+    )
+    model = load_model(place, weights=weights[1] if weights else None)
+    with torch.no_grad():
+        found = model(model.read(sorted((tmp_path / "whole").iterdir()))).numpy()
+    said = list(csv.DictReader((tmp_path / "p.csv").open(newline="")))
+    assert [model.class_names[c] for c in found.argmax(axis=1)] == [row["label"] for row in said]
+    assert found.max(axis=1) == pytest.approx([float(row["probability"]) for row in said], abs=1e-4)
+    with pytest.raises(DataError, match=r"nowhere\.png cannot be used: the file does not exist"):
+        model.read([tmp_path / "nowhere.png"])
 
 
 def test_only_a_model_that_noisyctl_exported_is_replaced(project: Path, tmp_path: Path) -> None:
