@@ -24,9 +24,10 @@ PACKAGES = (
 
 
 def run(inputs: Any = None, params: Any = None, session: Session = Session()) -> dict[str, Any]:
-    """Versions, device, precision, cores, and advice."""
+    """Versions, device, precision, whether gradients are computed right, cores, and advice."""
     import torch
 
+    from noisyctl.nn import self_check
     from noisyctl.precision import resolve
 
     found: dict[str, Any] = {"python": sys.version.split()[0]}
@@ -45,6 +46,7 @@ def run(inputs: Any = None, params: Any = None, session: Session = Session()) ->
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision, why = resolve("auto", device)
     found["precision"] = f"auto is {precision}: {why}"
+    found["gradients"] = self_check.told(device)
     found["cores"], found["torch threads"] = os.cpu_count(), torch.get_num_threads()
     return found
 
