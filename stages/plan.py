@@ -156,12 +156,12 @@ STAGE = Stage(
     options=(
         Option(
             "paper",
-            "a folder of papers/, in which a row says what answers a printed row; none: the demonstration",
+            "a paper, of which a row says what answers a printed row; none: the demonstration",
             metavar="name",
             argument=True,
         ),
         Option("table", "printed tables of the paper [all]", multiple=True, metavar="name"),
-        Option("budget", "full, or a block of papers/budgets.yaml", lambda layout: "full", metavar="name"),
+        Option("budget", "full, short or smoke", lambda layout: "full", metavar="name"),
         Option(
             "why",
             "only tell where a printed number is planned, trained and compared: its value, or words of its table",

@@ -28,8 +28,8 @@ from noisyctl.errors import NoisyctlError, ParamsError, suggest
 from noisyctl.papers import cells
 from noisyctl.papers.budgets import budgets
 from noisyctl.papers.demonstration import Profiles
-from noisyctl.papers.files import HOME, read_fast
-from noisyctl.papers.grid import NO_PARAMS, Grid
+from noisyctl.papers.files import OWN, home, read_fast
+from noisyctl.papers.grid import Grid
 from noisyctl.papers.plan import Plan
 from noisyctl.papers.printed import load, names
 
@@ -38,7 +38,7 @@ SHARED = PLANS / "shared"
 MADE = "# Made by `noisyctl plan"
 FORM = files.Text((MADE,))
 IGNORED = f"{MADE}`\n__pycache__\n*.pyc\n.noisyctl\n"
-EMPTY = f"{MADE}`. Empty, so that the commands of a grid read no params.yaml that lies beside them.\n"
+EMPTY = f"{MADE}`. Empty, so that the commands of a plan read no params.yaml that lies beside them.\n"
 RELATIVE = ("url", "dir", "keyfile", "credentialpath", "configpath", "cert_path", "key_path", "ssl_verify")
 Planned = Plan | Grid
 
@@ -107,7 +107,7 @@ def _name_of(where: str) -> str:
     """The paper or grid that a name or a path may stand for: `scanmix`, `papers/scanmix`, `plans/scanmix/dvc.yaml`."""
     path = Path(where)
     path = path.parent if path.name == "dvc.yaml" else path
-    return path.name if len(path.parts) == 1 or path.parent in (HOME, PLANS) else ""
+    return path.name if len(path.parts) == 1 or path.parent in (home(), OWN, PLANS) else ""
 
 
 def write(plan: Planned, presets: Profiles) -> None:
@@ -144,12 +144,12 @@ def _make_project() -> None:
         elif target.exists():
             target.unlink()
     _publish(PLANS / ".dvcignore", IGNORED)
-    _publish(NO_PARAMS, EMPTY)
+    _publish(cells.NO_PARAMS, EMPTY)
     Path("data").mkdir(exist_ok=True)
     package = Path(noisyctl.__file__).parent
-    for folder in (Path("data"), HOME, package, package.parent / "stages"):
-        if folder.is_dir():
-            _link(PLANS / folder.name, Path(os.path.relpath(folder, PLANS)))
+    own = [OWN] if home() == OWN else []
+    for folder in (Path("data"), *own, package, package.parent / "stages"):
+        _link(PLANS / folder.name, Path(os.path.relpath(folder, PLANS)))
 
 
 def _write_config(source: Path, target: Path) -> None:
@@ -212,7 +212,7 @@ def again(name: str, presets: Profiles) -> Planned | None:
 def read_plan(name: str, presets: Profiles | None = None) -> Plan:
     """The plan of a paper as it was written.
 
-    Raises ParamsError where the paper is not planned, where the files of papers/ have changed since, or where cells.yaml was
+    Raises ParamsError where the paper is not planned, where the paper's files have changed since, or where cells.yaml was
     edited by hand.
     """
     paper = load(name)
