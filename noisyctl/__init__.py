@@ -6,6 +6,8 @@ line, paths or YAML; docs/python.md shows the functions.
 
 from typing import Any
 
+__version__ = "0.1.0"
+
 
 def __getattr__(name: str) -> Any:
     """A command as a function, imported when it is asked for: see noisyctl/cli/python.py."""
