@@ -122,11 +122,11 @@ def write(plan: Planned, presets: Profiles) -> None:
 
 def _write(folder: Path, template: str, found: dict[str, Any], head: str) -> None:
     text = importlib.resources.files("noisyctl.papers").joinpath("template", template).read_text()
-    _publish(folder / "cells.yaml", head + yaml.safe_dump(found, sort_keys=True, width=10**6))
-    _publish(folder / "dvc.yaml", head + text)
+    publish(folder / "cells.yaml", head + yaml.safe_dump(found, sort_keys=True, width=10**6))
+    publish(folder / "dvc.yaml", head + text)
 
 
-def _publish(path: Path, text: str) -> None:
+def publish(path: Path, text: str) -> None:
     """Write a file, unless it has this text already: its time stamp stays, so DVC need not read it again."""
     if path.exists() and path.read_text() == text:
         return
@@ -143,8 +143,8 @@ def _make_project() -> None:
             _write_config(source, target)
         elif target.exists():
             target.unlink()
-    _publish(PLANS / ".dvcignore", IGNORED)
-    _publish(cells.NO_PARAMS, EMPTY)
+    publish(PLANS / ".dvcignore", IGNORED)
+    publish(cells.NO_PARAMS, EMPTY)
     Path("data").mkdir(exist_ok=True)
     package = Path(noisyctl.__file__).parent
     own = [OWN] if home() == OWN else []
