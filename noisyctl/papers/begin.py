@@ -81,7 +81,7 @@ class Begun:
 
 
 def begin(about: About, presets: Profiles, *, git: bool = True) -> Begun:
-    """Make a project in the current folder. Raises NoisyctlError; for bad data or a folder in use before it makes anything."""
+    """Make a project in the current folder. Raises NoisyctlError, where it can before anything is made."""
     if about.paper is not None:
         papers = _papers(printed.load(about.paper).name)
         _require_free([files.OWN])
@@ -146,6 +146,11 @@ def _count_photos(about: About) -> int:
         raise DataError(
             f"{about.manifest or root} has no photo in a folder of a class; put each photo into {root}/CLASS/, or give a "
             "--manifest with the columns path and label"
+        )
+    if place is not None and not any((root / sample.path).exists() for sample in source.samples):
+        raise DataError(
+            f"none of the {len(source.samples)} photos that {place} names lies in {root}; give the folder that its paths "
+            "start from with --photos"
         )
     return len(source.samples)
 
