@@ -65,7 +65,7 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
         first = inputs.layout.seed
         seeds = range(first, first + (inputs.seeds or 1))
         found = pipeline.write(inputs.file, inputs.layout, PROFILES, seeds, inputs.out)
-        return {name: len(group) for name, group in found.items()} | {"out": str(inputs.out)}
+        return {name: len(found[name]) for name in ("warmup_cells", "train_cells")} | {"out": str(inputs.out)}
     project.write(plan, PROFILES)
     counts = {name: len(group) for name, group in plan.cells.items()}
     if isinstance(plan, Plan):

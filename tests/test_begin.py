@@ -315,7 +315,12 @@ def test_a_plan_keeps_a_dvc_yaml_that_somebody_edits(photos: Path, folder: Path)
     Path("dvc.yaml").write_text(edited)
     pipeline.write(file, layout, PROFILES, range(1), Path("cells.yaml"))
     assert Path("dvc.yaml").read_text() == edited
-    Path("dvc.yaml").write_text(pipeline.HEAD + "\nstages: {}\n")
+    made = pipeline.HEAD + "\nstages: {}\n"
+    Path("dvc.yaml").write_text(made)
+    shutil.copy("params.yaml", "other.yaml")
+    pipeline.write(read_params_file(Path("other.yaml")), layout, PROFILES, range(1), Path("cells.yaml"))
+    pipeline.write(file, layout, PROFILES, range(1), Path("other_cells.yaml"))
+    assert Path("dvc.yaml").read_text() == made  # DVC reads params.yaml and cells.yaml
     pipeline.write(file, layout, PROFILES, range(1), Path("cells.yaml"))
     assert "train-method" in Path("dvc.yaml").read_text()
 

@@ -107,7 +107,9 @@ def test_papers_are_planned_and_compared_in_an_empty_folder(installed: Installed
     assert compared["measured"] == 0 and compared["missing"] > 0
 
 
-def test_photos_are_cleaned_in_an_empty_folder(installed: Installed, tmp_path: Path) -> None:
+def test_photos_are_cleaned_and_a_project_begins_in_an_empty_folder(
+    installed: Installed, tmp_path: Path
+) -> None:
     digits = load_digits()
     for i in range(40):
         folder = tmp_path / "photos" / f"digit {digits.target[i] % 2}"
@@ -117,3 +119,10 @@ def test_photos_are_cleaned_in_an_empty_folder(installed: Installed, tmp_path: P
     assert found["photos"] == 40
     page = (tmp_path / "photos-clean" / "report.html").read_text()
     assert "<script" in page and "digit 1" in page
+
+    (tmp_path / "project").mkdir()
+    installed.call("noisyctl init --photos ../photos --no-git", cwd=tmp_path / "project")
+    pipeline = yaml.safe_load((tmp_path / "project" / "dvc.yaml").read_text())["stages"]
+    assert {"cells.yaml": ["code.embed"]} in pipeline["embed"][
+        "params"
+    ]  # no file of the package is a dependency

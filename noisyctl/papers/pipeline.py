@@ -44,10 +44,13 @@ def in_clone() -> bool:
 def write(
     file: ParamsFile, layout: Layout, presets: Profiles, seeds: range, out: Path
 ) -> dict[str, dict[str, Any]]:
-    """Write the cells to `out`, and the dvc.yaml beside it, if there is one that a plan has made. Returns the cells."""
+    """Write the cells to `out` and return them. A dvc.yaml that a plan has made for this cells.yaml is made anew."""
     found = cells(file, layout, presets, seeds)
     pipeline = out.with_name(DVC_YAML.name)
-    is_ours = pipeline.exists() and FORM.foreign(pipeline) is None
+    read_by_dvc = (
+        out.name == CELLS.name and Path(file.path).resolve() == out.with_name("params.yaml").resolve()
+    )
+    is_ours = read_by_dvc and pipeline.exists() and FORM.foreign(pipeline) is None
     made = text(file, layout, found) if is_ours else ""  # before anything is written: it may be refused
     publish(out, HEAD_OF_CELLS + yaml.safe_dump(found, sort_keys=True, width=10**6))
     if is_ours:
