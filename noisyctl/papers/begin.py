@@ -225,7 +225,7 @@ def _repositories(use_git: bool) -> list[str]:
             )
         flags = [] if top is None or Path(top).resolve() == Path.cwd().resolve() else ["--subdir"]
     if not Path(".dvc").is_dir():
-        _call([sys.executable, "-m", "dvc", "init", "-q", *flags])
+        _call([sys.executable, "-m", "dvc", "init", *flags])
         _settle_dvc()
         made.append(".dvc: a DVC project" + (", without git" if flags == ["--no-scm"] else ""))
     return made
