@@ -2,9 +2,9 @@
 
     python docs/make_methods.py
 
-Costs come from benchmarks/results/costs.yaml (benchmarks/costs.py), accuracies from benchmarks/results/methods.json, metrics
-of runs on the reference toy (benchmarks/methods.yaml); what was not measured is a dash. The README has a table of the
-methods, and of the demonstration's results from data/digits/results/metrics.json.
+Costs come from noisyctl/papers/data/costs.yaml (benchmarks/costs.py), accuracies from benchmarks/results/methods.json,
+metrics of runs on the reference toy (benchmarks/methods.yaml); what was not measured is a dash. The README has a table of
+the methods, and of the demonstration's results from data/digits/results/metrics.json.
 """
 
 import json
@@ -21,6 +21,7 @@ from stages import methods
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+COSTS = ROOT / "noisyctl" / "papers" / "data" / "costs.yaml"
 BEGIN = "<!-- methods: written by `python docs/make_methods.py` -->"
 END = "<!-- end of methods -->"
 DEMONSTRATION = ROOT / "data" / "digits" / "results" / "metrics.json"
@@ -50,9 +51,9 @@ and that a gradient comes back from, in a method's main phase; counted on digits
 """
 
 
-def text(results: Path = RESULTS) -> str:
+def text(results: Path = RESULTS, counted: Path = COSTS) -> str:
     """docs/methods.md."""
-    costs, accuracies = measured_costs(results), measured_accuracies(results)
+    costs, accuracies = measured_costs(counted), measured_accuracies(results)
     baseline = accuracies.get("cross_entropy", {})
     rows = methods.run()
     lines = [
@@ -104,9 +105,8 @@ def readme(old: str) -> str:
     return old
 
 
-def measured_costs(results: Path) -> dict[str, dict[str, float]]:
+def measured_costs(path: Path) -> dict[str, dict[str, float]]:
     """Of every method; empty without the file."""
-    path = results / "costs.yaml"
     return yaml.safe_load(path.read_text()) if path.exists() else {}
 
 

@@ -6,10 +6,10 @@ module. The packages below are the library, without command line, paths or YAML;
 
 from typing import Any
 
-FUNCTIONS = {
-    "find_label_issues": "noisyctl.opinions.issues",
-    "load_model": "noisyctl.runs.model",
-}  # that are no commands
+__version__ = "0.1.0"
+
+# functions that are no commands, and where they are
+FUNCTIONS = {"find_label_issues": "noisyctl.opinions.issues", "load_model": "noisyctl.runs.model"}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Plan the runs of a paper's tables, or of a grid of methods and seeds; or write cells.yaml of the demonstration.
+"""Plan the runs of a paper's tables, or of a grid of methods and seeds; or bring this folder's pipeline up to date.
 
 With --why nothing is written: it tells which run stands behind a printed number.
 """
@@ -7,26 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from noisyctl.artifacts import files
 from noisyctl.cli.stage import Option, Stage
 from noisyctl.config import ParamsFile
 from noisyctl.errors import ParamsError
 from noisyctl.layout import Layout
-from noisyctl.papers import demonstration, project
+from noisyctl.papers import pipeline, project
 from noisyctl.papers.grid import Grid
 from noisyctl.papers.plan import Plan
 from noisyctl.session import Session
 from stages.warmup import PROFILES
 
-HEAD = "# Made by `noisyctl plan` from params.yaml and the NEEDS of each method; a test keeps it in step.\n"
-DEMONSTRATION = Path("cells.yaml")
-
 
 @dataclass(frozen=True)
 class Inputs:
-    """`out` is plans/NAME for a grid, or a file for the demonstration; a paper has its place in plans/.
+    """`out` is plans/NAME for a grid, or the cells.yaml of a folder with a dvc.yaml; a paper has its place in plans/.
 
     With `why`, a printed number or words that tell which, nothing is written and `out` is None.
     """
@@ -42,7 +37,7 @@ class Inputs:
 
     @property
     def plan(self) -> Plan | Grid | None:
-        """What is planned; None for the demonstration, whose dvc.yaml is in the project's folder."""
+        """What is planned; None for the pipeline of params.yaml, whose dvc.yaml lies beside it."""
         if self.paper is not None:
             return project.plan_of(self.paper, self.tables, self.budget, self.seeds)
         if self.tables or self.budget != "full":
@@ -69,10 +64,8 @@ def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dic
         assert inputs.out is not None
         first = inputs.layout.seed
         seeds = range(first, first + (inputs.seeds or 1))
-        found = demonstration.cells_of_seeds(inputs.file, inputs.layout, PROFILES, seeds)
-        with files.publish(inputs.out, project.FORM) as partial:
-            partial.write_text(HEAD + yaml.safe_dump(found, sort_keys=True, width=10**6))
-        return {name: len(group) for name, group in found.items()} | {"out": str(inputs.out)}
+        found = pipeline.write(inputs.file, inputs.layout, PROFILES, seeds, inputs.out)
+        return {name: len(found[name]) for name in ("warmup_cells", "train_cells")} | {"out": str(inputs.out)}
     project.write(plan, PROFILES)
     counts = {name: len(group) for name, group in plan.cells.items()}
     if isinstance(plan, Plan):
@@ -126,7 +119,7 @@ def _seeds(text: str | None) -> int | None:
 
 
 def _writes(out: Path) -> files.Writes:
-    """A file for the demonstration; of a grid the two files in its folder."""
+    """A file for the pipeline of params.yaml; of a grid the two files in its folder."""
     places = [out] if out.suffix else [out / "cells.yaml", out / "dvc.yaml"]
     return files.Writes(dict.fromkeys(places, project.FORM))
 
@@ -156,12 +149,12 @@ STAGE = Stage(
     options=(
         Option(
             "paper",
-            "a folder of papers/, in which a row says what answers a printed row; none: the demonstration",
+            "a paper, of which a row says what answers a printed row; none: the pipeline of params.yaml",
             metavar="name",
             argument=True,
         ),
         Option("table", "printed tables of the paper [all]", multiple=True, metavar="name"),
-        Option("budget", "full, or a block of papers/budgets.yaml", lambda layout: "full", metavar="name"),
+        Option("budget", "full, short or smoke", lambda layout: "full", metavar="name"),
         Option(
             "why",
             "only tell where a printed number is planned, trained and compared: its value, or words of its table",
@@ -170,8 +163,8 @@ STAGE = Stage(
         Option("seeds", "seeds per cell [the paper's, or the budget's; otherwise 1]", metavar="int"),
         Option(
             "out",
-            "plans/NAME: plan a grid, all methods of --params-file; a file: cells of the demonstration",
-            lambda layout: DEMONSTRATION,
+            "plans/NAME: plan a grid, all methods of --params-file; a file: cells of params.yaml",
+            lambda layout: pipeline.CELLS,
             writes=_writes,
         ),
     ),

@@ -58,9 +58,7 @@ def click_command() -> Any:
         table: list[str] = typer.Option(
             [], metavar="name", help="printed table of the paper, repeatable [all]"
         ),
-        budget: str = typer.Option(
-            "", metavar="name", help="full, or a block of papers/budgets.yaml [as planned, or full]"
-        ),
+        budget: str = typer.Option("", metavar="name", help="full, short or smoke [as planned, or full]"),
         seeds: int = typer.Option(
             0, min=0, show_default=False, help="seeds per cell [as planned, or the paper's or budget's]"
         ),

@@ -110,7 +110,7 @@ STAGE = Stage(
             "metrics.json of evaluate, or a folder that holds several [data/SET/results/metrics.json]",
             multiple=True,
         ),
-        Option("paper", "a folder of papers/: its printed tables, and what was measured", metavar="name"),
+        Option("paper", "a paper: its printed tables, and what was measured", metavar="name"),
         Option("table", "printed tables of the paper [those planned]", multiple=True, metavar="name"),
         Option(
             "out",

@@ -72,7 +72,7 @@ def test_the_readme_is_written_between_its_marks_alone(make: ModuleType) -> None
 
 
 def test_what_is_measured_is_shown_and_else_a_dash(make: ModuleType, tmp_path: Path) -> None:
-    none = make.text(tmp_path)
+    none = make.text(tmp_path, tmp_path / "costs.yaml")
     assert "| noisyctl/methods/elr.py | 1 network, warm-up | - | - | - | - |" in none
     runs: dict[str, Any] = {
         f"elr/sym60-s{seed}": {"method": "elr", "seed": seed, "test_accuracy": {"last": 90.0 + 2 * seed}}
@@ -85,7 +85,7 @@ def test_what_is_measured_is_shown_and_else_a_dash(make: ModuleType, tmp_path: P
     }
     (tmp_path / "methods.json").write_text(json.dumps({"runs": runs}))
     (tmp_path / "costs.yaml").write_text("elr: {backward: 1.0, forward: 2.25}\n")
-    found = make.text(tmp_path)
+    found = make.text(tmp_path, tmp_path / "costs.yaml")
     # 90, 92 and 94: mean 92, deviation 2; cross-entropy ran with the second seed only, 50
     assert "| noisyctl/methods/elr.py | 1 network, warm-up | 2.25 | 1 | 92.00 \u00b1 2.00 | +42.0 |" in found
     assert "| noisyctl/methods/gce.py | 1 network, warm-up | - | - | 70.00 | - |" in found
@@ -130,7 +130,7 @@ def test_costs_of_methods_that_can_be_counted_by_hand(
 
 
 def test_every_method_has_its_cost() -> None:
-    found = yaml.safe_load((ROOT / "benchmarks" / "results" / "costs.yaml").read_text())
+    found = yaml.safe_load((ROOT / "noisyctl" / "papers" / "data" / "costs.yaml").read_text())
     assert list(found) == list(methods.available()), "run `python benchmarks/costs.py`"
     for name, cost in found.items():
         assert set(cost) == {"forward", "backward"}

@@ -1,4 +1,4 @@
-"""papers/: every printed number is accounted for, cells follow from the rows, a smoke run of each ends in a table."""
+"""The papers: every printed number is accounted for, cells follow from the rows, a smoke run of each ends in a table."""
 
 import csv
 import importlib
@@ -63,8 +63,7 @@ def numbers(paper: str) -> list[papers.Number]:
 @pytest.fixture
 def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """papers/ in a folder of its own, which is the working directory."""
-    shutil.copytree(ROOT / "papers", tmp_path / "papers")
-    shutil.copytree(ROOT / "benchmarks" / "results", tmp_path / "benchmarks" / "results")
+    shutil.copytree(files.PACKAGED, tmp_path / "papers")
     shutil.copy(ROOT / "params.yaml", tmp_path)  # the demonstration's, which no paper may read
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -261,7 +260,7 @@ def test_scanmix_table_4_is_its_code_without_the_clustering_and_webvision_cluste
 
 
 def test_webvision_s_label_free_work_is_that_of_scanmix_s_code() -> None:
-    block = files.read(files.HOME / "shared" / "params.yaml").get("datasets.webvision50")
+    block = files.read(files.home() / "shared" / "params.yaml").get("datasets.webvision50")
     assert block["knn"] == {"k": 20, "space": "features"}  # 50 are mined there, 20 used
     assert block["scan"] == {"include_self": True, "epochs": 100, "batch_size": 256, "views": "simclr"}
     queue = next(f for f in module_spec("noisyctl.pretraining.moco").fields if f.name == "queue_size")
@@ -349,8 +348,8 @@ def test_coverage_page_is_in_step() -> None:
 
 @pytest.mark.parametrize("paper", PAPERS)
 def test_no_command_reads_the_demonstrations_params(paper: str) -> None:
-    assert all("--params-file papers/defaults.yaml" in cell.command for cell in all_cells(full(paper)))
-    assert yaml.safe_load((ROOT / "papers" / "defaults.yaml").read_text()) is None
+    assert all("--params-file plans/defaults.yaml" in cell.command for cell in all_cells(full(paper)))
+    assert yaml.safe_load(project.EMPTY) is None
 
 
 def test_a_changed_row_changes_the_commands_of_its_cells_only(copy: Path) -> None:
@@ -592,11 +591,29 @@ def test_the_smoke_budget_has_symmetric_noise_in_the_place_of_label_files(table:
     assert all("--kind symmetric --" in c.command and "--file" not in c.command for c in semantic)
 
 
-def test_outside_of_the_project_there_is_a_word_on_where_to_run(
+def test_an_empty_folder_has_the_packaged_papers_and_papers_of_ones_own_come_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ParamsError, match="run this in the project's folder, which holds papers/"):
+    (tmp_path / "papers").mkdir()  # of PDFs, say
+    (tmp_path / "papers" / "ours.pdf").touch()
+    assert papers.names() == sorted(PAPERS)
+    packaged = Plan(papers.load("smp"), FULL)
+    assert packaged.paper.params.path == str(files.PACKAGED / "smp" / "params.yaml")
+    project.write(packaged, PROFILES)
+    assert [(project.PLANS / source).is_file() for source in packaged.about["sources"]] == [True] * 3
+    state = packaged.about["state"]
+
+    shutil.copytree(files.PACKAGED, tmp_path / "papers", dirs_exist_ok=True)
+    edit(tmp_path / "papers/smp/params.yaml", "samples_per_class: 320", "samples_per_class: 321")
+    own = Plan(papers.load("smp"), FULL)
+    assert own.paper.params.path == "papers/smp/params.yaml"
+    assert own.about["state"] != state
+    assert own.about["sources"] == ["papers/printed.yaml", "papers/smp/tables.yaml", "papers/smp/params.yaml"]
+    (tmp_path / "papers/shared/params.yaml").unlink()
+    with pytest.raises(
+        ParamsError, match=r"papers/shared/params\.yaml does not exist; put it there, or move"
+    ):
         plan.run(inputs("smp"), None, Session(quiet=True))
 
 
@@ -923,7 +940,7 @@ def run_command(line: str) -> None:
 def test_dvc_runs_a_smoke_budget_and_what_changes_outside_of_its_folder_makes_it_stale(
     tmp_path: Path,
 ) -> None:
-    for name in ("papers", "noisyctl", "stages", "benchmarks/results"):
+    for name in ("noisyctl", "stages"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     environment = dict(os.environ) | {"PYTHONPATH": str(tmp_path), "NOISYCTL_SCRATCH": ".noisyctl"}
 

@@ -34,7 +34,7 @@ def blocks(page: str) -> list[list[str]]:
 def test_what_one_person_computed_and_pushed_nobody_else_computes(tmp_path: Path) -> None:
     mine, yours, shelf = tmp_path / "mine", tmp_path / "yours", tmp_path / "shelf"
     mine.mkdir()
-    for name in ("papers", "noisyctl", "stages", "benchmarks/results"):
+    for name in ("noisyctl", "stages"):
         shutil.copytree(ROOT / name, mine / name, ignore=shutil.ignore_patterns("__pycache__"))
     (mine / ".gitignore").write_text("/plans/\n/data/\n/.noisyctl/\n/ran.txt\n__pycache__\n")
     (mine / "dvc.yaml").write_text(PIPELINE)

@@ -11,6 +11,10 @@ COMMANDS = {  # module, with what it makes the command of where it makes several
         "stages.clean",
         "Find the wrong labels in a folder of photos, and write a report to review them in.",
     ),
+    "init": (
+        "stages.init",
+        "Make a project of your own: params.yaml, and the pipeline from your data to a table and a list.",
+    ),
     "prepare-data": ("stages.prepare_data", "Bring a data set or your own folder of images to images.zarr."),
     "check-data": (
         "stages.check_data",

@@ -67,9 +67,9 @@ app = typer.Typer(
 
 def _version(asked: bool) -> bool:
     if asked:
-        from importlib.metadata import version
+        from noisyctl import __version__
 
-        print(version("noisyctl"))
+        print(__version__)
         raise typer.Exit
     return asked
 

@@ -18,7 +18,9 @@ from noisyctl.cli.options import click_command
 from noisyctl.cli.stage import Stage
 from noisyctl.errors import suggest
 
-FUNCTIONS = tuple(name.replace("-", "_") for name in COMMANDS if name not in ("methods", "sweep", "doctor"))
+FUNCTIONS = tuple(
+    name.replace("-", "_") for name in COMMANDS if name not in ("methods", "sweep", "doctor", "init")
+)
 """The commands that are functions. `noisyctl.methods` and `noisyctl.sweep` are packages of the library."""
 
 

@@ -1,4 +1,4 @@
-"""Budgets: what makes the runs of a paper shorter or smaller, from papers/budgets.yaml."""
+"""Budgets: what makes the runs of a paper shorter or smaller, from the papers' budgets.yaml."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from noisyctl.papers.files import HOME, read
+from noisyctl.papers.files import home, read
 from noisyctl.params import FieldSpec, ModuleSpec
 
 DATA = Path("data")
@@ -40,7 +40,7 @@ class Budget:
         return DATA if self.name == "full" else DATA / self.name
 
     def noise(self, block: Mapping[str, Any]) -> dict[str, Any]:
-        """A noise of papers/shared/params.yaml as this budget makes it, with its `kind`."""
+        """A noise of the papers' shared/params.yaml as this budget makes it, with its `kind`."""
         change = self.noises.get(block["kind"], {})
         return dict(change) if "kind" in change else {**block, **change}
 
@@ -77,6 +77,6 @@ def _scaled(value: Any, factor: float) -> Any:
 
 
 def budgets() -> dict[str, Budget]:
-    """The budgets by name: `full`, and the blocks of papers/budgets.yaml."""
-    file = read(HOME / "budgets.yaml")
+    """The budgets by name: `full`, and the blocks of the papers' budgets.yaml."""
+    file = read(home() / "budgets.yaml")
     return {"full": Budget("full")} | {name: Budget(name, **values) for name, values in file.values.items()}

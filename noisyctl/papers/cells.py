@@ -15,10 +15,10 @@ from typing import Any
 import yaml
 
 from noisyctl.errors import ParamsError, suggest
-from noisyctl.papers.files import HOME
 from noisyctl.params import FieldSpec, ModuleSpec, module_spec
 
-DEFAULTS = HOME / "defaults.yaml"
+# an empty file that every plan writes: a value is in the command, or is the default of the code
+NO_PARAMS = Path("plans/defaults.yaml")
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Cell:
     writes: Mapping[str, Path] = field(default_factory=dict)
     depends: Mapping[str, Path] = field(default_factory=dict)
     seed: int | None = None
-    params_file: Path | None = DEFAULTS
+    params_file: Path = NO_PARAMS
     where: str = field(default="params", compare=False)
 
     def __post_init__(self) -> None:
@@ -107,7 +107,7 @@ class Cell:
             if one.name in self.params:
                 line += _option(one, self.params[one.name])
         line += [] if self.seed is None else ["--seed", str(self.seed)]
-        line += [] if self.params_file is None else ["--params-file", str(self.params_file)]
+        line += ["--params-file", str(self.params_file)]
         return shlex.join([*line, "--out", str(self.out)])
 
     def as_yaml(self, group: Group) -> dict[str, Any]:

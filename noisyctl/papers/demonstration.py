@@ -10,6 +10,7 @@ from noisyctl.config import ParamsFile
 from noisyctl.errors import ParamsError
 from noisyctl.layout import Layout
 from noisyctl.methods import spec_of
+from noisyctl.papers.printed import GIVEN
 
 Profiles = Mapping[str, Mapping[str, Any]]
 
@@ -17,11 +18,12 @@ Profiles = Mapping[str, Mapping[str, Any]]
 def cells(file: ParamsFile, layout: Layout, presets: Profiles) -> dict[str, dict[str, dict[str, Any]]]:
     """Warm-ups and runs by name, for every noise and method of the file and the seed of the layout.
 
+    Without noises the labels are those that come with the data set.
     A path that a cell does not need repeats the path of its labels. `presets` are warm-up profiles that need no block.
     """
     warmups: dict[str, dict[str, Any]] = {}
     runs: dict[str, dict[str, Any]] = {}
-    for noise in file.get("noises") or {}:
+    for noise in file.get("noises") or (GIVEN,):
         at = replace(layout, noise=noise)
         about = {"noise": noise, "seed": layout.seed, "labels": str(at.labels)}
         for method, values in (file.get("methods") or {}).items():

@@ -11,12 +11,10 @@ from pathlib import Path
 from noisyctl import costs
 from noisyctl.errors import ParamsError
 from noisyctl.papers.cells import Cell, Cells, merge
-from noisyctl.papers.files import read_fast
+from noisyctl.papers.files import PACKAGED, read_fast
 from noisyctl.papers.plan import Plan
 
-COUNTED = Path(
-    "benchmarks/results/costs.yaml"
-)  # images forward and backward of each method, measured by counting
+COUNTED = PACKAGED / "costs.yaml"  # images forward and backward of each method, measured by counting
 HEAD = ["cell", "images forward", "backward", "hours", "disk GB", "memory GB", "made"]
 TOTAL = "total"
 

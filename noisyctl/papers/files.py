@@ -1,4 +1,4 @@
-"""Reading the YAML files of papers/."""
+"""Reading the YAML files of the papers: those that come with noisyctl, or those in a folder papers/ of one's own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,26 @@ import yaml
 from noisyctl import config
 from noisyctl.errors import ParamsError
 
-HOME = Path("papers")
+OWN = Path("papers")
+PACKAGED = Path(__file__).parent / "data"
+PRINTED = "printed.yaml"  # without it a folder called papers/ is somebody's own, and none of these
+
+
+def home() -> Path:
+    """The folder of the papers' files: papers/ in the current folder, where it holds them, or else the packaged one.
+
+    The packaged one is a relative path where it lies in the current folder, as in a clone.
+    """
+    if (OWN / PRINTED).is_file():
+        return OWN
+    here = Path.cwd()
+    return PACKAGED.relative_to(here) if PACKAGED.is_relative_to(here) else PACKAGED
+
+
+def linked(name: str) -> Path:
+    """A file of `home` as a plan names it: plans/ holds a link to papers/, or one to the package."""
+    inside = OWN if home() == OWN else Path("noisyctl", *PACKAGED.parts[-2:])
+    return inside / name
 
 
 def read(path: Path) -> config.ParamsFile:
@@ -27,6 +46,9 @@ def read_fast(path: Path) -> dict[str, Any]:
 
 
 def require(path: Path) -> None:
-    """Raise ParamsError, which says where to run, if a file of papers/ does not exist."""
+    """Raise ParamsError if a file of the papers does not exist."""
     if not path.exists():
-        raise ParamsError(f"{path} does not exist; run this in the project's folder, which holds papers/")
+        raise ParamsError(
+            f"{path} does not exist; put it there, or move papers/ elsewhere: without one the papers that come with "
+            "noisyctl are meant"
+        )

@@ -14,15 +14,11 @@ from noisyctl import methods
 from noisyctl.config import ParamsFile
 from noisyctl.errors import ParamsError
 from noisyctl.papers.budgets import DATA
-from noisyctl.papers.cells import OWN, Cell, Cells
+from noisyctl.papers.cells import NO_PARAMS, OWN, Cell, Cells
 from noisyctl.papers.demonstration import Profiles, profile, profile_of
 from noisyctl.papers.plan import WARMUP
 from noisyctl.papers.printed import GIVEN
 from noisyctl.papers.shared import SharedPaths, cluster_cell, knn_cell, pretrain_cell
-
-NO_PARAMS = Path(
-    "plans/defaults.yaml"
-)  # so that no params.yaml beside it is read: every value is in the command
 
 
 @dataclass(frozen=True)

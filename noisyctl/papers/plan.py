@@ -15,7 +15,7 @@ from noisyctl import methods
 from noisyctl.errors import ParamsError, suggest
 from noisyctl.papers.budgets import Budget
 from noisyctl.papers.cells import OWN, Cell, Cells
-from noisyctl.papers.files import HOME, read, read_fast
+from noisyctl.papers.files import PRINTED, home, linked, read, read_fast
 from noisyctl.papers.printed import GIVEN, Number, Paper, Row
 from noisyctl.papers.shared import SharedPaths, SharedWork
 from noisyctl.params import module_spec
@@ -54,11 +54,7 @@ class Plan:
     @property
     def about(self) -> dict[str, Any]:
         """What the cells were made from. `state` changes with every file that decides them; the rest is for the template."""
-        sources = (
-            HOME / "printed.yaml",
-            self.paper.folder / "tables.yaml",
-            self.paper.folder / "params.yaml",
-        )
+        sources = (PRINTED, f"{self.name}/tables.yaml", f"{self.name}/params.yaml")
         return {
             "paper": self.name,
             "budget": self.budget.name,
@@ -67,7 +63,7 @@ class Plan:
             "state": state(self.name),
             "metrics": str(self.home / "metrics"),
             "table": f"noisyctl table --paper {self.name}",
-            "sources": [str(path) for path in sources],
+            "sources": [str(linked(name)) for name in sources],
             "out": str(self.home / "tables"),
         }
 
@@ -94,7 +90,7 @@ class Plan:
 
     @cached_property
     def work(self) -> SharedWork:
-        return SharedWork(read(HOME / "shared" / "params.yaml"), self.budget)
+        return SharedWork(read(home() / "shared" / "params.yaml"), self.budget)
 
     def place(self, number: Number, seed: int) -> SharedPaths:
         """Where what a number stands on lies."""
@@ -216,6 +212,6 @@ def state(paper: str) -> str:
     """A digest of every file that decides the cells of a paper. Comments do not count."""
     digest = hashlib.sha256()
     own = (f"{paper}/tables.yaml", f"{paper}/params.yaml")
-    for name in ("printed.yaml", "budgets.yaml", "shared/params.yaml", *own):
-        digest.update(json.dumps(read_fast(HOME / name), sort_keys=True).encode())
+    for name in (PRINTED, "budgets.yaml", "shared/params.yaml", *own):
+        digest.update(json.dumps(read_fast(home() / name), sort_keys=True).encode())
     return digest.hexdigest()[:16]

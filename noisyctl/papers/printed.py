@@ -1,12 +1,13 @@
 """The numbers that the papers print, and what each is here: a row, a data set, a noise and a metric, or why there is none.
 
-    papers/printed.yaml            every number that the papers print
-    papers/budgets.yaml            what a budget makes shorter or smaller
-    papers/shared/params.yaml      data sets, label-free work and noises of all papers
-    papers/PAPER/tables.yaml       which printed number is which row, data set, noise and metric here, or why none
-    papers/PAPER/params.yaml       warm-ups, and the parameters of each row: what differs from the defaults, with sources
+    printed.yaml            every number that the papers print
+    budgets.yaml            what a budget makes shorter or smaller
+    shared/params.yaml      data sets, label-free work and noises of all papers
+    PAPER/tables.yaml       which printed number is which row, data set, noise and metric here, or why none
+    PAPER/params.yaml       warm-ups, and the parameters of each row: what differs from the defaults, with sources
 
-From these, cells.py makes the commands that a plan runs.
+They lie in noisyctl/papers/data, which a folder papers/ takes the place of (files.py). From these, cells.py makes the
+commands that a plan runs.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 
 from noisyctl import config
 from noisyctl.errors import ParamsError, suggest, wrong_key
-from noisyctl.papers.files import HOME, read, read_fast, require
+from noisyctl.papers.files import PRINTED, home, read, read_fast, require
 
 FIELDS = (
     "table",
@@ -37,7 +38,7 @@ GIVEN = "given"  # a noise: the labels as the data set has them
 
 @dataclass(frozen=True)
 class PrintedRow:
-    """One row of papers/printed.yaml: a number as the paper prints it, with the words of its table.
+    """One row of printed.yaml: a number as the paper prints it, with the words of its table.
 
     `rate` is the nominal noise rate. `epochs` is the length of a training, where the paper states it of its own method.
     `value` is in percent, and None where the paper prints a dash.
@@ -107,13 +108,13 @@ class Row:
 
 def names() -> list[str]:
     """The papers there are."""
-    return sorted(path.parent.name for path in HOME.glob("*/tables.yaml"))
+    return sorted(path.parent.name for path in home().glob("*/tables.yaml"))
 
 
 def load(name: str) -> Paper:
     """A paper by the name of its folder. Raises ParamsError naming those there are."""
     name = Path(name).name
-    require(HOME / "printed.yaml")
+    require(home() / PRINTED)
     if name not in names():
         raise ParamsError(f"unknown paper {name!r}; {suggest(name, names())}")
     return Paper(name)
@@ -131,13 +132,13 @@ def matches(wanted: Mapping[str, Any], printed: PrintedRow, place: str) -> bool:
 
 @dataclass(frozen=True)
 class Paper:
-    """A folder of papers/: its printed numbers and what they are here."""
+    """The folder of a paper: its printed numbers and what they are here."""
 
     name: str
 
     @property
     def folder(self) -> Path:
-        return HOME / self.name
+        return home() / self.name
 
     @cached_property
     def tables(self) -> config.ParamsFile:
@@ -149,7 +150,7 @@ class Paper:
 
     @cached_property
     def printed(self) -> list[PrintedRow]:
-        title, place = self.tables.get("paper"), HOME / "printed.yaml"
+        title, place = self.tables.get("paper"), home() / PRINTED
         rows = enumerate(read_fast(place)["rows"], 1)
         return [
             PrintedRow.from_yaml(row, f"{place}: row {i}") for i, row in rows if row.get("paper") == title

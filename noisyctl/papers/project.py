@@ -28,8 +28,8 @@ from noisyctl.errors import NoisyctlError, ParamsError, suggest
 from noisyctl.papers import cells
 from noisyctl.papers.budgets import budgets
 from noisyctl.papers.demonstration import Profiles
-from noisyctl.papers.files import HOME, read_fast
-from noisyctl.papers.grid import NO_PARAMS, Grid
+from noisyctl.papers.files import OWN, home, read_fast
+from noisyctl.papers.grid import Grid
 from noisyctl.papers.plan import Plan
 from noisyctl.papers.printed import load, names
 
@@ -38,7 +38,7 @@ SHARED = PLANS / "shared"
 MADE = "# Made by `noisyctl plan"
 FORM = files.Text((MADE,))
 IGNORED = f"{MADE}`\n__pycache__\n*.pyc\n.noisyctl\n"
-EMPTY = f"{MADE}`. Empty, so that the commands of a grid read no params.yaml that lies beside them.\n"
+EMPTY = f"{MADE}`. Empty, so that the commands of a plan read no params.yaml that lies beside them.\n"
 RELATIVE = ("url", "dir", "keyfile", "credentialpath", "configpath", "cert_path", "key_path", "ssl_verify")
 Planned = Plan | Grid
 
@@ -107,7 +107,7 @@ def _name_of(where: str) -> str:
     """The paper or grid that a name or a path may stand for: `scanmix`, `papers/scanmix`, `plans/scanmix/dvc.yaml`."""
     path = Path(where)
     path = path.parent if path.name == "dvc.yaml" else path
-    return path.name if len(path.parts) == 1 or path.parent in (HOME, PLANS) else ""
+    return path.name if len(path.parts) == 1 or path.parent in (home(), OWN, PLANS) else ""
 
 
 def write(plan: Planned, presets: Profiles) -> None:
@@ -122,11 +122,11 @@ def write(plan: Planned, presets: Profiles) -> None:
 
 def _write(folder: Path, template: str, found: dict[str, Any], head: str) -> None:
     text = importlib.resources.files("noisyctl.papers").joinpath("template", template).read_text()
-    _publish(folder / "cells.yaml", head + yaml.safe_dump(found, sort_keys=True, width=10**6))
-    _publish(folder / "dvc.yaml", head + text)
+    publish(folder / "cells.yaml", head + yaml.safe_dump(found, sort_keys=True, width=10**6))
+    publish(folder / "dvc.yaml", head + text)
 
 
-def _publish(path: Path, text: str) -> None:
+def publish(path: Path, text: str) -> None:
     """Write a file, unless it has this text already: its time stamp stays, so DVC need not read it again."""
     if path.exists() and path.read_text() == text:
         return
@@ -143,13 +143,13 @@ def _make_project() -> None:
             _write_config(source, target)
         elif target.exists():
             target.unlink()
-    _publish(PLANS / ".dvcignore", IGNORED)
-    _publish(NO_PARAMS, EMPTY)
+    publish(PLANS / ".dvcignore", IGNORED)
+    publish(cells.NO_PARAMS, EMPTY)
     Path("data").mkdir(exist_ok=True)
     package = Path(noisyctl.__file__).parent
-    for folder in (Path("data"), HOME, package, package.parent / "stages"):
-        if folder.is_dir():
-            _link(PLANS / folder.name, Path(os.path.relpath(folder, PLANS)))
+    own = [OWN] if home() == OWN else []
+    for folder in (Path("data"), *own, package, package.parent / "stages"):
+        _link(PLANS / folder.name, Path(os.path.relpath(folder, PLANS)))
 
 
 def _write_config(source: Path, target: Path) -> None:
@@ -212,7 +212,7 @@ def again(name: str, presets: Profiles) -> Planned | None:
 def read_plan(name: str, presets: Profiles | None = None) -> Plan:
     """The plan of a paper as it was written.
 
-    Raises ParamsError where the paper is not planned, where the files of papers/ have changed since, or where cells.yaml was
+    Raises ParamsError where the paper is not planned, where the paper's files have changed since, or where cells.yaml was
     edited by hand.
     """
     paper = load(name)

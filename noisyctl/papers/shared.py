@@ -50,7 +50,7 @@ class SharedPaths(Layout):
 
 @dataclass(frozen=True)
 class SharedWork:
-    """What the numbers of a paper stand on under a budget. `file` is papers/shared/params.yaml."""
+    """What the numbers of a paper stand on under a budget. `file` is the papers' shared/params.yaml."""
 
     file: config.ParamsFile
     budget: Budget

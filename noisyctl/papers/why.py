@@ -21,7 +21,7 @@ MOST_TOLD = 3  # numbers that are told in full; of more each has one line
 class Origin:
     """What stands behind a printed number: its cells by group, for the first seed and in the order in which they run.
 
-    `place` is the line of papers/PAPER/params.yaml where its row begins. `metrics` is the file that holds the measured
+    `place` is the line of PAPER/params.yaml where its row begins. `metrics` is the file that holds the measured
     number, and `table` the file that has it beside the printed one.
     """
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent.parent
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder with papers/."""
-    (tmp_path / "papers").symlink_to(ROOT / "papers")
+    (tmp_path / "papers").symlink_to(ROOT / "noisyctl" / "papers" / "data")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NOISYCTL_SCRATCH", str(tmp_path / "scratch"))
     return tmp_path
@@ -52,7 +52,7 @@ def test_a_printed_value_leads_to_its_cells_params_and_comparison() -> None:
 
 
 def line_of(text: str) -> int:
-    return (ROOT / "papers/scanmix/params.yaml").read_text().splitlines().index(text) + 1
+    return (ROOT / "noisyctl/papers/data/scanmix/params.yaml").read_text().splitlines().index(text) + 1
 
 
 @pytest.mark.parametrize(
