@@ -176,6 +176,12 @@ def test_a_data_set_gets_noise_and_a_paper_its_rows(folder: Path) -> None:
         begin.params_text(About(dataset="clothing1m"))
     with pytest.raises(ParamsError, match="did you mean 'digits'"):
         begin.params_text(About(dataset="digit"))
+    with pytest.raises(
+        ParamsError, match="folder is no data set that comes with labels; for photos there are --photos"
+    ):
+        begin.params_text(About(dataset="folder"))
+    with pytest.raises(ParamsError, match=r"has no root in params\.yaml"):
+        pipeline_of("dataset: a\ndatasets: {a: {kind: folder}}\npretrain: simclr\nmethods: {}\n")
     Path("params.yaml").unlink()
     begun = make(About(paper="smp"), git=False)
     assert begun.next == "noisyctl sweep smp --budget smoke"

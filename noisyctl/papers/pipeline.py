@@ -154,23 +154,21 @@ def _data_set_code(kind: str) -> list[str]:
 
 def _paths_in(kind: str, block: Mapping[str, Any]) -> list[str]:
     """The fields of a data set's block that name files or folders which the data set is made from."""
-    names = (
-        ("root", "manifest", "truth_manifest", "verified_manifest")
-        if kind == "folder"
-        else ("array", "labels", "ids")
-    )
-    return [name for name in names if block.get(name) and kind in ("folder", "features")]
+    names = ("root", "manifest", "truth_manifest", "verified_manifest")
+    return [name for name in names if block.get(name) and kind == "folder"]
 
 
 def _made_of_data_set(kind: str, block: Mapping[str, Any], *, given: bool) -> list[str]:
     """What prepare-data writes. Raises ParamsError for a data set that the pipeline has no stages for."""
-    require_clean(kind)
-    if kind == "features":
-        return ["features.zarr", "labels.zarr"]
     if kind != "folder":
+        require_clean(kind)
         return ["images.zarr", "truth.zarr"]
     from noisyctl.datasets import folder
 
+    if not block.get("root"):
+        raise ParamsError(
+            "the block of the data set has no root in params.yaml; write the folder of the photos there"
+        )
     root = folder.existing_folder(str(block["root"]))
     manifest = block.get("manifest")
     source = folder.from_manifest(root, str(manifest)) if manifest else folder.from_folders(root)
@@ -188,7 +186,12 @@ def _made_of_data_set(kind: str, block: Mapping[str, Any], *, given: bool) -> li
 
 
 def require_clean(kind: str) -> None:
-    """Raise ParamsError for a data set that comes with wrong labels, whose files a paper's plan alone can name."""
+    """Raise ParamsError for what is no data set with images and clean labels."""
+    if kind in ("folder", "features"):
+        raise ParamsError(
+            f"{kind} is no data set that comes with labels; for photos there are --photos and --manifest, for vectors "
+            "`noisyctl clean --features X.npy --labels y.npy`"
+        )
     if kind in GIVEN_LABELS:
         raise ParamsError(
             f"{kind} comes with wrong labels of its own, for which this pipeline has no stages; plan a paper that has it "
