@@ -905,18 +905,28 @@ def test_a_row_s_bool_reaches_the_command_and_comes_back_as_it_was(
 
 @pytest.mark.parametrize("paper", PAPERS)
 def test_a_smoke_run_of_the_smallest_table_ends_in_a_table(paper: str, copy: Path) -> None:
-    """Every cell by its own command, in one process, on digits in the place of the paper's data."""
+    """The cells of the last two rows by their own commands, in one process, on digits in the place of the paper's data."""
     session = Session(device="cpu", quiet=True)
     plan.run(inputs(paper, tables=(SMALLEST[paper],), budget="smoke"), None, session)
     made = project.read_plan(paper)
-    for cell in all_cells(made):
+    runnable = [number for number in made.numbers if number.missing is None]
+    rows = list(dict.fromkeys(number.row for number in runnable))[-2:]
+    chosen = [number for number in runnable if number.row in rows]
+    shared = [cell for group in shared_of(made).values() for cell in group.values()]
+    of_numbers = {
+        (group, cell.name): cell
+        for group in ("warmup", "train", "evaluate")
+        for number in chosen
+        for of, cell in made.cells_of(number, 0)
+        if of == group
+    }
+    for cell in [*shared, *of_numbers.values()]:
         run_command(cell.command)
     found = table.run(table.Inputs((), None, paper), None, session)
-    runnable = [number for number in made.numbers if number.missing is None]
-    assert found["measured"] == len(runnable) > 0
-    rows = list(csv.DictReader((copy / found["out"] / f"table-{SMALLEST[paper]}.csv").open()))
-    ran = [row for row in rows if row["ours"] != "-"]
-    assert len(ran) == len(runnable)
+    assert found["measured"] == len(chosen) > 0
+    told = list(csv.DictReader((copy / found["out"] / f"table-{SMALLEST[paper]}.csv").open()))
+    ran = [row for row in told if row["ours"] != "-"]
+    assert len(ran) == len(chosen)
     assert {row["budget"] for row in ran} == {"smoke"}
     assert {row["difference"] for row in ran} == {"-"}  # digits are no CIFAR
     assert all(row["data set"].startswith("digits for ") and row["hardware"].startswith("CPU") for row in ran)

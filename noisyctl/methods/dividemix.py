@@ -16,7 +16,7 @@ Steps [1] to [5] are functions of parts/co_divide.py and parts/mixmatch.py, whic
 
 How epochs are counted: `epochs` counts those after warm-up. The paper has 301 in all, which is 291 after a warm-up of 10
 (CIFAR-10) or 271 after one of 30 (CIFAR-100). `decay_epoch` counts from the start of warm-up; the ramp of lambda_u counts
-from its end. The values of the paper's rows are in papers/scanmix/params.yaml.
+from its end. The values of the paper's rows are in noisyctl/papers/data/scanmix/params.yaml.
 
 Real data sets: the code's settings for Clothing1M are `epoch_batches: 1000` (2000 in warm-up) of 32 images, of which
 alone the losses are computed and divided, with `unlabeled: mixed_in`, `unlabeled_weight: 0`, `mixing_alpha: 0.5`, and a
