@@ -46,7 +46,8 @@ class Session:
     """Who computes, and who is shown how it goes on. `quiet`: a command prints one line of JSON and no more.
 
     `compile`: on or off, whether a training compiles its networks. `test_every`: after how many epochs a training predicts
-    the test images; 0: after the last one alone.
+    the test images; 0: after the last one alone. `cluster` names workers that make blocks of label-free work: `local:N`, the
+    address of a Dask scheduler, or a file that names a cluster; "" for none.
     """
 
     device: str = "auto"
@@ -56,6 +57,7 @@ class Session:
     seed: int = 0
     quiet: bool = False
     test_every: int = 1
+    cluster: str = ""
     scratch: Path = field(default_factory=lambda: Path(os.environ.get("NOISYCTL_SCRATCH", ".noisyctl")))
     shows: Shows = Silent()
 
