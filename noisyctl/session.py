@@ -20,8 +20,8 @@ class Shows(Protocol):
     def epochs(self, what: str) -> Callable[[int, int, Mapping[str, float]], None]:
         """A function to be called with a finished epoch (from 0), the number of epochs, and the epoch's scalars."""
 
-    def steps(self, what: str, unit: str) -> Callable[[int, int], None]:
-        """A function to be called with how many of how many units are done."""
+    def steps(self, what: str, unit: str, kept: bool = False) -> Callable[[int, int], None]:
+        """A function to be called with how many of how many units are done. Finished blocks of them may be `kept`."""
 
     def say(self, text: str) -> None:
         """Show one line."""
@@ -34,7 +34,7 @@ class Silent:
     def epochs(self, what: str) -> Callable[[int, int, Mapping[str, float]], None]:
         return lambda epoch, total, scalars: None
 
-    def steps(self, what: str, unit: str) -> Callable[[int, int], None]:
+    def steps(self, what: str, unit: str, kept: bool = False) -> Callable[[int, int], None]:
         return lambda done, total: None
 
     def say(self, text: str) -> None:
@@ -123,9 +123,9 @@ class Session:
         """For the epochs of a run: shows each of them."""
         return self.shows.epochs(what)
 
-    def progress(self, what: str, unit: str) -> Callable[[int, int], None]:
-        """For the parts of other work, `done` of `total`: shows them now and then."""
-        return self.shows.steps(what, unit)
+    def progress(self, what: str, unit: str, kept: bool = False) -> Callable[[int, int], None]:
+        """For the parts of other work, `done` of `total`: shows them now and then. `kept`: finished blocks are kept."""
+        return self.shows.steps(what, unit, kept)
 
     def say(self, text: str) -> None:
         """Show one line to the person at the terminal, if there is one."""

@@ -9,7 +9,9 @@ import contextlib
 import importlib
 import inspect
 import logging
+import os
 import pickle
+import signal
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -96,7 +98,8 @@ class Cluster:
         missing = deque(number for number in range(len(parts)) if not blocks.has(number))
         total, kept = sum(map(len, parts)), sorted(set(range(len(parts))) - set(missing))
         done = total - sum(len(parts[number]) for number in missing)
-        report(done, total)
+        if done:
+            report(done, total)
         for number in kept:
             yield number, blocks.read(number) or {}
         sent, running = pickle.dumps(_absolute(replace(work, opened=None))), dict[Any, int]()
@@ -150,7 +153,7 @@ class Cluster:
                 return found
         except distributed.KilledWorker as error:
             raise NoisyctlError(
-                f"{self.stage}: block {number} of {len(parts)} ended its worker {DEATHS} times, as too little memory "
+                f"{self.stage}: block {number} of {len(parts)} ended its worker {error.allowed_failures + 1} times, as too little memory "
                 "does; give each worker more, or start fewer of them, and run the same command: it goes on from there"
             ) from error
         except ImportError as error:
@@ -250,23 +253,45 @@ def local(number: int, distributed: Any) -> Any:
     """Workers on this machine, which share its memory. They end with this process, however it ends."""
     from distributed.system import MEMORY_LIMIT
 
-    return distributed.LocalCluster(
-        n_workers=number,
-        threads_per_worker=1,
-        memory_limit=MEMORY_LIMIT // number,
-        dashboard_address=None,
-        silence_logs=logging.CRITICAL + 1,
-        security=distributed.Security.temporary(),  # nobody else on this machine may have code run here
-    )
+    with _without_warnings():
+        return distributed.LocalCluster(
+            n_workers=number,
+            threads_per_worker=1,
+            memory_limit=MEMORY_LIMIT // number,
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL + 1,
+            security=distributed.Security.temporary(),  # nobody else on this machine may have code run here
+        )
 
 
 @contextlib.contextmanager
 def _closed(cluster: Any) -> Iterator[Any]:
+    """Inside, the cluster runs. Its workers on this machine are ended at once: they hold nothing that is not kept."""
     try:
         yield cluster
     finally:
+        import distributed
+
+        for nanny in cluster.workers.values():
+            if isinstance(nanny, distributed.Nanny) and nanny.pid is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(nanny.pid, signal.SIGKILL)
         with contextlib.suppress(TimeoutError, OSError):
             cluster.close()
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Processes that are started inside do not warn of what ended workers have left to be cleaned up."""
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [before, "ignore:resource_tracker"]))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = before
 
 
 def from_file(path: Path) -> Any:

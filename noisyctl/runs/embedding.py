@@ -71,7 +71,7 @@ def embed_images(
         opened = None if session.cluster else _embedder(images, encoder, of_worker[-1])
         work = Work(open_embedder, of_worker, _seen(images, weights), True, opened)
         with hold(session.scratch, "embed", facts | numerics, out) as scratch:
-            arrays = _features(work, images, scratch, workers, session.progress("embed", "images"))
+            arrays = _features(work, images, scratch, workers, session.progress("embed", "images", kept=True))
             about = {"encoder": encoder.name, "weights": encoder.weights, "image_size": encoder.image_size}
             inputs = {"images": images.digest}
             store.write(out, FEATURES, arrays, params=recorded, inputs=inputs, attributes=about)

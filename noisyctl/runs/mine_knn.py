@@ -103,7 +103,7 @@ def _mined(
     work = Work(open_search, asked, (features.path,))
     indices = torch.empty(number, params.k, dtype=torch.int32)
     similarity = torch.empty(number, params.k)
-    parts, report = neighbors.parts_of(number), session.progress("mine-knn", "samples")
+    parts, report = neighbors.parts_of(number), session.progress("mine-knn", "samples", kept=True)
     for at, found in workers.finished(work, blocks, parts, report):
         place = slice(parts[at].start, parts[at].stop)
         indices[place], similarity[place] = found["indices"], found["similarity"]
@@ -140,7 +140,7 @@ def _mined_by_graph(rows: Any, params: Params, session: Session, device: Any, bl
         found = blocks.kept(number, lambda: dict(zip(("indices", "similarity"), answer(), strict=True)))
         return found["indices"].to(device), found["similarity"].to(device)
 
-    report = session.progress("mine-knn", "samples")
+    report = session.progress("mine-knn", "samples", kept=True)
     rng = stream(session.seed, "mine-knn", "recall")
     graph = {name: getattr(params, f"hnsw_{name}") for name in ("links", "construction", "search")}
     return neighbors.mine_hnsw(rows, params.k, rng, **graph, report=report, keep=keep), "hnsw"

@@ -82,7 +82,7 @@ def predict(
         seen = (run, root, *([weights] if weights else []))
         work = Work(open_labeler, of_worker, seen, True, functools.partial(_labeled, intake, label))
         with hold(session.scratch, "predict", asked | numerics, out) as scratch:
-            blocks, report = Blocks(scratch, "images"), session.progress("predict", "images")
+            blocks, report = Blocks(scratch, "images"), session.progress("predict", "images", kept=True)
             for _ in workers.finished(work, blocks, parts, report):
                 pass  # each is kept, and is read again in order
             answers = ((part.paths, blocks.read(number) or {}) for number, part in enumerate(parts))

@@ -46,7 +46,8 @@ def prepare(kind: str, out: Path, params: Any, session: Session) -> dict[str, An
     """
     with contextlib.ExitStack() as held:
         reading = _reading(kind, params, out, session, held)
-        with images_are_reported_to(session.progress("prepare-data", "images")), images_are_read_by(reading):
+        report = session.progress("prepare-data", "images", kept=True)
+        with images_are_reported_to(report), images_are_read_by(reading):
             data = datasets.load(kind).prepare(params)
         if isinstance(data, ImageData):
             counts, written = _write_images(kind, out, data, getattr(params, "root", None))

@@ -69,15 +69,18 @@ class Here:
     def finished(
         self, work: Work, blocks: Blocks, parts: Sequence[Sized], report: Report
     ) -> Iterator[tuple[int, Tensors]]:
-        total, done, make = sum(map(len, parts)), 0, None
+        total, make = sum(map(len, parts)), None
+        done = sum(len(part) for number, part in enumerate(parts) if blocks.has(number))
+        if done:
+            report(done, total)
         for number, part in enumerate(parts):
             block = blocks.read(number)
             if block is None:
                 make = make or work.opened_here()
                 block = make(part, _from(report, done, total))
                 blocks.write(number, block)
-            done += len(part)
-            report(done, total)
+                done += len(part)
+                report(done, total)
             yield number, block
 
 
