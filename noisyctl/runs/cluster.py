@@ -153,7 +153,8 @@ class Cluster:
                 return found
         except distributed.KilledWorker as error:
             raise NoisyctlError(
-                f"{self.stage}: block {number} of {len(parts)} ended its worker {error.allowed_failures + 1} times, as too little memory "
+                f"{self.stage}: block {number} of {len(parts)} ended its worker {error.allowed_failures + 1} times, as "
+                "too little memory "
                 "does; give each worker more, or start fewer of them, and run the same command: it goes on from there"
             ) from error
         except ImportError as error:
@@ -258,7 +259,7 @@ def local(number: int, distributed: Any) -> Any:
             n_workers=number,
             threads_per_worker=1,
             memory_limit=MEMORY_LIMIT // number,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # any port that is free
             silence_logs=logging.CRITICAL + 1,
             security=distributed.Security.temporary(),  # nobody else on this machine may have code run here
         )
