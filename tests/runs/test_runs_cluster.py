@@ -118,17 +118,21 @@ def written(out: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def dask() -> Iterator[Any]:
-    """One worker, of which a test may ask for more."""
-    os.environ["OMP_NUM_THREADS"] = "1"
-    path = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), path]))
-    with (
-        distributed.LocalCluster(
+    """One worker, of which a test may ask for more. They are forked from a process that has imported everything."""
+    import dask as library
+    from distributed.utils import get_mp_context
+
+    about = {"distributed.worker.multiprocessing-method": "forkserver"}
+    with pytest.MonkeyPatch.context() as patch, library.config.set(about):
+        get_mp_context().set_forkserver_preload(
+            ["distributed", "timm", "noisyctl.runs.embedding", "noisyctl.runs.predict"]
+        )
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("PYTHONPATH", str(ROOT))
+        with distributed.LocalCluster(
             1, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=60
-        ) as found,
-    ):
-        yield found
-    os.environ["PYTHONPATH"] = path or ""
+        ) as found:
+            yield found
 
 
 @pytest.fixture(autouse=True)
@@ -421,7 +425,7 @@ def test_the_arguments_of_a_cluster_of_jobs_are_known(tmp_path: Path) -> None:
         clusters.from_file(tmp_path / "c.yaml")
     (tmp_path / "c.yaml").write_text("cluster: SLURMCluster\narguments: {queue: gpu}")
     with pytest.raises(
-        ParamsError, match=r"c\.yaml: SLURMCluster refuses its arguments: You must specify how many cores"
+        ParamsError, match=r"c\.yaml: SLURMCluster refuses its arguments: You must specify how much cores"
     ):
         clusters.from_file(tmp_path / "c.yaml")
 
