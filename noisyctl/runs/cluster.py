@@ -277,7 +277,8 @@ def _closed(cluster: Any) -> Iterator[Any]:
             if isinstance(nanny, distributed.Nanny) and nanny.pid is not None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(nanny.pid, signal.SIGKILL)
-        with contextlib.suppress(TimeoutError, OSError):
+        # dask-jobqueue 0.9 asserts a status that it never sets, when it has cancelled its jobs
+        with contextlib.suppress(TimeoutError, OSError, AssertionError):
             cluster.close()
 
 
