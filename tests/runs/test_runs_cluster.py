@@ -1,6 +1,8 @@
 """--cluster with real worker processes: the same bytes for any number of them, and one clear line where one cannot go on."""
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from pipeline import tree
+from pipeline import command, tree
 
 from noisyctl import images as _images
 from noisyctl.artifacts import store
@@ -350,27 +352,51 @@ def test_a_scheduler_without_workers_that_then_goes_away(
     assert written(tmp_path)["n.zarr/zarr.json"] == plain["n.zarr/zarr.json"]
 
 
-def test_local_workers_end_with_a_command_that_is_killed(place: Path, tmp_path: Path) -> None:
-    script = "from noisyctl.cli.main import main; main()"
-    words = [sys.executable, "-c", script, "mine-knn", "--features", str(place / "f.zarr"), "--out", "n.zarr"]
-    words += ["--cluster", "local:1", "--threads", "1", "--device", "cpu", "--k", "3"]
+def test_the_commands_of_the_readme(
+    place: Path, dask: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is killed: its workers end with it. The second goes on, and the third makes all with workers of a file."""
+    text = (ROOT / "README.md").read_text().split("## When one machine is not enough")[1].split("\n## ")[0]
+    local, tcp, file = (
+        words.split() for words in re.findall(r"^    noisyctl (mine-knn \S+ \S+)", text, re.M)
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NOISYCTL_SCRATCH", str(tmp_path / "scratch"))
+    shutil.copytree(place / "f.zarr", "data/digits/simclr/features.zarr")
+    here = ["--pretrain", "simclr", "--device", "cpu", "--threads", "1", "--k", "3"]
+    words = [sys.executable, "-c", "from noisyctl.cli.main import main; main()", *local, *here]
     process = subprocess.Popen(
-        words, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        words, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
     assert process.stderr is not None
-    assert process.stderr.readline() == "mine-knn on 1 local worker\n"
+    assert process.stderr.readline() == "mine-knn on 2 local workers\n"
     started = descendants(process.pid)
-    assert len(started) >= 1
+    assert len(started) >= 2
     process.kill()
     process.communicate()
     end = time.monotonic() + 30
     while alive(started):
         assert time.monotonic() < end, "a worker outlives the command"
         time.sleep(0.1)
+    assert tcp == ["mine-knn", "--cluster", "tcp://scheduler:8786"]
+    assert command("mine-knn", "--cluster", dask.scheduler_address, *here) == 0
+    mined = Path("data/digits/simclr/neighbors.zarr").rename("first.zarr")
+    Path(file[-1]).write_text("cluster: LocalCluster\nworkers: 1\narguments: {processes: false}\n")
+    assert command(*file, *here) == 0
+    assert tree(Path("data/digits/simclr/neighbors.zarr")) == tree(mined)
+
+
+def test_the_file_of_the_documentation_names_a_cluster(tmp_path: Path) -> None:
+    jobs = pytest.importorskip("dask_jobqueue")
+    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/scale.md").read_text(), re.S)
+    (tmp_path / "slurm.yaml").write_text(text)
+    name, number, arguments = clusters.read_file(tmp_path / "slurm.yaml")
+    assert (name, number) == ("SLURMCluster", 4)
+    assert arguments.keys() < clusters._arguments_of(jobs.SLURMCluster)
+    assert "--nthreads 8" in jobs.SLURMCluster(n_workers=0, **arguments).job_script()
 
 
 def descendants(pid: int) -> list[int]:
-    found = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     threads = Path(f"/proc/{pid}/task").iterdir()
     found = [int(c) for thread in threads for c in (thread / "children").read_text().split()]
     return found + [pid for child in found for pid in descendants(child)]
