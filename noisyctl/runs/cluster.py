@@ -49,9 +49,12 @@ def connected(session: Session, stage: str) -> Iterator["Cluster"]:
     logging.getLogger("distributed").setLevel(logging.CRITICAL + 1)  # what matters comes as an error
     import dask
 
-    patience = {"distributed.comm.timeouts.connect": f"{WAIT:g}s"}
-    deaths = {"distributed.scheduler.allowed-failures": DEATHS - 1}
-    with dask.config.set(patience | deaths), _address(session, distributed) as (place, shown, waits):
+    settings = {  # also of the local workers; what they hold is no result that Dask could put on the disk
+        "distributed.comm.timeouts.connect": f"{WAIT:g}s",
+        "distributed.scheduler.allowed-failures": DEATHS - 1,
+        **{f"distributed.worker.memory.{when}": False for when in ("target", "spill", "pause")},
+    }
+    with dask.config.set(settings), _address(session, distributed) as (place, shown, waits):
         session.say(f"{stage} on {shown}")
         try:
             client = distributed.Client(place, timeout=WAIT)
@@ -138,8 +141,8 @@ class Cluster:
             alone = 0.0 if self.workers() else alone + LOOK
             if alone >= WAIT and not self.waits:
                 raise NoisyctlError(
-                    f"{self.shown} has had no worker for {WAIT:g} s; start some, and run the same command: it goes on from "
-                    "there"
+                    f"{self.shown} has had no worker with free memory for {WAIT:g} s; start some, and run the same "
+                    "command: it goes on from there"
                 )
 
     def _result(self, future: Any, parts: Sequence[Sized], number: int) -> Tensors:
@@ -154,16 +157,17 @@ class Cluster:
         except distributed.KilledWorker as error:
             raise NoisyctlError(
                 f"{self.stage}: block {number} of {len(parts)} ended its worker {error.allowed_failures + 1} times, as "
-                "too little memory "
-                "does; give each worker more, or start fewer of them, and run the same command: it goes on from there"
+                "too little memory does; give each worker more, or start fewer of them, and run the same command: it goes "
+                "on from there"
             ) from error
         except ImportError as error:
             raise NoisyctlError(_without_noisyctl(self.shown, error)) from error
 
     def workers(self) -> int:
-        """How many workers there are now."""
+        """How many workers there are now. One that Dask has paused, since its memory is full, makes nothing."""
         with self.gone():
-            return len(self.client.nthreads())
+            found = self.client.scheduler_info(n_workers=-1)["workers"].values()
+        return sum(about["status"] != "paused" for about in found)
 
     @contextlib.contextmanager
     def gone(self) -> Iterator[None]:
@@ -222,6 +226,7 @@ def _without_noisyctl(shown: str, error: ImportError) -> str:
 
 def _distributed() -> Any:
     try:
+        import cryptography  # noqa: F401  for the certificates of local workers
         import distributed
     except ImportError:
         raise NoisyctlError("--cluster needs Dask: pip install 'noisyctl[cluster]'") from None
