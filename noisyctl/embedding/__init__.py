@@ -109,7 +109,11 @@ def features_of(
     """
     network = encoder.network.to(device).to(memory_format=torch.channels_last)
     total = len(images) if stop is None else stop
-    batches = [index for block in torch.arange(skip, total).split(BLOCK) for index in block.split(BATCH)]
+    batches = [
+        index
+        for start in range(skip, total, BLOCK)
+        for index in torch.arange(start, min(start + BLOCK, total)).split(BATCH)
+    ]
     found: list[Tensor] = []
     with _ahead(images, batches), torch.autocast(device.type, autocast, enabled=autocast is not None):
         for index in batches:

@@ -2,6 +2,8 @@
 
 import re
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from noisyctl import images as _images
 from noisyctl.cli import progress
 from noisyctl.datasets import folder
 from noisyctl.runs import evaluate as library
-from noisyctl.session import Session
+from noisyctl.session import Session, Silent
 from stages import evaluate, prepare_data
 
 
@@ -30,6 +32,16 @@ def photos(tmp_path: Path) -> Path:
         Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8)).save(path)
     (tmp_path / "photos/train/a/04.png").write_bytes(b"broken")
     return tmp_path / "photos"
+
+
+class Told(Silent):
+    """A screen that keeps how many were done."""
+
+    def __init__(self, told: list[int]) -> None:
+        self.told = told
+
+    def steps(self, what: str, unit: str, kept: bool = False) -> Callable[[int, int], None]:
+        return lambda done, total: self.told.append(done)
 
 
 def prepare(photos: Path, out: Path, keep: str, session: Session) -> None:
@@ -65,7 +77,9 @@ def test_prepare_data_goes_on(
         prepare(photos, tmp_path / "out", keep, session)
     assert not (tmp_path / "out/images.zarr").exists()
     del read[:]
-    prepare(photos, tmp_path / "out", keep, session)
+    told = list[int]()
+    prepare(photos, tmp_path / "out", keep, replace(session, shows=Told(told)))
+    assert told[0] == 12 and told[-1] == 6
     assert len(read) == 29 - 12  # three parts were there
     assert pipeline.tree(tmp_path / "out") == pipeline.tree(tmp_path / "at-once")
     assert not list((tmp_path / "scratch/scratch").iterdir())
