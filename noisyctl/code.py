@@ -36,9 +36,12 @@ PLUMBING = (
     "noisyctl.precision",
     "noisyctl.registry",
     "noisyctl.runs",
+    "noisyctl.runs.cluster",
     "noisyctl.runs.fresh",
     "noisyctl.runs.needed",
+    "noisyctl.runs.on_worker",
     "noisyctl.runs.record",
+    "noisyctl.runs.workers",
     "noisyctl.session",
     "stages",
 )

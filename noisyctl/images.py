@@ -48,10 +48,12 @@ LARGEST_FILE = 2**28  # bytes of one file, and of all files that are being decod
 MOST_PIXELS = 2**26
 BAND = 2**20  # pixels that are converted at a time
 
+MOST_IN_PART = 4096  # files that are read as one part of a long work; fewer where their squares have more than LARGEST_PART
+LARGEST_PART = 2**26
+
 T = TypeVar("T")
 Report = Callable[[int, int], None]  # called with the number of images that are done and of all images
-
-REPORT: ContextVar[Report] = ContextVar("report", default=lambda done, total: None)
+Tell = Callable[[int], None]  # called with the number of images of a part that are done
 
 
 class Unusable(Exception):
@@ -94,6 +96,38 @@ class Scan:
     quarantine: list[Quarantined]
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What is wanted of files below a folder: squares of a size with 3 channels or one, or the counts of their values."""
+
+    root: Path
+    image_size: int
+    gray: bool
+    pixels: bool
+
+    @property
+    def square(self) -> int:
+        """Bytes of a square."""
+        return self.image_size**2 * (1 if self.gray else 3)
+
+    @property
+    def part(self) -> int:
+        """How many files are read as one part, whoever reads them."""
+        return max(1, min(MOST_IN_PART, LARGEST_PART // max(1, self.square)))
+
+
+@dataclass(frozen=True, eq=False)
+class Some:
+    """What came of some files: an outcome of each, and of the readable ones the squares or the counts of their values."""
+
+    outcomes: list[Outcome]
+    values: UInt8[np.ndarray, "kept size size ch"] | Int64[np.ndarray, "ch 256"]
+
+
+# Reads parts of files, which it gives with their numbers, in any order.
+Reader = Callable[[Wanted, list[Sequence[str]], Report], Iterator[tuple[int, Some]]]
+
+
 class Room:
     """A quantity, such as memory, that threads share. A thread waits until its share of it is free.
 
@@ -123,11 +157,21 @@ BYTES, PIXELS = Room(LARGEST_FILE), Room(MOST_PIXELS)
 @contextlib.contextmanager
 def images_are_reported_to(report: Report) -> Iterator[None]:
     """Inside, `report` is called with the number of images of a split that have been read. Elsewhere nothing is reported."""
-    token = REPORT.set(report)
+    token = _report.set(report)
     try:
         yield
     finally:
-        REPORT.reset(token)
+        _report.reset(token)
+
+
+@contextlib.contextmanager
+def images_are_read_by(reader: Reader) -> Iterator[None]:
+    """Inside, `reader` reads the parts of all files. Elsewhere this process reads them, one after the other."""
+    token = _reader.set(reader)
+    try:
+        yield
+    finally:
+        _reader.reset(token)
 
 
 def to_ids(paths: Sequence[str]) -> Shaped[np.ndarray, " n"]:
@@ -199,12 +243,12 @@ def read(root: Path, paths: Sequence[str], image_size: int, *, gray: bool) -> Pi
         cure = "lower --image-size or use --keep files"
         raise DataError(f"{root}: {images_of} need {memory} of memory; {cure}") from error
 
-    def read_some(rows: range) -> list[Outcome]:
-        return [_read_into(images[row], root / paths[row], gray) for row in rows]
-
-    outcomes = [
-        outcome for some in _in_threads(read_some, len(paths), images[:1].nbytes or 1) for outcome in some
-    ]
+    wanted, found = Wanted(root, image_size, gray, pixels=True), dict[int, list[Outcome]]()
+    for number, some in _parts(wanted, paths):
+        place = images[number * wanted.part : number * wanted.part + len(some.outcomes)]
+        place[[not outcome.reason for outcome in some.outcomes]] = some.values
+        found[number] = some.outcomes
+    outcomes = [outcome for number in sorted(found) for outcome in found[number]]
     readable, all_gray, quarantine = _summary(paths, outcomes)
     kept = _compacted(images, np.flatnonzero(readable))
     return Pixels(kept, _digests(outcomes), readable, all_gray, quarantine)
@@ -212,35 +256,69 @@ def read(root: Path, paths: Sequence[str], image_size: int, *, gray: bool) -> Pi
 
 def scan(root: Path, paths: Sequence[str], image_size: int, *, gray: bool) -> Scan:
     """Decode files as `read` does, but keep no pixels, only what has to be known about them."""
-
-    def scan_some(rows: range) -> tuple[Int64[np.ndarray, "ch 256"], list[Outcome]]:
-        images = np.empty((len(rows), image_size, image_size, 1 if gray else 3), np.uint8)
-        outcomes = [
-            _read_into(image, root / paths[row], gray) for image, row in zip(images, rows, strict=True)
-        ]
-        return value_counts(images[[not outcome.reason for outcome in outcomes]]), outcomes
-
+    wanted, found = Wanted(root, image_size, gray, pixels=False), dict[int, list[Outcome]]()
     counts = np.zeros((1 if gray else 3, 256), np.int64)
-    outcomes: list[Outcome] = []
-    for some_counts, some in _in_threads(scan_some, len(paths), image_size**2 * len(counts)):
-        counts += some_counts
-        outcomes += some
+    for number, some in _parts(wanted, paths):
+        counts += some.values
+        found[number] = some.outcomes
+    outcomes = [outcome for number in sorted(found) for outcome in found[number]]
     checksums = np.array([outcome.checksum for outcome in outcomes if not outcome.reason], np.uint32)
     return Scan(counts, _digests(outcomes), checksums, *_summary(paths, outcomes))
 
 
-def _in_threads(work: Callable[[range], T], number: int, square: int) -> Iterator[T]:
+def some_of(wanted: Wanted, paths: Sequence[str], tell: Tell, threads: int = 0) -> Some:
+    """What comes of some files, which are read in several threads: in one for each processor if not told otherwise."""
+    shape = (wanted.image_size, wanted.image_size, 1 if wanted.gray else 3)
+    images = np.empty((len(paths) if wanted.pixels else 0, *shape), np.uint8)
+
+    def read_few(rows: range) -> tuple[Int64[np.ndarray, "ch 256"] | None, list[Outcome]]:
+        place = images[rows.start : rows.stop] if wanted.pixels else np.empty((len(rows), *shape), np.uint8)
+        few = [
+            _read_into(image, wanted.root / paths[row], wanted.gray)
+            for image, row in zip(place, rows, strict=True)
+        ]
+        return None if wanted.pixels else value_counts(place[[not outcome.reason for outcome in few]]), few
+
+    counts, outcomes = np.zeros((shape[2], 256), np.int64), list[Outcome]()
+    for few_counts, few in _in_threads(read_few, len(paths), max(1, wanted.square), threads):
+        counts += 0 if few_counts is None else few_counts
+        outcomes += few
+        tell(len(outcomes))
+    return Some(outcomes, images[[not outcome.reason for outcome in outcomes]] if wanted.pixels else counts)
+
+
+def _parts(wanted: Wanted, paths: Sequence[str]) -> Iterator[tuple[int, Some]]:
+    """What comes of the files, part after part, with the number of each part, in any order."""
+    parts = [paths[start : start + wanted.part] for start in range(0, len(paths), wanted.part)]
+    return _reader.get()(wanted, parts, _report.get())
+
+
+def read_here(wanted: Wanted, parts: list[Sequence[str]], report: Report) -> Iterator[tuple[int, Some]]:
+    """Reads the parts in this process, one after the other."""
+    total, done = sum(map(len, parts)), 0
+    for number, part in enumerate(parts):
+        yield number, some_of(wanted, part, functools.partial(_report_from, report, done, total))
+        done += len(part)
+
+
+def _report_from(report: Report, start: int, total: int, done: int) -> None:
+    report(start + done, total)
+
+
+_report: ContextVar[Report] = ContextVar("report", default=lambda done, total: None)
+_reader: ContextVar[Reader] = ContextVar("reader", default=read_here)
+
+
+def _in_threads(work: Callable[[range], T], number: int, square: int, threads: int) -> Iterator[T]:
     """The results of `work` for all rows, some rows at a time, in order. `square` is the number of bytes of a read image."""
     size = max(1, min(FILES, BLOCK // square))
     _formats()
-    with warnings.catch_warnings(), ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
+    with (
+        warnings.catch_warnings(),
+        ThreadPoolExecutor(threads or min(os.cpu_count() or 1, 16)) as pool,
+    ):
         warnings.simplefilter("ignore")  # PIL warns about odd but readable files
-        starts = range(0, number, size)
-        for start, found in zip(
-            starts, pool.map(work, [range(s, min(s + size, number)) for s in starts]), strict=True
-        ):
-            REPORT.get()(min(start + size, number), number)
-            yield found
+        yield from pool.map(work, [range(s, min(s + size, number)) for s in range(0, number, size)])
 
 
 def _summary(

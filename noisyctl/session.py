@@ -20,8 +20,8 @@ class Shows(Protocol):
     def epochs(self, what: str) -> Callable[[int, int, Mapping[str, float]], None]:
         """A function to be called with a finished epoch (from 0), the number of epochs, and the epoch's scalars."""
 
-    def steps(self, what: str, unit: str) -> Callable[[int, int], None]:
-        """A function to be called with how many of how many units are done."""
+    def steps(self, what: str, unit: str, kept: bool = False) -> Callable[[int, int], None]:
+        """A function to be called with how many of how many units are done. Finished blocks of them may be `kept`."""
 
     def say(self, text: str) -> None:
         """Show one line."""
@@ -34,7 +34,7 @@ class Silent:
     def epochs(self, what: str) -> Callable[[int, int, Mapping[str, float]], None]:
         return lambda epoch, total, scalars: None
 
-    def steps(self, what: str, unit: str) -> Callable[[int, int], None]:
+    def steps(self, what: str, unit: str, kept: bool = False) -> Callable[[int, int], None]:
         return lambda done, total: None
 
     def say(self, text: str) -> None:
@@ -47,7 +47,8 @@ class Session:
 
     `compile`: on or off, whether a training compiles its networks. `test_every`: after how many epochs a training predicts
     the test images; 0: after the last one alone. `resumes`: whether a training that is stopped goes on when it is called
-    again; without that nothing of it is kept in the scratch folder.
+    again; without that nothing of it is kept in the scratch folder. `cluster` names workers that make blocks of label-free
+    work: `local:N`, the address of a Dask scheduler, or a file that names a cluster; "" for none.
     """
 
     device: str = "auto"
@@ -58,6 +59,7 @@ class Session:
     quiet: bool = False
     test_every: int = 1
     resumes: bool = True
+    cluster: str = ""
     scratch: Path = field(default_factory=lambda: Path(os.environ.get("NOISYCTL_SCRATCH", ".noisyctl")))
     shows: Shows = Silent()
 
@@ -123,9 +125,9 @@ class Session:
         """For the epochs of a run: shows each of them."""
         return self.shows.epochs(what)
 
-    def progress(self, what: str, unit: str) -> Callable[[int, int], None]:
-        """For the parts of other work, `done` of `total`: shows them now and then."""
-        return self.shows.steps(what, unit)
+    def progress(self, what: str, unit: str, kept: bool = False) -> Callable[[int, int], None]:
+        """For the parts of other work, `done` of `total`: shows them now and then. `kept`: finished blocks are kept."""
+        return self.shows.steps(what, unit, kept)
 
     def say(self, text: str) -> None:
         """Show one line to the person at the terminal, if there is one."""

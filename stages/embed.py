@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from noisyctl.cli.stage import Option, Stage, one
+from noisyctl.cli.stage import CLUSTER, Option, Stage, one
 from noisyctl.layout import TRAINED_HERE, Layout, folder_of
 from noisyctl.session import Session
 
@@ -56,6 +56,7 @@ STAGE = Stage(
         ),
         Option("images", "images.zarr", lambda layout: layout.home / "images.zarr"),
         Option("out", "features to write, in the encoder's folder by default", writes=one("features.zarr")),
+        CLUSTER,
     ),
     params=lambda file, layout, given: ("embed", "noisyctl.runs.embedding"),
     fields=("noisyctl.runs.embedding",),

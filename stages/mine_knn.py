@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from noisyctl.cli.stage import Option, Stage, one
+from noisyctl.cli.stage import CLUSTER, Option, Stage, one
 from noisyctl.runs.mine_knn import Params, mine
 from noisyctl.session import Session
 
@@ -29,6 +29,7 @@ STAGE = Stage(
     options=(
         Option("features", "features.zarr", lambda layout: layout.encoder / "features.zarr"),
         Option("out", "neighbors to write", lambda layout: layout.neighbors, writes=one("neighbors.zarr")),
+        CLUSTER,
     ),
     params=lambda file, layout, given: ("knn", "noisyctl.runs.mine_knn"),
     fields=("noisyctl.runs.mine_knn",),

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from noisyctl.artifacts import csv_files, files
-from noisyctl.cli.stage import Option, Stage, one
+from noisyctl.cli.stage import CLUSTER, Option, Stage, one
 from noisyctl.errors import ParamsError
 from noisyctl.session import Session
 
@@ -70,6 +70,7 @@ STAGE = Stage(
         Option("features", "of a run on vectors of your own: .npy file of vectors, one row per sample"),
         Option("weights", "of a run on vectors: the file of the encoder's weights, if they came from one"),
         Option("out", "file to write", lambda layout: Path("predictions.csv"), writes=one(PREDICTIONS)),
+        CLUSTER,
     ),
     text=_text,
 )

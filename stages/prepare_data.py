@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from noisyctl.artifacts.files import Writes
-from noisyctl.cli.stage import Option, Stage, known_kind, modules_in
+from noisyctl.cli.stage import CLUSTER, Option, Stage, known_kind, modules_in
 from noisyctl.config import ParamsFile
 from noisyctl.layout import Layout
 from noisyctl.session import Session
@@ -46,7 +46,7 @@ STAGE = Stage(
     example="noisyctl prepare-data --dataset digits --out data/digits",
     run=run,
     inputs=lambda given, layout, extra: Inputs(extra["kind"], given["out"]),
-    options=(Option("out", "folder to write", lambda layout: layout.home, writes=_writes),),
+    options=(Option("out", "folder to write", lambda layout: layout.home, writes=_writes), CLUSTER),
     params=_params,
     by_kind=True,
     fields=modules_in("noisyctl.datasets"),

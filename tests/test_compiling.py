@@ -40,7 +40,7 @@ class Told:
     def epochs(self, what: str) -> Any:
         return lambda *about: None
 
-    def steps(self, what: str, unit: str) -> Any:
+    def steps(self, what: str, unit: str, kept: bool = False) -> Any:
         return lambda done, total: None
 
     def say(self, text: str) -> None:

@@ -294,6 +294,12 @@ def require_input(artifact: Artifact, name: str, digest: str, other: Path) -> No
         )
 
 
+def require_digest(artifact: Artifact, digest: str) -> None:
+    """Refuse an artifact that is no longer the one that a command began with, or is another one on this machine."""
+    if artifact.digest != digest:
+        raise ArtifactError(f"{artifact.path} is not the one that the command began with; run it again")
+
+
 def array_digest(values: np.ndarray) -> str:
     """sha256 over dtype, shape and C-ordered bytes; of text, over its JSON."""
     if values.dtype.kind == "T":

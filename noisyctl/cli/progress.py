@@ -14,24 +14,28 @@ from typing import Any
 
 MOST_SCALARS = 2
 SET_BEFOREHAND = ("learning_rate",)
+AT_ONCE = 2.0  # seconds in which kept blocks have been counted
 EVERY = 10.0  # seconds between two lines where stderr is no terminal
 
 
 @dataclass
 class Work:
-    """The work that this process is at. What goes on from a checkpoint is `resumable`."""
+    """The work that this process is at. What goes on from a checkpoint is `resumable`; other work may keep `blocks`."""
 
     what: str
     unit: str
     resumable: bool
     done: int = 0
     total: int = 0
+    blocks: bool = False
     bar: Any = None
 
     def kept(self) -> str:
         """What is kept of it where it stops now, and how to go on."""
         if not self.resumable:
             at = f" at {self.done:,} of {self.total:,} {self.unit}" if self.total else ""
+            if self.blocks:
+                return f"{self.what} stopped{at}; finished blocks are kept, and the same command goes on from them"
             return f"{self.what} stopped{at}; nothing unfinished is kept, the same command begins anew"
         if not self.done:
             return f"{self.what} stopped before an epoch ended; the same command goes on from the last one kept, if any"
@@ -65,9 +69,9 @@ class Terminal:
         """A bar, or a line an epoch."""
         return epochs(what, self.quiet)
 
-    def steps(self, what: str, unit: str) -> Callable[[int, int], None]:
+    def steps(self, what: str, unit: str, kept: bool = False) -> Callable[[int, int], None]:
         """A bar, or a line now and then."""
-        return steps(what, unit, self.quiet)
+        return steps(what, unit, self.quiet, kept)
 
     def say(self, text: str) -> None:
         """One line; the same one, such as the precision of each step of `clean`, is not said twice."""
@@ -102,13 +106,22 @@ def telling(scalars: Mapping[str, float]) -> list[tuple[str, float]]:
     ]
 
 
-def steps(what: str, unit: str, quiet: bool) -> Callable[[int, int], None]:
-    """A reporter of `done` of `total` units: a bar, or now and then a line."""
-    show = _show(_start(what, unit, resumable=False), quiet, every=EVERY)
-    begun = time.monotonic()
+def steps(what: str, unit: str, quiet: bool, kept: bool = False) -> Callable[[int, int], None]:
+    """A reporter of `done` of `total` units: a bar, or now and then a line.
+
+    Units that were `kept` by an earlier call are told at once, and say nothing of the time that the others take.
+    """
+    work = _start(what, unit, resumable=False)
+    work.blocks = kept
+    show = _show(work, quiet, every=EVERY)
+    begun, before = time.monotonic(), -1
 
     def report(done: int, total: int) -> None:
-        left = (time.monotonic() - begun) / done * (total - done) if done else 0.0
+        nonlocal before
+        passed = time.monotonic() - begun
+        if before < 0:
+            before = done if kept and passed < AT_ONCE else 0
+        left = passed / (done - before) * (total - done) if done > before else 0.0
         show(done, total, f"{done:,}/{total:,} {unit}  {_left(left)}".rstrip())
 
     return report

@@ -127,6 +127,7 @@ def settings(file: config.ParamsFile, given: dict[str, Any], sets: dict[str, Any
         threads=values["threads"],
         seed=values["seed"],
         quiet=bool(given["json"]),
+        cluster=given.get("cluster") or "",
         shows=Terminal(quiet=bool(given["json"])),
     )
 

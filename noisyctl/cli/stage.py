@@ -70,6 +70,13 @@ def inside(*artifacts: str, **others: Form) -> Callable[[Path], Writes]:
     )
 
 
+CLUSTER = Option(  # of a command whose work is in blocks that any process can make; its Session has it
+    "cluster",
+    "make blocks on several workers at once, with the same bytes: local:N on this machine, the address of a Dask scheduler, "
+    "or a file that names a cluster; each takes the memory of one command (docs/scale.md)",
+    type=str,
+    metavar="local:N|tcp://HOST:PORT|FILE.yaml",
+)
 RUN = inside("networks.safetensors", "trace.zarr")  # what a run or a warm-up is
 
 

@@ -97,17 +97,22 @@ def features_of(
     *,
     autocast: torch.dtype | None = None,
     skip: int = 0,
+    stop: int | None = None,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> Iterator[Float[Tensor, "b d"]]:
     """The features of all images but the first `skip`, in order, BLOCK at a time, on the CPU in float32.
+
+    With `stop` they end before the image of this number.
 
     `images` is a tensor [n h w ch] of bytes, or what reads files as such (`streaming.FileImages`); those are
     decoded in threads while the network computes. `skip` is a multiple of BLOCK. `report` is told how many of all are done.
     """
     network = encoder.network.to(device).to(memory_format=torch.channels_last)
-    total = len(images)
+    total = len(images) if stop is None else stop
     batches = [
-        index for block in torch.arange(total).split(BLOCK)[skip // BLOCK :] for index in block.split(BATCH)
+        index
+        for start in range(skip, total, BLOCK)
+        for index in torch.arange(start, min(start + BLOCK, total)).split(BATCH)
     ]
     found: list[Tensor] = []
     with _ahead(images, batches), torch.autocast(device.type, autocast, enabled=autocast is not None):
@@ -117,7 +122,7 @@ def features_of(
             found.append(out.float().flatten(1).cpu())
             done = int(index[-1]) + 1
             report(done, total)
-            if done % BLOCK == 0 or done == total:
+            if (done - skip) % BLOCK == 0 or done == total:
                 yield torch.cat(found)
                 found = []
 

@@ -84,6 +84,24 @@ def mine(
 
 
 @torch.no_grad()
+def exact_search(
+    features: Rows, k: int, engine: Engine = "auto", *, device: torch.device | str | None = None
+) -> Callable[[Int[Tensor, " q"]], Answer]:
+    """What answers a block of queries, which are numbers of rows, as `mine` does: for a process that answers some blocks.
+
+    Raises ParamsError and DataError as `mine` does.
+    """
+    rows = _checked_rows(features, k, "cosine", device)
+    propose = _search.exact(choose_engine(engine, rows.device), rows, k, "cosine")
+    return functools.partial(_answer, rows, k, "cosine", propose)
+
+
+def parts_of(n: int) -> list[range]:
+    """The blocks of n queries: their rows."""
+    return [range(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
+
+
+@torch.no_grad()
 def mine_hnsw(
     features: Rows,
     k: int,
@@ -117,7 +135,7 @@ def nearest(features: Float[Tensor, "n d"], k: int, metric: Metric = "euclidean"
 
     Unlike in `mine`, all rows may be equal.
     """
-    _check_k(k, len(features) - 1)
+    check_k(k, len(features) - 1)
     rows, _ = _read(features, metric, features.device)
     propose = _search.exact(choose_engine("auto", rows.device), rows, k, metric)
     return _mine(rows, None, k, metric, propose)[0].long()
@@ -183,7 +201,7 @@ def _checked_rows(
     features: Rows, k: int, metric: Metric, device: torch.device | str | None
 ) -> Float32[Tensor, "n d"]:
     n = features.shape[0]
-    _check_k(k, n - 1)
+    check_k(k, n - 1)
     rows, zero = _read(features, metric, torch.device(str(device or getattr(features, "device", "cpu"))))
     if metric == "cosine":
         _refuse(zero, "are all zero and have no direction")
@@ -193,7 +211,8 @@ def _checked_rows(
     return rows
 
 
-def _check_k(k: int, largest: int) -> None:
+def check_k(k: int, largest: int) -> None:
+    """Raises ParamsError where k is not from 1 to `largest`, the number of other rows."""
     if not 1 <= k <= largest:
         cure = f"choose k from 1 to {largest}" if largest > 0 else "give at least two samples"
         raise ParamsError(f"k is {k} for {largest + 1} samples; {cure}")
@@ -241,10 +260,15 @@ def _mine(
     queries = torch.arange(len(rows)) if queries is None else queries
     indices = torch.empty(len(queries), k, dtype=torch.int32, device=rows.device)
     similarity = torch.empty(len(queries), k, device=rows.device)
-    for number, start in enumerate(range(0, len(queries), BLOCK)):
-        part = slice(start, start + BLOCK)
-        own = queries[part].to(rows.device)
-        search = functools.partial(_search.search, rows[own], own, rows, k, metric, propose)
-        indices[part], similarity[part] = keep(number, search)
-        report(min(start + BLOCK, len(queries)), len(queries))
+    for number, some in enumerate(parts_of(len(queries))):
+        part = slice(some.start, some.stop)
+        indices[part], similarity[part] = keep(
+            number, functools.partial(_answer, rows, k, metric, propose, queries[part])
+        )
+        report(some.stop, len(queries))
     return indices, similarity
+
+
+def _answer(rows: Tensor, k: int, metric: Metric, propose: Propose, queries: Tensor) -> Answer:
+    own = queries.to(rows.device)
+    return _search.search(rows[own], own, rows, k, metric, propose)

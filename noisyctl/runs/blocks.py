@@ -6,6 +6,7 @@ as one that was never stopped: the facts of the scratch folder say what the bloc
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor
 
@@ -23,15 +24,20 @@ class Blocks:
     scratch: Scratch
     kind: str
 
+    def has(self, number: int) -> bool:
+        """Whether a block is there already."""
+        return exists(self._path(number))
+
     def read(self, number: int) -> Tensors | None:
         """A block that is there already, or None. Raises ArtifactError where a byte of it was changed."""
-        path = self.scratch.folder / "blocks" / f"{self.kind}-{number}.safetensors"
+        path = self._path(number)
         return tensor_files.read(path, "the same command")[0] if exists(path) else None
 
     def write(self, number: int, block: Mapping[str, Tensor]) -> None:
         """Keep a block that is finished."""
-        path = self.scratch.folder / "blocks" / f"{self.kind}-{number}.safetensors"
-        tensor_files.write(path, block, {"kind": "checkpoint", "block": self.kind, "number": number})
+        tensor_files.write(
+            self._path(number), block, {"kind": "checkpoint", "block": self.kind, "number": number}
+        )
 
     def kept(self, number: int, make: Callable[[], Tensors]) -> Tensors:
         """The block of this number: as it was kept, or made now and kept."""
@@ -40,3 +46,6 @@ class Blocks:
             found = make()
             self.write(number, found)
         return found
+
+    def _path(self, number: int) -> Path:
+        return self.scratch.folder / "blocks" / f"{self.kind}-{number}.safetensors"

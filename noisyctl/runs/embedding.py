@@ -1,7 +1,7 @@
 """From images.zarr to features.zarr, with an encoder that comes trained; goes on where it was stopped."""
 
 import functools
-from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,16 @@ from noisyctl import embedding
 from noisyctl.artifacts import store
 from noisyctl.artifacts.kinds import FEATURES
 from noisyctl.embedding import BLOCK, Encoder, features_of
+from noisyctl.errors import ArtifactError
+from noisyctl.layout import FILES
 from noisyctl.params import Params as Base
 from noisyctl.params import param
-from noisyctl.runs.blocks import Blocks
+from noisyctl.runs.blocks import Blocks, Tensors
 from noisyctl.runs.reading import read_images
 from noisyctl.runs.samples import images_of_splits
+from noisyctl.runs.workers import Make, Report, Tell, Work, Workers, workers_of
 from noisyctl.session import Session
 from noisyctl.training.scratch import Scratch, hold
-
-Report = Callable[[int, int], None]
 
 
 class Params(Base):
@@ -49,96 +50,122 @@ def embed_images(
 ) -> dict[str, Any]:
     """Write the features of every split of images.zarr by the encoder `name` to `out`, and return their facts.
 
-    `weights`, `download` and `image_size` are as in `embedding.load`. Raises ParamsError where there is no such encoder.
+    `weights`, `download` and `image_size` are as in `embedding.load`. Blocks of BLOCK images that were finished before are
+    taken from the scratch folder; the bytes are the same as without a stop. Raises ParamsError where there is no such
+    encoder.
     """
-    device = session.start()
+    session.start()
     encoder = embedding.load(name, weights, download, image_size)
     images = read_images(images_file)
-    precision = session.precision_on(device)
-    recorded = {"encoder": encoder.name, "image_size": encoder.image_size, "precision": precision}
-    recorded["threads"] = torch.get_num_threads()
-    facts = {"params": recorded, "weights": encoder.weights, "images": images.digest}
-    with hold(session.scratch, "embed", facts | session.numerics(device), out) as scratch:
-        return embed(
-            images,
-            images_of_splits(images, device, encoder.resize),
-            encoder,
-            out,
-            scratch,
-            device,
-            params=recorded,
-            autocast=torch.bfloat16 if precision == "bfloat16" else None,
-            report=session.progress("embed", "images"),
+    with workers_of(session, "embed") as workers:
+        numerics, asked = workers.numerics(), Asked(name, weights, download, image_size, encoder.weights)
+        recorded = {"encoder": encoder.name, "image_size": encoder.image_size}
+        recorded |= {"precision": numerics["precision"], "threads": torch.get_num_threads()}
+        facts = {"params": recorded, "weights": encoder.weights, "images": images.digest}
+        of_worker = (
+            images_file,
+            images.digest,
+            asked,
+            replace(workers.session(), precision=numerics["precision"]),
         )
-
-
-def embed(
-    images: store.Artifact,
-    splits: Mapping[str, Any],
-    encoder: Encoder,
-    out: Path,
-    scratch: Scratch,
-    device: torch.device,
-    *,
-    params: Mapping[str, Any],
-    autocast: torch.dtype | None = None,
-    report: Report = lambda done, total: None,
-) -> dict[str, Any]:
-    """Write features.zarr at `out` and return its facts.
-
-    `splits` holds the images of every split [n h w ch], "train" among them, in memory or read from files ahead of use.
-    Blocks of BLOCK images that were finished before are taken from `scratch`; the bytes are the same as without a stop.
-    `report` is told how many images of all splits are done.
-    """
-    total, done, arrays = sum(len(pixels) for pixels in splits.values()), 0, {}
-    for split, pixels in splits.items():
-        so_far = functools.partial(_report_from, report, done, total)
-        arrays["features" if split == "train" else f"{split}_features"] = _features(
-            split,
-            pixels,
-            encoder,
-            scratch,
-            device,
-            autocast,
-            so_far,
-        )
-        done += len(pixels)
-    store.write(
-        out,
-        FEATURES,
-        arrays,
-        params=params,
-        inputs={"images": images.digest},
-        attributes={"encoder": encoder.name, "weights": encoder.weights, "image_size": encoder.image_size},
-    )
+        opened = None if session.cluster else _embedder(images, encoder, of_worker[-1])
+        work = Work(open_embedder, of_worker, _seen(images, weights), True, opened)
+        with hold(session.scratch, "embed", facts | numerics, out) as scratch:
+            arrays = _features(work, images, scratch, workers, session.progress("embed", "images", kept=True))
+            about = {"encoder": encoder.name, "weights": encoder.weights, "image_size": encoder.image_size}
+            inputs = {"images": images.digest}
+            store.write(out, FEATURES, arrays, params=recorded, inputs=inputs, attributes=about)
     return {
         "encoder": encoder.name,
-        "samples": total,
+        "samples": sum(map(len, arrays.values())),
         "features": arrays["features"].shape[1],
         "out": str(out),
     }
 
 
-def _report_from(report: Report, start: int, total: int, done: int, _: int) -> None:
-    """Report images of one split as some of all."""
-    report(start + done, total)
+@dataclass(frozen=True)
+class Asked:
+    """Which encoder embeds. `found` says which weights it has, wherever it is loaded."""
+
+    name: str
+    weights: Path | None
+    download: bool
+    image_size: int
+    found: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some images of a split."""
+
+    split: str
+    rows: range
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def open_embedder(images_file: Path, digest: str, asked: Asked, session: Session) -> Make:
+    """What embeds a part of the images. Raises NoisyctlError where images or weights are others than at the beginning."""
+    encoder = embedding.load(asked.name, asked.weights, asked.download, asked.image_size)
+    if encoder.weights != asked.found:
+        raise ArtifactError(
+            f"the weights of {asked.name} are {encoder.weights} here, and {asked.found} at the beginning"
+        )
+    images = read_images(images_file)
+    store.require_digest(images, digest)
+    return _embedder(images, encoder, session)
+
+
+def _embedder(images: store.Artifact, encoder: Encoder, session: Session) -> Make:
+    """What embeds a part of the images. It holds all images where their pixels are in images.zarr."""
+    device = session.start()
+    autocast = torch.bfloat16 if session.precision_on(device) == "bfloat16" else None
+    splits = images_of_splits(images, device, encoder.resize)
+
+    def embedded(part: Part, tell: Tell) -> Tensors:
+        start, stop = part.rows.start, part.rows.stop
+        (features,) = features_of(
+            encoder,
+            splits[part.split],
+            device,
+            autocast=autocast,
+            skip=start,
+            stop=stop,
+            report=lambda done, _: tell(done - start),
+        )
+        return {"features": features}
+
+    return embedded
+
+
+def _seen(images: store.Artifact, weights: Path | None) -> tuple[Path, ...]:
+    """What a worker must see: images.zarr, the folder of its files, and the file of the weights."""
+    files = images.path.parent / FILES
+    found = (images.path, *([files] if "train" not in images else []), *([weights] if weights else []))
+    return tuple(found)
 
 
 def _features(
-    split: str,
-    pixels: Any,
-    encoder: Encoder,
-    scratch: Scratch,
-    device: torch.device,
-    autocast: torch.dtype | None,
-    report: Report,
-) -> Float32[np.ndarray, "n d"]:
-    """The features of a split, block after block, each kept in the scratch folder as soon as it is there."""
-    there, blocks = Blocks(scratch, split), list[torch.Tensor]()
-    while (block := there.read(len(blocks))) is not None:
-        blocks.append(block["features"])
-    missing = features_of(encoder, pixels, device, autocast=autocast, skip=BLOCK * len(blocks), report=report)
-    for features in missing:
-        there.write(len(blocks), {"features": features})
-        blocks.append(features)
-    return torch.cat(blocks).numpy()
+    work: Work, images: store.Artifact, scratch: Scratch, workers: Workers, report: Report
+) -> dict[str, Float32[np.ndarray, "_ d"]]:
+    """The features of every split, by the name of their array; each block is kept as soon as it is there."""
+    sizes = {n.removesuffix("_id"): images.lazy(n).shape[0] for n in images.names if n.endswith("_id")}
+    total, done, arrays = sum(sizes.values()), 0, {}
+    for split, size in sizes.items():
+        parts = [Part(split, range(at, min(at + BLOCK, size))) for at in range(0, size, BLOCK)]
+        so_far = functools.partial(_report_from, report, done, total)
+        features = np.empty((0, 0), np.float32)
+        for number, block in workers.finished(work, Blocks(scratch, split), parts, so_far):
+            found = block["features"].numpy()
+            if not features.size:
+                features = np.empty((size, found.shape[1]), np.float32)
+            features[parts[number].rows.start : parts[number].rows.stop] = found
+        arrays["features" if split == "train" else f"{split}_features"] = features
+        done += size
+    return arrays
+
+
+def _report_from(report: Report, start: int, total: int, done: int, _: int) -> None:
+    """Report images of one split as some of all."""
+    report(start + done, total)

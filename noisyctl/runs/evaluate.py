@@ -1,6 +1,11 @@
 """Runs judged: from traces and what is known of the truth to metrics, figures and lists of labels to look at."""
 
-from collections.abc import Sequence
+import contextlib
+import functools
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +23,7 @@ from noisyctl.nn.inference import BATCH, evaluating, outputs
 from noisyctl.nn.networks import build
 from noisyctl.parts.neighbors import knn_classify
 from noisyctl.runs import fresh
+from noisyctl.runs.blocks import Blocks, Tensors
 from noisyctl.runs.question import Question
 from noisyctl.runs.reading import (
     first_classifier,
@@ -29,9 +35,14 @@ from noisyctl.runs.samples import read_samples
 from noisyctl.runs.tasks import make_task
 from noisyctl.seeds import stream
 from noisyctl.session import Session
+from noisyctl.training.scratch import hold
 
 TRAIN = "noisyctl train-method NAME"
 PROBE_NEIGHBORS = 20
+
+Keep = Callable[
+    [str, store.Artifact, Callable[[], Tensors]], Tensors
+]  # a run as it was kept, or judged now and kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +67,8 @@ def evaluate(
 ) -> tuple[dict[str, Any], dict[str, Listed]]:
     """Write metrics.json, plots/*.tsv, figures/*.png and samples/*.csv of all runs, as a folder of the form `results`.
 
-    Gives the metrics, and the list of each run by its name. Raises ArtifactError where a run is stale, of other images than
-    the truth, or damaged.
+    Of several runs each is kept when it has been judged, until all are published. Gives the metrics, and the list of each
+    run by its name. Raises ArtifactError where a run is stale, of other images than the truth, or damaged.
     """
     known = Known(
         store.read(question.truth, TRUTH) if question.truth else None,
@@ -67,21 +78,21 @@ def evaluate(
     metrics: dict[str, Any] = {"runs": {}}
     curves: dict[str, Curves] = {"test_accuracy": {}}
     listed: dict[str, Listed] = {}
-    with files.publish(question.out, results) as partial:
+    found = sorted(_find(question.runs))
+    with (
+        _kept(question, known, len(found), session) as keep,
+        files.publish(question.out, results) as partial,
+    ):
         partial.mkdir()
-        found = sorted(_find(question.runs))
-        report = session.progress("evaluate", "runs")
+        report = session.progress("evaluate", "runs", kept=len(found) > 1)
         for done, (name, trace) in enumerate(found, start=1):
             _require_fresh(trace, question)
-            metrics["runs"][name], of_run = _judge(trace, known)
-            for key, curve in of_run.items():
+            judged = keep(name, trace, functools.partial(_judged, name, trace, known, question, session))
+            for key, curve in _unpacked(judged, partial).items():
                 curves.setdefault(key, {})[name] = curve
-            about = metrics["runs"][name]["list"]
-            place = Path("samples", f"{name.replace('/', '-')}.csv")
-            names, paths = list(trace.attributes["class_names"]), _paths_of(trace, question.paths)
-            first = lists.write_list(partial / place, trace, names, paths, about["warning"])
-            listed[name] = Listed(about | {"path": str(question.out / place)}, first)
-            _draw(drawing.Canvas(partial, name.replace("/", "-")), trace, known.truth, question, session)
+            metrics["runs"][name], first = json.loads(judged["told"].numpy().tobytes())
+            place = question.out / "samples" / f"{_stem(name)}.csv"
+            listed[name] = Listed(metrics["runs"][name]["list"] | {"path": str(place)}, first)
             report(done, len(found))
         if question.encoder and question.images and known.truth:
             metrics["knn_probe"] = _probe(question.encoder, question.images, known.truth, session)
@@ -95,6 +106,63 @@ def evaluate(
         metrics_json.write(partial / "metrics.json", metrics)
         results.seal(partial)
     return metrics, listed
+
+
+@contextlib.contextmanager
+def _kept(question: Question, known: Known, runs: int, session: Session) -> Iterator[Keep]:
+    """What keeps a judged run, as a block in the scratch folder; one run alone is judged and not kept."""
+    if runs < 2:
+        yield lambda name, trace, judge: judge()
+        return
+    paths = None if question.paths is None else store.read(question.paths, PATHS)
+    facts: dict[str, Any] = {
+        "known": [a.digest for a in (known.truth, *known.facts, known.verified, paths) if a is not None],
+        "drawn": [list(question.loss_epochs), question.tsne, str(question.images)],
+        "numerics": session.numerics(session.start(), "float32") if question.tsne else {},
+    }
+    with hold(session.scratch, "evaluate", facts, question.out) as scratch:
+
+        def keep(name: str, trace: store.Artifact, judge: Callable[[], Tensors]) -> Tensors:
+            about = json.dumps([name, str(trace.path.absolute()), trace.digest])
+            return Blocks(scratch, hashlib.sha256(about.encode()).hexdigest()[:16]).kept(0, judge)
+
+        yield keep
+
+
+def _judged(name: str, trace: store.Artifact, known: Known, question: Question, session: Session) -> Tensors:
+    """All that is found of a run, as bytes: its block of metrics.json with the first rows of its list, curves and files."""
+    result, curves = _judge(trace, known)
+    with tempfile.TemporaryDirectory(prefix="noisyctl-evaluate-") as folder:
+        place = Path(folder)
+        names, paths = list(trace.attributes["class_names"]), _paths_of(trace, question.paths)
+        about = result["list"]
+        first = lists.write_list(
+            place / "samples" / f"{_stem(name)}.csv", trace, names, paths, about["warning"]
+        )
+        _draw(drawing.Canvas(place, _stem(name)), trace, known.truth, question, session)
+        written = {
+            f"file {path.relative_to(place)}": torch.from_numpy(np.fromfile(path, np.uint8))
+            for path in sorted(place.rglob("*"))
+            if path.is_file()
+        }
+    told = np.frombuffer(json.dumps([result, first]).encode(), np.uint8).copy()
+    drawn = {f"curve {key}": torch.from_numpy(np.asarray(curve)) for key, curve in curves.items()}
+    return {"told": torch.from_numpy(told)} | drawn | written
+
+
+def _unpacked(judged: Tensors, place: Path) -> Curves:
+    """The curves of a judged run, whose files are written below `place`."""
+    for name, content in judged.items():
+        if name.startswith("file "):
+            file = place / name.removeprefix("file ")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content.numpy().tobytes())
+    return {n.removeprefix("curve "): c.numpy() for n, c in judged.items() if n.startswith("curve ")}
+
+
+def _stem(name: str) -> str:
+    """The name of a run as its files have it."""
+    return name.replace("/", "-")
 
 
 def _find(folders: tuple[Path, ...]) -> list[tuple[str, store.Artifact]]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+from noisyctl.errors import ParamsError
 from noisyctl.params import Params as Base
 from noisyctl.params import param
 from noisyctl.session import Session
@@ -33,24 +34,36 @@ def mine(features_path: Path, out: Path, params: Params, session: Session) -> di
 
     Where images.zarr lies in the default place, stale features are refused with an ArtifactError.
     """
+    import torch
+
     from noisyctl.artifacts import store
     from noisyctl.artifacts.kinds import FEATURES
     from noisyctl.runs import fresh
     from noisyctl.runs.blocks import Blocks
+    from noisyctl.runs.workers import workers_of
     from noisyctl.training.scratch import hold
 
-    device = session.start()  # a device that is not there is told first
+    session.start()  # a device that is not there is told first
+    if params.engine == "hnsw" and session.cluster:
+        raise ParamsError(
+            "--cluster: hnsw builds one graph in one process; choose an exact engine, or leave out one"
+        )
     images = features_path.parent.parent / "images.zarr"  # where it lies by default
     if images.exists():
         made = fresh.label_free(images, features_path.parent, features=features_path)
         fresh.require([made["features"]])
     features = store.read(features_path, FEATURES)
     space = params.space if params.space in features else "features"
-    made_of = params.model_dump() | {"features": features.digest, "seed": session.seed, "device": str(device)}
-    with hold(session.scratch, "mine-knn", made_of, out) as scratch:
-        blocks = Blocks(scratch, "queries")
-        mined, engine = _mined(features.checked_rows(space), params, session, device, blocks)
-        return _write(out, mined, engine, features, space, params)
+    made_of = params.model_dump() | {"features": features.digest, "seed": session.seed}
+    with workers_of(session, "mine-knn") as workers:
+        device = torch.device(workers.numerics("float32")["device"])
+        with hold(session.scratch, "mine-knn", made_of | {"device": str(device)}, out) as scratch:
+            blocks = Blocks(scratch, "queries")
+            if params.engine == "hnsw":
+                mined, engine = _mined_by_graph(features.checked_rows(space), params, session, device, blocks)
+            else:
+                mined, engine = _mined(features, space, params, session, device, workers, blocks)
+            return _write(out, mined, engine, features, space, params)
 
 
 def _write(out: Path, mined: Any, engine: str, features: Any, space: str, params: Params) -> dict[str, Any]:
@@ -73,8 +86,53 @@ def _write(out: Path, mined: Any, engine: str, features: Any, space: str, params
     return facts | {"samples": len(mined.indices)}
 
 
-def _mined(rows: Any, params: Params, session: Session, device: Any, blocks: Any) -> tuple[Any, str]:
-    """The neighbors, and the engine that found them. Answers that `blocks` holds are not searched for again."""
+def _mined(
+    features: Any, space: str, params: Params, session: Session, device: Any, workers: Any, blocks: Any
+) -> tuple[Any, str]:
+    """The exact neighbors, and the engine that found them. Answers that `blocks` holds are not searched for again."""
+    import torch
+
+    from noisyctl.parts import neighbors
+    from noisyctl.runs.workers import Work
+
+    assert params.engine != "hnsw"
+    engine = neighbors.choose_engine(params.engine, device)
+    number = features.lazy(space).shape[0]
+    neighbors.check_k(params.k, number - 1)
+    asked = (features.path, features.digest, space, params.k, engine, workers.session())
+    work = Work(open_search, asked, (features.path,))
+    indices = torch.empty(number, params.k, dtype=torch.int32)
+    similarity = torch.empty(number, params.k)
+    parts, report = neighbors.parts_of(number), session.progress("mine-knn", "samples", kept=True)
+    for at, found in workers.finished(work, blocks, parts, report):
+        place = slice(parts[at].start, parts[at].stop)
+        indices[place], similarity[place] = found["indices"], found["similarity"]
+    return neighbors.Neighbors(indices, similarity), engine
+
+
+def open_search(
+    path: Path, digest: str, space: str, k: int, engine: Any, session: Session
+) -> Callable[[range, Any], dict[str, Any]]:
+    """What answers a block of queries. Raises ArtifactError where the features are not those of this digest."""
+    import torch
+
+    from noisyctl.artifacts import store
+    from noisyctl.artifacts.kinds import FEATURES
+    from noisyctl.parts import neighbors
+
+    device, features = session.start(), store.read(path, FEATURES)
+    store.require_digest(features, digest)
+    search = neighbors.exact_search(features.checked_rows(space), k, engine, device=device)
+
+    def answered(part: range, tell: Any) -> dict[str, Any]:
+        indices, similarity = search(torch.arange(part.start, part.stop))
+        return {"indices": indices.int(), "similarity": similarity}
+
+    return answered
+
+
+def _mined_by_graph(rows: Any, params: Params, session: Session, device: Any, blocks: Any) -> tuple[Any, str]:
+    """The neighbors by an HNSW graph. Answers that `blocks` holds are not searched for again."""
     from noisyctl.parts import neighbors
     from noisyctl.seeds import stream
 
@@ -82,11 +140,7 @@ def _mined(rows: Any, params: Params, session: Session, device: Any, blocks: Any
         found = blocks.kept(number, lambda: dict(zip(("indices", "similarity"), answer(), strict=True)))
         return found["indices"].to(device), found["similarity"].to(device)
 
-    report = session.progress("mine-knn", "samples")
-    if params.engine == "hnsw":
-        rng = stream(session.seed, "mine-knn", "recall")
-        graph = {name: getattr(params, f"hnsw_{name}") for name in ("links", "construction", "search")}
-        return neighbors.mine_hnsw(rows, params.k, rng, **graph, report=report, keep=keep), "hnsw"
-    engine = neighbors.choose_engine(params.engine, device)
-    mined = neighbors.mine(rows, params.k, params.engine, device=device, report=report, keep=keep)
-    return mined, engine
+    report = session.progress("mine-knn", "samples", kept=True)
+    rng = stream(session.seed, "mine-knn", "recall")
+    graph = {name: getattr(params, f"hnsw_{name}") for name in ("links", "construction", "search")}
+    return neighbors.mine_hnsw(rows, params.k, rng, **graph, report=report, keep=keep), "hnsw"

@@ -1,12 +1,11 @@
 """A run's model on images of your own, or on vectors: from a folder or an .npy file to predictions.csv."""
 
 import functools
-import hashlib
 import itertools
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,10 +22,12 @@ from noisyctl.datasets.folder import existing_folder, reasons_of
 from noisyctl.errors import ArtifactError, DataError
 from noisyctl.images import find, read
 from noisyctl.nn import inference
-from noisyctl.runs.blocks import Blocks
+from noisyctl.runs.blocks import Blocks, Tensors
+from noisyctl.runs.file_parts import SomeFiles, digest_of, parts_of
 from noisyctl.runs.headers import Preprocessing, RunHeader
 from noisyctl.runs.reading import read_label_free, read_run
 from noisyctl.runs.samples import VECTORS, views_of
+from noisyctl.runs.workers import Make, Tell, Work, workers_of
 from noisyctl.session import Session
 from noisyctl.training import warmup
 from noisyctl.training.scratch import hold
@@ -68,50 +69,56 @@ def predict(
     intake = intake_of(run, how, device, session, weights)
     label = _labeler(networks, header.method, how, intake, device)
     paths, unusable = find(existing_folder(str(root)))
+    parts = parts_of(root, paths, inference.BATCH)
     asked = {
         "networks": header.digest,
-        "files": _digest_of(root, paths),
+        "files": digest_of(parts),
         "size": intake.size,
         "weights": "" if weights is None else str(weights),
     }
-    numerics = session.numerics(device, session.precision_on(device))
+    with workers_of(session, "predict") as workers:
+        numerics = workers.numerics(session.precision)
+        of_worker = (run, header.digest, weights, replace(workers.session(), precision=numerics["precision"]))
+        seen = (run, root, *([weights] if weights else []))
+        work = Work(open_labeler, of_worker, seen, True, functools.partial(_labeled, intake, label))
+        with hold(session.scratch, "predict", asked | numerics, out) as scratch:
+            blocks, report = Blocks(scratch, "images"), session.progress("predict", "images", kept=True)
+            for _ in workers.finished(work, blocks, parts, report):
+                pass  # each is kept, and is read again in order
+            answers = ((part.paths, blocks.read(number) or {}) for number, part in enumerate(parts))
+            return _write(out, root, answers, how.class_names, unusable)
 
-    def labeled(part: list[str]) -> dict[str, Tensor]:
-        pixels = read(root, part, intake.size, gray=intake.channels == 1)
-        reasons = json.dumps([file.reason for file in pixels.quarantine]).encode()
-        found = label(pixels.images) if len(pixels.images) else _NOTHING
-        return {
-            "readable": torch.from_numpy(pixels.readable),
-            "classes": found[0].cpu(),
-            "probability": found[1].cpu(),
-            "reasons": torch.tensor(list(reasons), dtype=torch.uint8),
-        }
 
-    with hold(session.scratch, "predict", asked | numerics, out) as scratch:
-        blocks, report = Blocks(scratch, "images"), session.progress("predict", "images")
+def open_labeler(run: Path, digest: str, weights: Path | None, session: Session) -> Make:
+    """What labels some files. Raises ArtifactError where the run is no longer that of this digest."""
+    device = session.start()
+    networks, header, how = read_model(run)
+    if header.digest != digest:
+        raise ArtifactError(f"{run} is not the run that the command began with; run it again")
+    intake = intake_of(run, how, device, session, weights)
+    return functools.partial(_labeled, intake, _labeler(networks, header.method, how, intake, device))
 
-        def answers() -> Iterator[tuple[list[str], dict[str, Tensor]]]:
-            for number, start in enumerate(range(0, len(paths), inference.BATCH)):
-                part = paths[start : start + inference.BATCH]
-                yield part, blocks.kept(number, functools.partial(labeled, part))
-                report(start + len(part), len(paths))
 
-        return _write(out, root, answers(), how.class_names, unusable)
+def _labeled(intake: Intake, label: Any, part: SomeFiles, tell: Tell) -> Tensors:
+    """Which of some files can be read, their classes and probabilities, and why the others cannot be read."""
+    pixels = read(part.root, part.paths, intake.size, gray=intake.channels == 1)
+    reasons = json.dumps([file.reason for file in pixels.quarantine]).encode()
+    found = label(pixels.images) if len(pixels.images) else _NOTHING
+    return {
+        "readable": torch.from_numpy(pixels.readable),
+        "classes": found[0].cpu(),
+        "probability": found[1].cpu(),
+        "reasons": torch.tensor(list(reasons), dtype=torch.uint8),
+    }
 
 
 _NOTHING = torch.empty(0, dtype=torch.int64), torch.empty(0)  # the classes and probabilities of no image
 
 
-def _digest_of(root: Path, paths: Sequence[str]) -> str:
-    """Changes with any file: its path, size or time."""
-    about = [(path, *files.size_and_time(root / path)) for path in paths]
-    return hashlib.sha256(json.dumps(about).encode()).hexdigest()
-
-
 def _write(
     out: Path,
     root: Path,
-    answers: Iterator[tuple[list[str], dict[str, Tensor]]],
+    answers: Iterator[tuple[Sequence[str], Tensors]],
     names: Sequence[str],
     unusable: Sequence[Quarantined],
 ) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """A data set as artifacts: its images, and its labels, which are known to be right or are as they were given."""
 
+import contextlib
 import itertools
 import json
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,15 @@ from noisyctl.artifacts import csv_files, files, store
 from noisyctl.artifacts.files import Form
 from noisyctl.artifacts.kinds import FEATURES, IMAGES, LABELS, PATHS, TRUTH, VERIFIED
 from noisyctl.datasets import Files, ImageData
-from noisyctl.images import images_are_reported_to
+from noisyctl.images import (
+    Reader,
+    Report,
+    Some,
+    Wanted,
+    images_are_read_by,
+    images_are_reported_to,
+    read_here,
+)
 from noisyctl.layout import FILES
 from noisyctl.session import Session
 
@@ -31,17 +41,37 @@ def outputs(out: Path) -> dict[Path, Form]:
 def prepare(kind: str, out: Path, params: Any, session: Session) -> dict[str, Any]:
     """Write the artifacts of a data set to the folder `out` and give its counts.
 
-    `kind` is a module of noisyctl.datasets, `params` its Params. What an earlier call wrote there and this one does not is
-    removed, and named.
+    `kind` is a module of noisyctl.datasets, `params` its Params. Image files are read in parts, and what came of each is
+    kept until all is published. What an earlier call wrote there and this one does not is removed, and named.
     """
-    with images_are_reported_to(session.progress("prepare-data", "images")):
-        data = datasets.load(kind).prepare(params)
-    if isinstance(data, ImageData):
-        counts, written = _write_images(kind, out, data, getattr(params, "root", None))
-    else:
-        counts, written = _write_features(out, data)
-    removed = remove_stale(out, written)
+    with contextlib.ExitStack() as held:
+        reading = _reading(kind, params, out, session, held)
+        report = session.progress("prepare-data", "images", kept=True)
+        with images_are_reported_to(report), images_are_read_by(reading):
+            data = datasets.load(kind).prepare(params)
+        if isinstance(data, ImageData):
+            counts, written = _write_images(kind, out, data, getattr(params, "root", None))
+        else:
+            counts, written = _write_features(out, data)
+        removed = remove_stale(out, written)
     return counts | ({"removed": ", ".join(removed)} if removed else {})
+
+
+def _reading(kind: str, params: Any, out: Path, session: Session, held: contextlib.ExitStack) -> Reader:
+    """Reads image files through kept blocks. A split that is one part is read at once, and nothing of it is kept."""
+    through: list[Reader] = []
+
+    def read(wanted: Wanted, paths: list[Sequence[str]], report: Report) -> Iterator[tuple[int, Some]]:
+        if len(paths) < 2 and not session.cluster:
+            return read_here(wanted, paths, report)
+        if not through:
+            from noisyctl.runs.kept_images import KeptImages  # most data sets do not wait for torch
+
+            facts = params.model_dump(mode="json")
+            through.append(held.enter_context(KeptImages.held(f"prepare-data-{kind}", facts, out, session)))
+        return through[0](wanted, paths, report)
+
+    return read
 
 
 def remove_stale(out: Path, written: set[str]) -> list[str]:
