@@ -34,14 +34,15 @@ class Inputs:
     budget: str = "full"
     seeds: int | None = None
     why: str | None = None
+    only: tuple[str, ...] = ()
 
     @property
     def plan(self) -> Plan | Grid | None:
         """What is planned; None for the pipeline of params.yaml, whose dvc.yaml lies beside it."""
         if self.paper is not None:
-            return project.plan_of(self.paper, self.tables, self.budget, self.seeds)
-        if self.tables or self.budget != "full":
-            raise ParamsError("--table and --budget need a paper: noisyctl plan PAPER --table 1")
+            return project.plan_of(self.paper, self.tables, self.budget, self.seeds, self.only)
+        if self.tables or self.only or self.budget != "full":
+            raise ParamsError("--table, --only and --budget need a paper: noisyctl plan PAPER --table 1")
         if self.out is None:
             raise ParamsError("--why needs a paper: noisyctl plan PAPER --why TEXT")
         if self.out.suffix:
@@ -136,6 +137,7 @@ def _inputs(given: Any, layout: Layout, extra: Any) -> Inputs:
         given["budget"],
         _seeds(given["seeds"]),
         given["why"],
+        tuple(given["only"]),
     )
 
 
@@ -154,6 +156,12 @@ STAGE = Stage(
             argument=True,
         ),
         Option("table", "printed tables of the paper [all]", multiple=True, metavar="name"),
+        Option(
+            "only",
+            "of the tables only these rows, data sets or noises: row=NAME, dataset=NAME or noise=NAME, repeatable",
+            multiple=True,
+            metavar="name",
+        ),
         Option("budget", "full, short or smoke", lambda layout: "full", metavar="name"),
         Option(
             "why",

@@ -58,6 +58,11 @@ def click_command() -> Any:
         table: list[str] = typer.Option(
             [], metavar="name", help="printed table of the paper, repeatable [all]"
         ),
+        only: list[str] = typer.Option(
+            [],
+            metavar="key=name",
+            help="of the tables only these rows, data sets or noises: row=NAME, dataset=NAME or noise=NAME, repeatable",
+        ),
         budget: str = typer.Option("", metavar="name", help="full, short or smoke [as planned, or full]"),
         seeds: int = typer.Option(
             0, min=0, show_default=False, help="seeds per cell [as planned, or the paper's or budget's]"
@@ -72,7 +77,7 @@ def click_command() -> Any:
         as_json: bool = typer.Option(False, "--json", help="one line of JSON on stdout"),
     ) -> None:
         most = jobs or (64 if slurm else 1)
-        choice = Choice(tuple(table), budget or None, seeds or None)
+        choice = Choice(tuple(table), budget or None, seeds or None, tuple(only))
         inputs = Inputs(target, most, slurm, tuple(slurm_set), gpus, dry_run, choice)
         found = run(inputs, None, Session(quiet=as_json))
         if as_json:

@@ -988,3 +988,37 @@ def test_dvc_runs_a_smoke_budget_and_what_changes_outside_of_its_folder_makes_it
     shutil.rmtree(tmp_path / "plans")
     counts = json.loads(call("noisyctl", "sweep", "two_stage", "--table", "2", "--budget", "smoke", "--json"))
     assert counts["ran"] == 0 and counts["restored"] + counts["unchanged"] == 6
+
+
+def test_a_plan_is_narrowed_down_and_remembers_it(copy: Path) -> None:
+    whole = Plan(papers.load("jo_src"), FULL, ("1",))
+    only = ("row=jocor", "row=standard", "dataset=cifar100_unit", "noise=sym-excl-50")
+    some = Plan(papers.load("jo_src"), FULL, ("1",), only=only)
+    assert {(n.row, n.dataset, n.noise) for n in some.numbers} == {
+        ("jocor", "cifar100_unit", "sym-excl-50"),
+        ("standard", "cifar100_unit", "sym-excl-50"),
+    }
+    assert some.cells["train"].items() < whole.cells["train"].items()
+    assert {one.module for one in some.cells["train"].values()} == {
+        "noisyctl.methods.jocor",
+        "noisyctl.methods.cross_entropy",
+    }
+    project.write(some, PROFILES)
+    assert project.read_plan("jo_src").only == only  # `table --paper` and the next `sweep` keep to it
+    assert some.command.endswith(" ".join(f"--only {words}" for words in only))
+    project.prepare("jo_src", project.Choice(only=("row=jo_src",)), PROFILES)
+    assert {n.row for n in project.read_plan("jo_src").numbers} == {"jo_src"}
+
+
+@pytest.mark.parametrize(
+    "only, said",
+    [
+        ("row=jo_srcc", "row 'jo_srcc'; did you mean 'jo_src'"),
+        ("noise=none", "noise 'none'; one of: "),
+        ("method=elr", "one of row=NAME, dataset=NAME, noise=NAME"),
+        ("jo_src", "one of row=NAME, dataset=NAME, noise=NAME"),
+    ],
+)
+def test_narrowing_down_to_what_there_is_not_names_what_there_is(only: str, said: str) -> None:
+    with pytest.raises(ParamsError, match=said):
+        print(Plan(papers.load("jo_src"), FULL, ("1",), only=(only,)).numbers)

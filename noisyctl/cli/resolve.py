@@ -157,7 +157,7 @@ def _path(option: Option, value: Any, layout: Layout) -> Any:
     if option.flag:
         return bool(value)
     if option.multiple:
-        return [Path(v) for v in value or []]
+        return [Path(v) if option.kind is Path else v for v in value or []]
     if value is None:
         return option.default(layout) if option.default else None
     return Path(value) if option.kind is Path else value

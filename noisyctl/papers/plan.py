@@ -20,17 +20,23 @@ from noisyctl.papers.printed import GIVEN, Number, Paper, Row
 from noisyctl.papers.shared import SharedPaths, SharedWork
 from noisyctl.params import module_spec
 
+NARROWED = ("row", "dataset", "noise")  # what a plan may be narrowed down by
 WARMUP = "noisyctl.training.warmup"  # where the params of a warm-up are declared
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The cells of a paper for some tables and a budget. No tables mean all; without `num_seeds` paper or budget says."""
+    """The cells of a paper for some tables and a budget. No tables mean all; without `num_seeds` paper or budget says.
+
+    `only` narrows them down to some rows, data sets or noises, such as `("dataset=cifar10", "row=jo_src", "row=standard")`:
+    of values with the same key one must fit.
+    """
 
     paper: Paper
     budget: Budget
     tables: tuple[str, ...] = ()
     num_seeds: int | None = None
+    only: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -49,7 +55,10 @@ class Plan:
     def command(self) -> str:
         """The command that makes this plan."""
         tables = "".join(f" --table {table}" for table in self.tables)
-        return f"noisyctl plan {self.name} --budget {self.budget.name}{tables} --seeds {len(self.seeds)}"
+        only = "".join(f" --only {words}" for words in self.only)
+        return (
+            f"noisyctl plan {self.name} --budget {self.budget.name}{tables} --seeds {len(self.seeds)}{only}"
+        )
 
     @property
     def about(self) -> dict[str, Any]:
@@ -65,12 +74,32 @@ class Plan:
             "table": f"noisyctl table --paper {self.name}",
             "sources": [str(linked(name)) for name in sources],
             "out": str(self.home / "tables"),
-        }
+        } | ({"only": list(self.only)} if self.only else {})
 
     @cached_property
     def numbers(self) -> list[Number]:
-        """The printed numbers of the tables, with other readings of them."""
-        return self.paper.of_tables(self.tables, readings=True)
+        """The printed numbers of the tables, with other readings of them; with `only`, those that it names."""
+        found = self.paper.of_tables(self.tables, readings=True)
+        for key, wanted in self._narrowed().items():
+            known = {str(getattr(number, key)) for number in found if number.missing is None}
+            if unknown := [value for value in wanted if value not in known]:
+                raise ParamsError(
+                    f"no number that is left has the {key} {unknown[0]!r}; {suggest(unknown[0], sorted(known))}"
+                )
+            found = [number for number in found if getattr(number, key) in wanted]
+        return found
+
+    def _narrowed(self) -> dict[str, list[str]]:
+        """The values that `only` names, by key. Raises ParamsError for another key."""
+        found: dict[str, list[str]] = {}
+        for words in self.only:
+            key, equals, value = words.partition("=")
+            if key not in NARROWED or not equals:
+                raise ParamsError(
+                    f"--only {words}: write one of {', '.join(f'{name}=NAME' for name in NARROWED)}"
+                )
+            found.setdefault(key, []).append(value)
+        return found
 
     @cached_property
     def with_cells(self) -> list[Number]:

@@ -49,13 +49,17 @@ def path_of(name: str) -> Path:
 
 
 def plan_of(
-    paper: str, tables: tuple[str, ...] = (), budget: str = "full", num_seeds: int | None = None
+    paper: str,
+    tables: tuple[str, ...] = (),
+    budget: str = "full",
+    num_seeds: int | None = None,
+    only: tuple[str, ...] = (),
 ) -> Plan:
     """The plan for a paper. Raises ParamsError for names that do not exist, with those that do."""
     known = budgets()
     if budget not in known:
         raise ParamsError(f"unknown budget {budget!r}; {suggest(budget, list(known))}")
-    return Plan(load(paper), known[budget], tables, num_seeds)
+    return Plan(load(paper), known[budget], tables, num_seeds, only)
 
 
 def counts(plan: Plan) -> dict[str, int]:
@@ -71,10 +75,11 @@ class Choice:
     tables: tuple[str, ...] = ()
     budget: str | None = None
     num_seeds: int | None = None
+    only: tuple[str, ...] = ()
 
     @property
     def is_made(self) -> bool:
-        return bool(self.tables or self.budget or self.num_seeds)
+        return bool(self.tables or self.budget or self.num_seeds or self.only)
 
 
 def prepare(target: str, choice: Choice, presets: Profiles) -> str:
@@ -89,12 +94,12 @@ def prepare(target: str, choice: Choice, presets: Profiles) -> str:
     if name in names():
         found = again(name, presets)
         if choice.is_made or found is None:
-            found = plan_of(name, choice.tables, choice.budget or "full", choice.num_seeds)
+            found = plan_of(name, choice.tables, choice.budget or "full", choice.num_seeds, choice.only)
     else:
         if choice.is_made:
             raise ParamsError(
-                f"--table, --budget and --seeds choose what of a paper is run, and {target or 'dvc.yaml'!r} is none; "
-                f"{suggest(name, names())}"
+                "--table, --only, --budget and --seeds choose what of a paper is run, and "
+                f"{target or 'dvc.yaml'!r} is none; {suggest(name, names())}"
             )
         found = again(name, presets)
     if found is None:
@@ -205,7 +210,8 @@ def again(name: str, presets: Profiles) -> Planned | None:
     if about.get("grid") == name:
         return Grid(name, read_params_file(Path(about["params_file"])), about["seeds"], presets)
     if about.get("paper") == name:
-        return plan_of(name, tuple(about["tables"]), about["budget"], about["seeds"])
+        only = tuple(about.get("only", ()))
+        return plan_of(name, tuple(about["tables"]), about["budget"], about["seeds"], only)
     return None
 
 
