@@ -10,12 +10,33 @@ from noisyctl.artifacts import files
 from noisyctl.errors import ArtifactError
 
 MADE_BY = "noisyctl evaluate"
+SCORES = {  # by their names in scores.json: a block of a run in metrics.json, and a key of it
+    "test_accuracy": ("test_accuracy", "last"),
+    "average_precision": ("detection", "average_precision"),
+    "called_wrong": ("list", "called_wrong"),
+}
 
 
 def write(path: Path, metrics: Mapping[str, Any]) -> None:
     """Write metrics with their digest, into a folder that is being published."""
     whole = {**metrics, "digest": _digest(metrics)}
     path.write_text(json.dumps(whole, indent=1, sort_keys=True) + "\n")
+
+
+def write_scores(path: Path, metrics: Mapping[str, Any]) -> None:
+    """Write a few numbers of each run, for `dvc metrics diff` and `dvc exp show`: what SCORES names and a run has."""
+    found = {name: _scores(run) for name, run in metrics["runs"].items()}
+    path.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+
+
+def _scores(run: Mapping[str, Any]) -> dict[str, float]:
+    """The scores of a run, which has no test accuracy without a truth."""
+    found = {}
+    for name, (block, key) in SCORES.items():
+        value = (run.get(block) or {}).get(key)
+        if isinstance(value, int | float):
+            found[name] = round(float(value), 4)
+    return found
 
 
 def read(path: Path) -> dict[str, Any]:

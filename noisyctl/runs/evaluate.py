@@ -65,7 +65,7 @@ class Listed:
 def evaluate(
     question: Question, results: files.Folder, session: Session
 ) -> tuple[dict[str, Any], dict[str, Listed]]:
-    """Write metrics.json, plots/*.tsv, figures/*.png and samples/*.csv of all runs, as a folder of the form `results`.
+    """Write metrics.json, scores.json, plots/*.tsv, figures/*.png and samples/*.csv of all runs, as a folder of the form `results`.
 
     Of several runs each is kept when it has been judged, until all are published. Gives the metrics, and the list of each
     run by its name. Raises ArtifactError where a run is stale, of other images than the truth, or damaged.
@@ -104,6 +104,7 @@ def evaluate(
         for key, runs in curves.items() if question.runs else ():
             drawing.draw_curves(partial, key, runs)
         metrics_json.write(partial / "metrics.json", metrics)
+        metrics_json.write_scores(partial / "scores.json", metrics)
         results.seal(partial)
     return metrics, listed
 

@@ -483,6 +483,21 @@ def test_the_documentation_tells_every_key_and_file(tmp_path: Path) -> None:
     assert sorted(key for key in keys | plots if f"`{key}`" not in text and f"`{key}" not in text) == []
 
 
+def test_scores_are_a_few_numbers_of_each_run(tmp_path: Path) -> None:
+    found = judge(tmp_path, open_set_run(tmp_path))
+    scores = json.loads((tmp_path / "results/scores.json").read_text())
+    assert scores == {
+        "elr/run": {
+            "test_accuracy": round(found["test_accuracy"]["last"], 4),
+            "average_precision": round(found["detection"]["average_precision"], 4),
+            "called_wrong": found["list"]["called_wrong"],
+        }
+    }
+    judge(tmp_path, None)
+    scores = json.loads((tmp_path / "results/scores.json").read_text())
+    assert list(scores["elr/run"]) == ["called_wrong"]  # nothing is known to be right
+
+
 def test_features_are_drawn_where_asked(home: Path, tmp_path: Path) -> None:
     train_method.run(
         pipeline.inputs(home, "cross_entropy", tmp_path / "run"),
