@@ -29,13 +29,13 @@ def write_scores(path: Path, metrics: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
 
 
-def _scores(run: Mapping[str, Any]) -> dict[str, float]:
+def _scores(run: Mapping[str, Any]) -> dict[str, int | float]:
     """The scores of a run, which has no test accuracy without a truth."""
-    found = {}
+    found: dict[str, int | float] = {}
     for name, (block, key) in SCORES.items():
         value = (run.get(block) or {}).get(key)
         if isinstance(value, int | float):
-            found[name] = round(float(value), 4)
+            found[name] = round(value, 4)
     return found
 
 
