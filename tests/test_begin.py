@@ -108,6 +108,16 @@ def test_from_photos_to_a_table_and_only_changed_code_runs_again(photos: Path, f
     assert list((results / "figures").iterdir()) and (results / "samples/cross_entropy-given-s0.csv").exists()
     assert "Running stage" not in call(repro)
 
+    # an experiment, as docs/experiments.md shows it, shares all that it does not touch
+    call("git add -A && git -c user.name=me -c user.email=me@example.org commit -q -m begun")
+    said = call("dvc exp run --set-param methods.cross_entropy.epochs=2")
+    ran = [line.split("'")[1] for line in said.splitlines() if line.startswith("Running stage")]
+    assert ran == ["train-method@cross_entropy-given-s0", "evaluate", "table"]
+    changed = json.loads(call("dvc metrics diff --all --json"))
+    ((path, of_runs),) = changed.items()
+    assert path.endswith("results/scores.json")
+    assert of_runs.keys() == {"cross_entropy/given-s0.called_wrong", "knn_vote/given-s0.called_wrong"}
+
     method = installed / "noisyctl/methods/cross_entropy.py"
     method.write_text(method.read_text() + "\n# changed\n")
     call("noisyctl plan")  # writes the digests of the code anew
