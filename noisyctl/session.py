@@ -48,7 +48,8 @@ class Session:
     `compile`: on or off, whether a training compiles its networks. `test_every`: after how many epochs a training predicts
     the test images; 0: after the last one alone. `resumes`: whether a training that is stopped goes on when it is called
     again; without that nothing of it is kept in the scratch folder. `cluster` names workers that make blocks of label-free
-    work: `local:N`, the address of a Dask scheduler, or a file that names a cluster; "" for none.
+    work: `local:N`, the address of a Dask scheduler, or a file that names a cluster; "" for none. `track` names the library
+    that logs epochs, if any: the command line has `shows` do it.
     """
 
     device: str = "auto"
@@ -60,6 +61,7 @@ class Session:
     test_every: int = 1
     resumes: bool = True
     cluster: str = ""
+    track: str = ""
     scratch: Path = field(default_factory=lambda: Path(os.environ.get("NOISYCTL_SCRATCH", ".noisyctl")))
     shows: Shows = Silent()
 

@@ -26,7 +26,7 @@ SHOWN = ("rank", "id", "given", "suggested", "clean_probability", "verdict")
 
 
 def run(inputs: Inputs, params: Any = None, session: Session = Session()) -> dict[str, Any]:
-    """Write metrics.json, scores.json, plots/*.tsv, figures/*.png and samples/*.csv for every run below the given folders."""
+    """Write metrics.json, scores.json, plots, figures and samples/*.csv for every run found below the given folders."""
     from noisyctl.runs.evaluate import evaluate
 
     metrics, listed = evaluate(inputs, RESULTS, session)

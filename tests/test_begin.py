@@ -133,7 +133,9 @@ def test_photos_in_the_project_are_kept_out_of_git_and_nothing_that_lies_there_i
     (folder / ".gitignore").write_text("/data/\n*.bak")
     (folder / "notes.txt").write_text("mine")
     make(About(photos=Path("my photos.v2")), git=False)
-    assert (folder / ".gitignore").read_text() == "/data/\n*.bak\n/.noisyctl/\n/plans/\n/my photos.v2/\n"
+    assert (
+        folder / ".gitignore"
+    ).read_text() == "/data/\n*.bak\n/.noisyctl/\n/plans/\n/tracking/\n/my photos.v2/\n"
     assert (folder / "notes.txt").read_text() == "mine"
     values = yaml.safe_load((folder / "params.yaml").read_text())
     assert values["dataset"] == "my-photos"

@@ -18,6 +18,11 @@ COMMON: tuple[tuple[str, str, Any], ...] = (  # name, help, type
         OneOf(("auto", "float32", "bfloat16")),
     ),
     ("compile", "compile the networks that are trained [off]", OneOf(("off", "on"))),
+    (
+        "track",
+        "where a training also logs its epochs [nowhere]",
+        OneOf(("tensorboard", "mlflow", "dvclive", "wandb")),
+    ),
     ("threads", "threads of the CPU; 0 leaves torch's choice", WholeNumber()),
     ("params_file", "file with the parameters [params.yaml]", Path),
 )

@@ -8,15 +8,17 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from noisyctl import config, params
-from noisyctl.cli import progress
+from noisyctl.cli import progress, tracking
 from noisyctl.cli.cures import Chosen, complete
 from noisyctl.cli.resolve import Call, resolve, settings
 from noisyctl.cli.stage import Stage, holds_artifacts
 from noisyctl.errors import NoisyctlError
+from noisyctl.session import Session
 
 
 def execute(stage: Stage, given: dict[str, Any]) -> None:
@@ -52,10 +54,23 @@ def perform(stage: Stage, given: dict[str, Any]) -> Any:
 
     with _exact_cures(stage, given):
         call = _resolved(stage, given)
-        result = stage.run(call.inputs, call.params, call.session)
+        result = stage.run(call.inputs, call.params, _tracked(call))
         progress.close()
         made.note(call, given)
     return result
+
+
+def _tracked(call: Call) -> Session:
+    """The session, which also logs the epochs of trainings where that was asked for."""
+    session = call.session
+    if not session.track:
+        return session
+    tracking.require(session.track)
+    out = getattr(call.inputs, "out", None)
+    about = str(out) if isinstance(out, Path) else call.stage.name
+    params = {} if call.params is None else call.params.model_dump()
+    shows = tracking.Tracked(session.shows, session.track, about, params | {"seed": session.seed})
+    return replace(session, shows=shows)
 
 
 @contextlib.contextmanager

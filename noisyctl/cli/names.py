@@ -18,6 +18,7 @@ DEFAULTS: dict[str, Any] = {
     "device": "auto",
     "precision": "auto",
     "compile": "off",
+    "track": "",
     "threads": 0,
 }
 BLOCKS = ("datasets", "noises", "warmups", "methods", "simclr", "moco", "scan", "knn", "embed")

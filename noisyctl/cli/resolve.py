@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from noisyctl import config
+from noisyctl.cli import tracking
 from noisyctl.cli.names import DEFAULTS, by_present_names, check_dataset, check_names, check_parameters
 from noisyctl.cli.progress import Terminal
 from noisyctl.cli.stage import Option, Stage, specs_of
-from noisyctl.errors import ParamsError
+from noisyctl.errors import ParamsError, suggest
 from noisyctl.layout import Layout
 from noisyctl.session import Session
 
@@ -111,6 +112,10 @@ def settings(file: config.ParamsFile, given: dict[str, Any], sets: dict[str, Any
             raise ParamsError(f"{place[key]} is {values[key]!r}; give a whole number from 0 on")
     if isinstance(values["compile"], bool):  # YAML's on and off
         values["compile"] = "on" if values["compile"] else "off"
+    if values["track"] not in ("", *tracking.PACKAGES):
+        raise ParamsError(
+            f"{place['track']} is {values['track']!r}; {suggest(str(values['track']), list(tracking.PACKAGES))}"
+        )
     for key in ("dataset", "pretrain", "noise", "input", "device", "precision", "compile"):
         if key in DEFAULTS or values.get(key) is not None:
             values[key] = _name(values[key], place.get(key, key))
@@ -128,6 +133,7 @@ def settings(file: config.ParamsFile, given: dict[str, Any], sets: dict[str, Any
         seed=values["seed"],
         quiet=bool(given["json"]),
         cluster=given.get("cluster") or "",
+        track=values["track"],
         shows=Terminal(quiet=bool(given["json"])),
     )
 

@@ -27,7 +27,7 @@ from noisyctl.papers import files, pipeline, printed
 from noisyctl.papers.demonstration import Profiles
 
 PARAMS, IGNORE = Path("params.yaml"), Path(".gitignore")
-IGNORED = ("/.noisyctl/", "/plans/", "/data/")
+IGNORED = ("/.noisyctl/", "/plans/", "/tracking/", "/data/")
 ENCODER = "efficientnet_lite0"
 SIDE = 224  # pixels that the encoder sees
 MOST_IN_MEMORY = 10_000  # photos, of SIDE pixels a side about 1.5 GB

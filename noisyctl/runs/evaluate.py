@@ -65,7 +65,7 @@ class Listed:
 def evaluate(
     question: Question, results: files.Folder, session: Session
 ) -> tuple[dict[str, Any], dict[str, Listed]]:
-    """Write metrics.json, scores.json, plots/*.tsv, figures/*.png and samples/*.csv of all runs, as a folder of the form `results`.
+    """Write metrics.json, scores.json, plots, figures and samples/*.csv of all runs, as a folder of the form `results`.
 
     Of several runs each is kept when it has been judged, until all are published. Gives the metrics, and the list of each
     run by its name. Raises ArtifactError where a run is stale, of other images than the truth, or damaged.
