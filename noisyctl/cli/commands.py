@@ -44,6 +44,7 @@ COMMANDS = {  # module, with what it makes the command of where it makes several
     "plan": ("stages.plan", "Plan the runs of a paper or of a grid, and tell what they cost."),
     "methods": ("stages.methods", "List the methods: what each does, its paper, what it needs."),
     "doctor": ("stages.doctor", "Tell what is installed, what is missing, what would be faster."),
+    "gc": ("stages.gc", "Tell what takes space, and remove unfinished runs where asked."),
     "status": ("stages.status", "Tell which artifacts exist, which are stale, and what comes next."),
 }
 
