@@ -11,7 +11,6 @@ method needs before it: the same functions write the same artifacts, in a folder
 
 import numbers
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,17 +78,17 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        method: str = "elr",
+        method: Any = "elr",  # as scikit-learn wants it, nothing is looked at before fit
         *,
-        backbone: str = "mlp",
-        warmup_epochs: int = 10,
-        epochs: int = 30,
-        batch_size: int | None = None,
-        k: int = 20,
-        params: Mapping[str, Any] | None = None,
+        backbone: Any = "mlp",
+        warmup_epochs: Any = 10,
+        epochs: Any = 30,
+        batch_size: Any = None,
+        k: Any = 20,
+        params: Any = None,
         random_state: Any = 0,
-        device: str = "cpu",
-        threads: int = 0,
+        device: Any = "cpu",
+        threads: Any = 0,
     ) -> None:
         self.method = method
         self.backbone = backbone
