@@ -66,8 +66,10 @@ def test_params_yaml(text: str, said: str, empty_folder: Path) -> None:
 
 
 def test_a_table_and_a_budget_need_a_paper() -> None:
-    for words in (("--table", "1"), ("--budget", "smoke")):
-        with pytest.raises(ParamsError, match="--table and --budget need a paper: noisyctl plan PAPER"):
+    for words in (("--table", "1"), ("--budget", "smoke"), ("--only", "row=elr")):
+        with pytest.raises(
+            ParamsError, match="--table, --only and --budget need a paper: noisyctl plan PAPER"
+        ):
             call("plan", *words)
 
 
