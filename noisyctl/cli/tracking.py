@@ -11,7 +11,6 @@ import importlib.util
 import math
 import os
 import secrets
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,7 +92,6 @@ class TensorBoard:
 
         folder = _folder("tensorboard", about, first)
         self.writer = SummaryWriter(str(folder), purge_step=first)
-        self.what = what
         if first == 0:
             self.writer.add_text("params", "\n".join(f"    {k} = {v}" for k, v in params.items()))
 
@@ -188,9 +186,10 @@ LOGS: dict[str, Callable[[str, str, int, Mapping[str, Any]], Log]] = {
 
 
 def _folder(library: str, about: str, first: int) -> Path:
-    """The folder of a log; that of an earlier run at the same place is emptied where the run begins anew."""
+    """The folder of a log. Where the run begins anew, the files of an earlier one go, and logs in folders below it stay."""
     folder = HOME.joinpath(library, *(part for part in Path(about).parts if part not in ("/", "..")))
-    if first == 0 and folder.exists():
-        shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    for file in folder.iterdir() if first == 0 else ():
+        if file.is_file():
+            file.unlink()
     return folder

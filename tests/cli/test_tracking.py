@@ -78,6 +78,17 @@ def test_a_log_lies_in_tracking_wherever_the_output_lies(folder: Path) -> None:
     assert tracking._folder("dvclive", "/tmp/x", 0) == Path("tracking/dvclive/tmp/x")
 
 
+def test_a_new_pretraining_leaves_the_logs_of_the_runs_on_its_features(folder: Path) -> None:
+    below = tracking._folder("tensorboard", "data/digits/simclr/runs/elr/a-s0", 0) / "events"
+    own = tracking._folder("tensorboard", "data/digits/simclr", 0) / "events"
+    for file in (below, own):
+        file.write_text("x")
+    tracking._folder("tensorboard", "data/digits/simclr", 3)
+    assert own.exists() and below.exists()
+    tracking._folder("tensorboard", "data/digits/simclr", 0)
+    assert not own.exists() and below.exists()
+
+
 def test_a_tracked_run_has_the_same_bytes_and_one_whose_library_fails_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
