@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -201,7 +200,8 @@ def _labeler(
 ) -> Callable[[Any], tuple[Tensor, Tensor]]:
     """What gives the class of each image of a block, and its probability."""
     method = warmup if name == "warmup" else methods.load(name)
-    state = SimpleNamespace(**{name: network.to(device) for name, network in networks.items()})
+    placed = {name: network.to(device) for name, network in networks.items()}
+    state = inference.state_of(method.predict, placed)
     views = views_of(how.views, how.mean, how.std)
 
     def label(images: Any) -> tuple[Tensor, Tensor]:
